@@ -1,0 +1,2 @@
+//! A cart.
+fn main() {}

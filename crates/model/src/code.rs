@@ -1,0 +1,328 @@
+//! Stable codes of everything that Firn refuses or reports: `FIRN-nnnn`, each with a page.
+//!
+//! The thousands tell the place: 1 the command line and its configuration, 2 a function's contract,
+//! 3 a call, 5 the store. A number is never reused. `docs/errors/FIRN-nnnn.md` says for each what it
+//! means and what to do; a test of the binary holds the pages against this list.
+
+use std::fmt;
+
+/// A stable code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u16)]
+pub enum Code {
+    /// A flag, environment variable or file value is not valid.
+    BadSetting = 1001,
+    /// The configuration file holds a name that is not a setting.
+    UnknownSetting = 1002,
+    /// The configuration file cannot be read.
+    ConfigUnreadable = 1003,
+    /// An address to listen on is already in use.
+    PortTaken = 1004,
+    /// The command of the function cannot be started.
+    CommandNotStarted = 1005,
+    /// No Firn answers at the address that a client command was given.
+    ServerUnreachable = 1006,
+    /// The request given on the command line is not valid for its method.
+    BadRequestText = 1007,
+    /// An address to listen on cannot be bound.
+    ListenFailed = 1008,
+    /// The function cannot be reached yet.
+    FunctionUnreachable = 2001,
+    /// The function answered the discovery call with an error or with rubbish.
+    DiscoveryFailed = 2002,
+    /// The function's descriptors cannot be linked.
+    DescriptorsUnlinkable = 2003,
+    /// A component names a service that its descriptors do not hold.
+    ServiceUndeclared = 2004,
+    /// A component has a type that Firn does not know.
+    ComponentTypeUnknown = 2005,
+    /// A method of an entity has no key field.
+    KeyMissing = 2006,
+    /// A method of an entity is streaming.
+    StreamingEntity = 2007,
+    /// An HTTP rule is not legal.
+    HttpRuleIllegal = 2008,
+    /// Two HTTP rules have the same verb and template.
+    HttpRuleTwice = 2009,
+    /// Two components would share their storage.
+    StorageNameTwice = 2010,
+    /// The function speaks a protocol version that Firn does not serve.
+    ProtocolVersion = 2011,
+    /// The function declares no component.
+    NothingDeclared = 2012,
+    /// Two components declare the same service.
+    ServiceTwice = 2013,
+    /// A declared component is not served by this version of Firn.
+    NotServedYet = 2014,
+    /// A method declares both a key field and a key generator.
+    KeyAndGenerator = 2015,
+    /// The SDK has a known defect that affects this component.
+    SdkDefect = 2016,
+    /// Declared eventing is not served by this version of Firn.
+    EventingNotServed = 2017,
+    /// The function speaks none of the known protocol families.
+    FamilyUnknown = 2018,
+    /// The function came back with another contract.
+    ContractChanged = 2019,
+    /// A key field has a type that cannot name an entity.
+    KeyType = 2020,
+    /// No such service or method.
+    MethodUnknown = 3001,
+    /// The request does not parse where Firn must read it.
+    PayloadMalformed = 3002,
+    /// The JSON body is not valid for the request type.
+    JsonMalformed = 3003,
+    /// The entity id is empty.
+    IdEmpty = 3004,
+    /// A message is above the size limit.
+    MessageTooLarge = 3005,
+    /// No HTTP rule matches the path.
+    PathUnknown = 3006,
+    /// The path exists, but not with this verb.
+    VerbUnknown = 3007,
+    /// The content type is not served.
+    ContentType = 3008,
+    /// A path variable or query parameter is not valid.
+    ParameterMalformed = 3009,
+    /// The method declares an access rule that Firn does not enforce.
+    AccessRuleUnenforced = 3010,
+    /// Idempotency keys work on unary commands to entities only.
+    IdempotencyKeyRefused = 3011,
+    /// The idempotency key was used with another request.
+    IdempotencyKeyReused = 3012,
+    /// Too many forwards or effects followed from one request.
+    HopLimit = 3013,
+    /// Too many commands wait for this entity.
+    MailboxFull = 3014,
+    /// The deadline passed before the command was sent.
+    DeadlinePassedQueued = 3015,
+    /// The function did not answer in time.
+    CommandTimeout = 3016,
+    /// No stream to the function became free in time.
+    StreamsExhausted = 3017,
+    /// The function is not connected.
+    FunctionUnavailable = 3018,
+    /// Firn is shutting down.
+    ShuttingDown = 3019,
+    /// A forward or effect names an unknown method.
+    TargetUnknown = 3020,
+    /// The function broke its protocol.
+    ProtocolViolated = 3021,
+    /// The function replied with another type than declared.
+    ReplyType = 3022,
+    /// The entity was deleted and accepts no changes.
+    EntityDeleted = 3023,
+    /// The function gave no reply.
+    NoReply = 3024,
+    /// The function failed or ended the entity's stream.
+    FunctionFailed = 3025,
+    /// The compression of a message is not supported.
+    EncodingUnsupported = 3026,
+    /// A request header is not valid.
+    HeaderMalformed = 3027,
+    /// Another process has the data folder open.
+    DataFolderLocked = 5001,
+    /// The data folder was written by a newer Firn.
+    FormatNewer = 5002,
+    /// A stored record is damaged.
+    RecordDamaged = 5003,
+    /// A write or flush of the store failed.
+    FlushFailed = 5004,
+    /// The store setting names no known backend.
+    StoreUnknown = 5005,
+    /// A commit was refused: another owner has the slot.
+    CommitRefused = 5006,
+    /// The outcome of a commit is not known.
+    CommitUnknown = 5007,
+    /// An entity could not be loaded.
+    LoadFailed = 5008,
+    /// The data folder cannot be created, read or written.
+    DataFolderUnusable = 5009,
+}
+
+impl Code {
+    /// Every code, by number.
+    pub const ALL: &[Self] = &[
+        Self::BadSetting,
+        Self::UnknownSetting,
+        Self::ConfigUnreadable,
+        Self::PortTaken,
+        Self::CommandNotStarted,
+        Self::ServerUnreachable,
+        Self::BadRequestText,
+        Self::ListenFailed,
+        Self::FunctionUnreachable,
+        Self::DiscoveryFailed,
+        Self::DescriptorsUnlinkable,
+        Self::ServiceUndeclared,
+        Self::ComponentTypeUnknown,
+        Self::KeyMissing,
+        Self::StreamingEntity,
+        Self::HttpRuleIllegal,
+        Self::HttpRuleTwice,
+        Self::StorageNameTwice,
+        Self::ProtocolVersion,
+        Self::NothingDeclared,
+        Self::ServiceTwice,
+        Self::NotServedYet,
+        Self::KeyAndGenerator,
+        Self::SdkDefect,
+        Self::EventingNotServed,
+        Self::FamilyUnknown,
+        Self::ContractChanged,
+        Self::KeyType,
+        Self::MethodUnknown,
+        Self::PayloadMalformed,
+        Self::JsonMalformed,
+        Self::IdEmpty,
+        Self::MessageTooLarge,
+        Self::PathUnknown,
+        Self::VerbUnknown,
+        Self::ContentType,
+        Self::ParameterMalformed,
+        Self::AccessRuleUnenforced,
+        Self::IdempotencyKeyRefused,
+        Self::IdempotencyKeyReused,
+        Self::HopLimit,
+        Self::MailboxFull,
+        Self::DeadlinePassedQueued,
+        Self::CommandTimeout,
+        Self::StreamsExhausted,
+        Self::FunctionUnavailable,
+        Self::ShuttingDown,
+        Self::TargetUnknown,
+        Self::ProtocolViolated,
+        Self::ReplyType,
+        Self::EntityDeleted,
+        Self::NoReply,
+        Self::FunctionFailed,
+        Self::EncodingUnsupported,
+        Self::HeaderMalformed,
+        Self::DataFolderLocked,
+        Self::FormatNewer,
+        Self::RecordDamaged,
+        Self::FlushFailed,
+        Self::StoreUnknown,
+        Self::CommitRefused,
+        Self::CommitUnknown,
+        Self::LoadFailed,
+        Self::DataFolderUnusable,
+    ];
+
+    /// The number, without the prefix.
+    pub fn number(self) -> u16 {
+        self as u16
+    }
+
+    /// The code with this number.
+    pub fn from_number(number: u16) -> Option<Self> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|code| code.number() == number)
+    }
+
+    /// What it means, in one line: lower case, no full stop.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::BadSetting => "a flag, environment variable or file value is not valid",
+            Self::UnknownSetting => "the configuration file holds a name that is not a setting",
+            Self::ConfigUnreadable => "the configuration file cannot be read",
+            Self::PortTaken => "an address to listen on is already in use",
+            Self::CommandNotStarted => "the command of the function cannot be started",
+            Self::ServerUnreachable => {
+                "no Firn answers at the address that a client command was given"
+            }
+            Self::BadRequestText => {
+                "the request given on the command line is not valid for its method"
+            }
+            Self::ListenFailed => "an address to listen on cannot be bound",
+            Self::FunctionUnreachable => "the function cannot be reached yet",
+            Self::DiscoveryFailed => {
+                "the function answered the discovery call with an error or with rubbish"
+            }
+            Self::DescriptorsUnlinkable => "the function's descriptors cannot be linked",
+            Self::ServiceUndeclared => {
+                "a component names a service that its descriptors do not hold"
+            }
+            Self::ComponentTypeUnknown => "a component has a type that Firn does not know",
+            Self::KeyMissing => "a method of an entity has no key field",
+            Self::StreamingEntity => "a method of an entity is streaming",
+            Self::HttpRuleIllegal => "an HTTP rule is not legal",
+            Self::HttpRuleTwice => "two HTTP rules have the same verb and template",
+            Self::StorageNameTwice => "two components would share their storage",
+            Self::ProtocolVersion => {
+                "the function speaks a protocol version that Firn does not serve"
+            }
+            Self::NothingDeclared => "the function declares no component",
+            Self::ServiceTwice => "two components declare the same service",
+            Self::NotServedYet => "a declared component is not served by this version of Firn",
+            Self::KeyAndGenerator => "a method declares both a key field and a key generator",
+            Self::SdkDefect => "the SDK has a known defect that affects this component",
+            Self::EventingNotServed => "declared eventing is not served by this version of Firn",
+            Self::FamilyUnknown => "the function speaks none of the known protocol families",
+            Self::ContractChanged => "the function came back with another contract",
+            Self::KeyType => "a key field has a type that cannot name an entity",
+            Self::MethodUnknown => "no such service or method",
+            Self::PayloadMalformed => "the request does not parse where Firn must read it",
+            Self::JsonMalformed => "the JSON body is not valid for the request type",
+            Self::IdEmpty => "the entity id is empty",
+            Self::MessageTooLarge => "a message is above the size limit",
+            Self::PathUnknown => "no HTTP rule matches the path",
+            Self::VerbUnknown => "the path exists, but not with this verb",
+            Self::ContentType => "the content type is not served",
+            Self::ParameterMalformed => "a path variable or query parameter is not valid",
+            Self::AccessRuleUnenforced => {
+                "the method declares an access rule that Firn does not enforce"
+            }
+            Self::IdempotencyKeyRefused => {
+                "idempotency keys work on unary commands to entities only"
+            }
+            Self::IdempotencyKeyReused => "the idempotency key was used with another request",
+            Self::HopLimit => "too many forwards or effects followed from one request",
+            Self::MailboxFull => "too many commands wait for this entity",
+            Self::DeadlinePassedQueued => "the deadline passed before the command was sent",
+            Self::CommandTimeout => "the function did not answer in time",
+            Self::StreamsExhausted => "no stream to the function became free in time",
+            Self::FunctionUnavailable => "the function is not connected",
+            Self::ShuttingDown => "Firn is shutting down",
+            Self::TargetUnknown => "a forward or effect names an unknown method",
+            Self::ProtocolViolated => "the function broke its protocol",
+            Self::ReplyType => "the function replied with another type than declared",
+            Self::EntityDeleted => "the entity was deleted and accepts no changes",
+            Self::NoReply => "the function gave no reply",
+            Self::FunctionFailed => "the function failed or ended the entity's stream",
+            Self::EncodingUnsupported => "the compression of a message is not supported",
+            Self::HeaderMalformed => "a request header is not valid",
+            Self::DataFolderLocked => "another process has the data folder open",
+            Self::FormatNewer => "the data folder was written by a newer Firn",
+            Self::RecordDamaged => "a stored record is damaged",
+            Self::FlushFailed => "a write or flush of the store failed",
+            Self::StoreUnknown => "the store setting names no known backend",
+            Self::CommitRefused => "a commit was refused: another owner has the slot",
+            Self::CommitUnknown => "the outcome of a commit is not known",
+            Self::LoadFailed => "an entity could not be loaded",
+            Self::DataFolderUnusable => "the data folder cannot be created, read or written",
+        }
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FIRN-{}", self.number())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_ascend_and_name_their_codes() {
+        assert!(Code::ALL.windows(2).all(|pair| pair[0] < pair[1]));
+        for code in Code::ALL {
+            assert_eq!(Code::from_number(code.number()), Some(*code));
+            assert_eq!(code.to_string(), format!("FIRN-{}", code.number()));
+        }
+    }
+}

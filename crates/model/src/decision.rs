@@ -1,0 +1,99 @@
+//! What a function answers to a command: an answer for the caller, a mutation, and effects.
+
+use std::time::Duration;
+
+use crate::call::Reply;
+use crate::metadata::Metadata;
+use crate::payload::Payload;
+use crate::status::GrpcCode;
+
+/// The whole answer of a function to one command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// What the caller gets.
+    pub answer: Answer,
+    /// What changes in the entity.
+    pub mutation: Mutation,
+    /// What else is to be done, in order, once the mutation is durable.
+    pub effects: Vec<Effect>,
+}
+
+/// What the caller of a command gets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// This message.
+    Reply(Reply),
+    /// Whatever this other method answers.
+    Forward(Forward),
+    /// A failure.
+    Failure(Failure),
+    /// Nothing was said; the component's policy decides what it means.
+    Nothing,
+}
+
+/// A call of another method of the function.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Forward {
+    /// Full gRPC service name.
+    pub service: String,
+    /// Method name.
+    pub method: String,
+    /// The request for it.
+    pub payload: Payload,
+    /// The headers for it.
+    pub metadata: Metadata,
+}
+
+impl Forward {
+    /// The gRPC path of the target, `/package.Service/Method`.
+    pub fn path(&self) -> String {
+        format!("/{}/{}", self.service, self.method)
+    }
+}
+
+/// A failure that the function chose.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// The text for the caller.
+    pub text: String,
+    /// The status for the caller; families without one use UNKNOWN.
+    pub code: Option<GrpcCode>,
+    /// Whether the instance is to be dropped and replayed (Cloudstate).
+    pub restart: bool,
+}
+
+/// A change of an entity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mutation {
+    /// None.
+    Nothing,
+    /// Replace the state.
+    Set(Payload),
+    /// Remove the state; a tombstone stays for `grace` where the policy keeps one.
+    Delete {
+        /// How long the function wants the tombstone kept; `None` leaves it to the policy.
+        grace: Option<Duration>,
+    },
+    /// Append events.
+    Append(Append),
+}
+
+/// Events to append, and what may come with them.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Append {
+    /// The events, in order; may be empty when only `delete` is set.
+    pub events: Vec<Payload>,
+    /// The state after the events.
+    pub snapshot: Option<Payload>,
+    /// Mark the entity deleted after the events, and keep them that long.
+    pub delete: Option<Duration>,
+}
+
+/// Another command, caused by a decision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Effect {
+    /// What to call.
+    pub call: Forward,
+    /// Whether the caller waits until it has ended.
+    pub synchronous: bool,
+}

@@ -1,0 +1,30 @@
+//! Bounds that several crates share, each with its reason.
+
+use std::time::Duration;
+
+/// How many forwards and effects may follow from one request before it is refused.
+///
+/// Deep enough for any chain a person designs, shallow enough that a cycle ends within milliseconds.
+pub const HOPS_MAX: u32 = 16;
+
+/// The largest message taken from a client or a function unless configured, in bytes.
+///
+/// The SDKs of the served families accept and send up to 12 MiB.
+pub const MESSAGE_BYTES_MAX: usize = 12 * 1024 * 1024;
+
+/// How long a command that was sent may take before its caller gets DEADLINE_EXCEEDED.
+pub const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Commands that may wait for one entity; more are refused with RESOURCE_EXHAUSTED.
+///
+/// An entity serves one command at a time, so a longer queue only makes every caller in it late.
+pub const MAILBOX_COMMANDS_MAX: usize = 256;
+
+/// How long an entity may be idle before it leaves memory, unless its component says otherwise.
+pub const PASSIVATE_AFTER: Duration = Duration::from_secs(30);
+
+/// How long a half-closed stream may stay open on the function's side before it is reset.
+pub const STREAM_GRACE: Duration = Duration::from_secs(1);
+
+/// How long a tombstone refuses changes when the function names no time of its own.
+pub const DELETE_GRACE: Duration = Duration::from_secs(7 * 24 * 60 * 60);

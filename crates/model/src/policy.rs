@@ -1,0 +1,137 @@
+//! Named choices of a component's behaviour, set once at discovery.
+//!
+//! Families differ in behaviour as well as on the wire. The engine and the edge never ask which
+//! family a component belongs to: they read these.
+
+use std::time::Duration;
+
+use crate::status::GrpcCode;
+
+/// Every choice for one component.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policies {
+    /// What a failure in a reply does to the mutation that came with it.
+    pub failure_mutation: FailureMutation,
+    /// What happens to commands that wait behind a failed instance.
+    pub failed_queue: FailedQueue,
+    /// How a delete is kept.
+    pub delete: Delete,
+    /// Idle time after which an instance leaves memory.
+    pub passivate_after: Duration,
+    /// Which request headers reach the function.
+    pub headers: Headers,
+    /// Whether the next command may be sent while the last commit is still being flushed.
+    pub pipelining: Pipelining,
+    /// Whether an effect on an action survives a crash of Firn.
+    pub action_effects: ActionEffects,
+    /// How an event sourced instance is brought up to date.
+    pub replay: Replay,
+    /// Whether Firn may ask the function for a snapshot, and after how many events.
+    pub snapshot_every: Option<u64>,
+    /// What a reply without any client action means.
+    pub empty_answer: EmptyAnswer,
+    /// The texts and statuses of failures that are not the user's own.
+    pub texts: Texts,
+    /// What an HTTP client sees of a failure.
+    pub http_errors: HttpErrors,
+}
+
+/// What a failure in a reply does to the mutation beside it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailureMutation {
+    /// Stored all the same, unless the failure asks for a restart (Cloudstate).
+    Keep,
+    /// Dropped (Akka Serverless, Kalix, Firn).
+    Drop,
+}
+
+/// What happens to commands that were not sent yet when their instance fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FailedQueue {
+    /// They fail with the instance (Cloudstate).
+    Fail,
+    /// They wait for the next instance (Akka Serverless, Kalix, Firn).
+    Keep,
+}
+
+/// How a delete is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delete {
+    /// Nothing remains; the entity may be created again at once.
+    Plain,
+    /// A tombstone refuses changes until its grace is over; `0` is the default grace.
+    Tombstone(Duration),
+}
+
+/// Which headers of a client's call reach the function.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Headers {
+    /// None at all; the metadata field stays unset (Cloudstate entities).
+    None,
+    /// Those that the component lists (Akka Serverless, Kalix).
+    Listed(Vec<String>),
+    /// All (Cloudstate actions).
+    All,
+}
+
+/// Whether commands of one entity overlap with its own commits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pipelining {
+    /// One command at a time, until its commit is durable.
+    Off,
+}
+
+/// Whether an effect on an action is redelivered after a crash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ActionEffects {
+    /// Started once after the commit, lost with the process (Cloudstate, Akka Serverless, Kalix).
+    AtMostOnce,
+}
+
+/// How an event sourced instance is brought up to date.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replay {
+    /// The newest snapshot, then the events after it.
+    FromSnapshot,
+    /// All events; the SDK breaks on a snapshot (PyPI `cloudstate` 0.1.1).
+    AllEvents,
+}
+
+/// What a reply without reply, forward or failure means to the caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EmptyAnswer {
+    /// An empty message of the method's output type.
+    EmptyMessage,
+    /// A failure: the function gave no reply.
+    Failure,
+    /// NOT_FOUND: the SDK's way to ignore a message.
+    NotFound,
+}
+
+/// What an HTTP client sees of a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HttpErrors {
+    /// The text alone, every failure of the function as 500 (Cloudstate).
+    PlainText500,
+    /// The text alone, with the HTTP status of the gRPC code (Akka Serverless, Kalix).
+    PlainText,
+}
+
+/// Statuses and texts that a family fixes for failures that are not the user's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Texts {
+    /// The status of all of them.
+    pub code: GrpcCode,
+    /// The function failed the instance as a whole.
+    pub failure: &'static str,
+    /// The function answered something that was not asked.
+    pub reply: &'static str,
+    /// The function sent a message without content.
+    pub message: &'static str,
+    /// The function ended the stream.
+    pub termination: &'static str,
+    /// A command waited behind a failed instance.
+    pub queued: &'static str,
+    /// Whether the function's own text of an instance failure may reach the caller.
+    pub pass_on: bool,
+}

@@ -1,0 +1,133 @@
+//! Durable memory: commits of slots go in, entities and what is still to be done come out.
+//!
+//! [`Store`] is small on purpose: load an entity, commit a batch, scan by slot, list. Everything a
+//! caller may rely on is written at its methods and checked for every backend by one suite.
+//!
+//! # Invariants
+//! - A [`Commit`] is atomic, and durable before its [`Outcome::Landed`] is given.
+//! - The commits of one slot carry contiguous sequences; one with another epoch or another sequence
+//!   than the slot's next is refused, and so is everything of that slot after it in the batch.
+//! - Slots fail alone: a refused slot never keeps another from landing.
+
+mod commit;
+mod entity;
+
+pub use commit::{Change, Commit, Head, Outcome, ReplyRecord, SlotOutcome, StoredAnswer};
+pub use entity::{Entity, Event, Snapshot, Timestamp};
+
+use firn_model::id::{EffectId, EntityKey, Slot, SlotSequence, StorageName};
+use firn_model::policy::Replay;
+use futures_util::future::BoxFuture;
+
+/// Why something could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// A stored record is damaged; retrying does not help.
+    #[error("damaged record in {place}: {fault}")]
+    Damaged {
+        /// Where: keyspace and key, or file and offset.
+        place: String,
+        /// What is wrong with it.
+        fault: String,
+    },
+    /// The store cannot answer now; retrying later may help.
+    #[error("the store cannot be read: {cause}")]
+    Unavailable {
+        /// The backend's own words.
+        cause: String,
+    },
+}
+
+/// An entry of the outbox: an effect that is committed and not yet known to be delivered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pending {
+    /// Its identity.
+    pub id: EffectId,
+    /// The entity whose decision caused it.
+    pub sender: EntityKey,
+    /// What is to be called.
+    pub effect: firn_model::decision::Effect,
+    /// How many hops of forwards and effects led to it.
+    pub hops: u32,
+}
+
+/// A commit as a consumer of a slot's changes sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tailed {
+    /// Its number in the slot; numbers without a change of an entity are left out.
+    pub sequence: SlotSequence,
+    /// The entity that changed.
+    pub key: EntityKey,
+    /// When the owner made it.
+    pub at: Timestamp,
+    /// What changed. Of a value entity only the newest change is kept, older ones are left out;
+    /// events are kept as long as their entity.
+    pub change: Change,
+}
+
+/// A durable store.
+///
+/// All methods may be called at once from many tasks; `commit` is called by one committer at a time.
+pub trait Store: Send + Sync + 'static {
+    /// The head of every slot that was ever written or owned, in any order.
+    fn heads(&self) -> BoxFuture<'_, Result<Vec<(Slot, Head)>, ReadError>>;
+
+    /// Writes a batch durably. Commits of one slot stand in order of sequence; the result has one
+    /// outcome for each slot that occurs, in any order.
+    ///
+    /// # Fate
+    /// A backend whose failed flush leaves the file in doubt (embedded) does not return: it ends
+    /// the process through the handler it was opened with.
+    fn commit(&self, batch: Vec<Commit>) -> BoxFuture<'_, Vec<SlotOutcome>>;
+
+    /// Everything an instance is recovered from. Sees every commit whose outcome was given before
+    /// the call. An entity that was never written, or was cleaned, is [`Entity::default`].
+    fn load<'a>(
+        &'a self,
+        key: &'a EntityKey,
+        replay: Replay,
+    ) -> BoxFuture<'a, Result<Entity, ReadError>>;
+
+    /// The record of an earlier command with this idempotency key, unless it has expired.
+    fn reply_record<'a>(
+        &'a self,
+        key: &'a EntityKey,
+        method: &'a str,
+        idempotency_key: &'a str,
+    ) -> BoxFuture<'a, Result<Option<ReplyRecord>, ReadError>>;
+
+    /// Whether the effect was already received by an entity of this slot.
+    fn was_received(&self, slot: Slot, effect: EffectId) -> BoxFuture<'_, Result<bool, ReadError>>;
+
+    /// Up to `limit` outbox entries after `after`, ordered by identity.
+    fn outbox(
+        &self,
+        after: Option<EffectId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Pending>, ReadError>>;
+
+    /// Up to `limit` changes of a slot after `after`, in order.
+    fn tail(
+        &self,
+        slot: Slot,
+        after: SlotSequence,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Tailed>, ReadError>>;
+
+    /// Up to `limit` ids of entities after `after`, in byte order; deleted ones are left out.
+    fn list<'a>(
+        &'a self,
+        storage: &'a StorageName,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<String>, ReadError>>;
+
+    /// Up to `limit` events of an entity with numbers above `after`, in order.
+    fn events<'a>(
+        &'a self,
+        key: &'a EntityKey,
+        after: u64,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Event>, ReadError>>;
+}
