@@ -12,6 +12,8 @@ use crate::status::GrpcCode;
 pub struct Policies {
     /// What a failure in a reply does to the mutation that came with it.
     pub failure_mutation: FailureMutation,
+    /// What a failure on the stream does that names the open command.
+    pub stream_failure: StreamFailure,
     /// What happens to commands that wait behind a failed instance.
     pub failed_queue: FailedQueue,
     /// How a delete is kept.
@@ -43,6 +45,15 @@ pub enum FailureMutation {
     Keep,
     /// Dropped (Akka Serverless, Kalix, Firn).
     Drop,
+}
+
+/// What a failure outside of a reply does that names the open command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StreamFailure {
+    /// The instance ends with the command (Cloudstate).
+    EndsInstance,
+    /// The command fails; the instance lives as long as its stream (Akka Serverless, Kalix).
+    FailsCommand,
 }
 
 /// What happens to commands that were not sent yet when their instance fails.
