@@ -1,0 +1,87 @@
+# Shared by the `setup` scripts of the peers: stamps, and a protoc from PyPI. Sourced, not run.
+#
+# A set-up is skipped when `.stamp` holds the hash of its manifest files, so that a test runner may
+# call it before every run.
+
+PEERS="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+# The protoc of the JavaScript peers; their SDKs would download one from a release page instead.
+GRPCIO_TOOLS_VERSION=1.62.3
+
+say() { printf '%s: %s\n' "$(basename "$PWD")" "$*" >&2; }
+
+# manifest_hash FILE…: one hash over names and contents.
+manifest_hash() {
+  python3 - "$@" <<'PY'
+import hashlib, sys
+digest = hashlib.sha256()
+for name in sys.argv[1:]:
+    with open(name, "rb") as file:
+        content = file.read()
+    digest.update(f"{name}\0{len(content)}\0".encode() + content)
+print(digest.hexdigest())
+PY
+}
+
+# begin_setup FILE…: exits when the stamp matches, otherwise takes the folder's lock.
+begin_setup() {
+  SETUP_HASH="$(manifest_hash "$PEERS/lib/setup.sh" "$@")"
+  if [ "$(cat .stamp 2>/dev/null)" = "$SETUP_HASH" ]; then say "up to date"; exit 0; fi
+  take_lock .lock
+  if [ "$(cat .stamp 2>/dev/null)" = "$SETUP_HASH" ]; then say "up to date"; exit 0; fi
+  rm -f .stamp
+  SETUP_START=$SECONDS
+}
+
+end_setup() {
+  printf '%s\n' "$SETUP_HASH" >.stamp
+  say "ready after $((SECONDS - SETUP_START)) s"
+}
+
+# Waits for other set-ups; gives up after ten minutes, because a killed one leaves its lock behind.
+take_lock() {
+  local waited=0
+  until mkdir "$1" 2>/dev/null; do
+    if [ "$waited" -ge 600 ]; then say "remove the stale lock $1"; exit 1; fi
+    [ "$waited" -eq 0 ] && say "waiting for $1"
+    sleep 1; waited=$((waited + 1))
+  done
+  LOCKS="${LOCKS:-} $1"
+  trap 'rmdir $LOCKS 2>/dev/null' EXIT
+}
+
+# The venv with grpcio-tools that all JavaScript peers share.
+ensure_protoc() {
+  local venv="$PEERS/.tools/protoc"
+  if [ "$(cat "$venv/.stamp" 2>/dev/null)" = "$GRPCIO_TOOLS_VERSION" ]; then return; fi
+  mkdir -p "$PEERS/.tools"
+  take_lock "$PEERS/.tools/protoc.lock"
+  if [ "$(cat "$venv/.stamp" 2>/dev/null)" != "$GRPCIO_TOOLS_VERSION" ]; then
+    say "installing grpcio-tools $GRPCIO_TOOLS_VERSION for protoc"
+    rm -rf "$venv"
+    python3 -m venv "$venv"
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --only-binary :all: \
+      "grpcio-tools==$GRPCIO_TOOLS_VERSION" "setuptools<81"
+    printf '%s\n' "$GRPCIO_TOOLS_VERSION" >"$venv/.stamp"
+  fi
+  rmdir "$PEERS/.tools/protoc.lock"
+}
+
+# install_protoc DIR: gives the SDK installed in DIR the protoc it expects in DIR/protoc.
+install_protoc() {
+  ensure_protoc
+  local python="$PEERS/.tools/protoc/bin/python" include
+  include="$("$python" -c 'import grpc_tools, os; print(os.path.join(os.path.dirname(grpc_tools.__file__), "_proto"))' 2>/dev/null)"
+  mkdir -p "$1/protoc/bin"
+  ln -sfn "$include" "$1/protoc/include"
+  printf '#!/bin/sh\nexec "%s" -W ignore -m grpc_tools.protoc "$@"\n' "$python" >"$1/protoc/bin/protoc"
+  chmod +x "$1/protoc/bin/protoc"
+}
+
+npm_install() {
+  say "npm install"
+  if [ -f package-lock.json ]; then
+    npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+  else
+    npm install --ignore-scripts --omit-lockfile-registry-resolved --no-audit --no-fund --loglevel=error
+  fi
+}
