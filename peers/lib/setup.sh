@@ -77,11 +77,12 @@ install_protoc() {
   chmod +x "$1/protoc/bin/protoc"
 }
 
+# Installs what package-lock.json says, unless it is there.
 npm_install() {
-  say "npm install"
-  if [ -f package-lock.json ]; then
-    npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
-  else
-    npm install --ignore-scripts --omit-lockfile-registry-resolved --no-audit --no-fund --loglevel=error
-  fi
+  local hash
+  hash="$(manifest_hash package.json package-lock.json)"
+  if [ "$(cat node_modules/.stamp 2>/dev/null)" = "$hash" ]; then return; fi
+  say "npm ci"
+  npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >&2
+  printf '%s\n' "$hash" >node_modules/.stamp
 }
