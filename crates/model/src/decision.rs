@@ -78,6 +78,17 @@ pub enum Mutation {
     Append(Append),
 }
 
+impl Mutation {
+    /// Whether a deleted entity must refuse it: a new state, or new events.
+    pub fn writes(&self) -> bool {
+        match self {
+            Self::Nothing | Self::Delete { .. } => false,
+            Self::Set(_) => true,
+            Self::Append(append) => !append.events.is_empty(),
+        }
+    }
+}
+
 /// Events to append, and what may come with them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Append {

@@ -1,1 +1,21 @@
-//! firn-runtime
+//! The engine: brings each command together with its entity's state, stores what comes out, and
+//! lets nothing leave before it is durable.
+//!
+//! It knows no protocol, no socket and no database: functions are behind [`link::Link`], stores
+//! behind [`firn_store::Store`].
+//!
+//! # Reading order
+//! The way of a request: [`dispatch`] routes a call, [`lane`] is the pure machine that owns
+//! entities, `driver` feeds it and carries its outputs out, [`link`] is what it asks of a function,
+//! `streams` caps the open streams, `committer` groups commits, `outbox` delivers effects,
+//! [`refusal`] says why a call got no answer, [`engine`] puts all of it together.
+
+mod committer;
+pub mod dispatch;
+mod driver;
+pub mod engine;
+pub mod lane;
+pub mod link;
+mod outbox;
+pub mod refusal;
+mod streams;

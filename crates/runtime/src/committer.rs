@@ -1,0 +1,98 @@
+//! The group committer: one thread that gathers the commits of all lanes while the previous flush
+//! is under way, and writes them in one durable write.
+//!
+//! # Fate
+//! It ends when every lane has dropped its [`Sender`]. What was handed over before is written.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use firn_model::id::{Slot, SlotSequence};
+use firn_store::{Commit, Outcome, Store};
+use futures_executor::block_on;
+use tokio::sync::mpsc;
+
+/// A batch holds at most this many commits: enough for every lane's burst, few enough that the
+/// first caller of a batch does not wait for thousands of others.
+const BATCH_COMMITS_MAX: usize = 4096;
+
+/// A batch holds at most about this many bytes of payload, unless a single commit is larger.
+const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Where lanes hand their commits over. Each instance has at most one commit under way, so what
+/// waits here is bounded by the number of active instances.
+pub(crate) type Sender = mpsc::UnboundedSender<Box<Commit>>;
+
+/// What became of the commits of one slot up to a sequence.
+pub(crate) struct Written {
+    pub(crate) slot: Slot,
+    pub(crate) last: SlotSequence,
+    pub(crate) outcome: Outcome,
+}
+
+/// Starts the committer. `tell` is called with every outcome, on the committer's thread.
+pub(crate) fn start(
+    store: Arc<dyn Store>,
+    tell: impl Fn(Written) + Send + 'static,
+) -> std::io::Result<(Sender, JoinHandle<()>)> {
+    let (sender, mut inbox) = mpsc::unbounded_channel();
+    let thread = thread::Builder::new()
+        .name("firn-committer".to_owned())
+        .spawn(move || {
+            while let Some(batch) = gather(&mut inbox) {
+                let lasts: HashMap<Slot, SlotSequence> = batch
+                    .iter()
+                    .map(|commit| (commit.slot, commit.sequence))
+                    .collect();
+                let outcomes = block_on(store.commit(batch));
+                for slot_outcome in outcomes {
+                    let slot = slot_outcome.slot;
+                    if let Some(last) = lasts.get(&slot).copied() {
+                        tell(Written {
+                            slot,
+                            last,
+                            outcome: slot_outcome.outcome,
+                        });
+                    }
+                }
+            }
+        })?;
+    Ok((sender, thread))
+}
+
+/// Waits for one commit, then takes what else is there within the bounds; `None` at the end.
+fn gather(inbox: &mut mpsc::UnboundedReceiver<Box<Commit>>) -> Option<Vec<Commit>> {
+    let first = inbox.blocking_recv()?;
+    let mut bytes = size(&first);
+    let mut batch = vec![*first];
+    while batch.len() < BATCH_COMMITS_MAX && bytes < BATCH_BYTES_MAX {
+        let Ok(next) = inbox.try_recv() else { break };
+        bytes += size(&next);
+        batch.push(*next);
+    }
+    Some(batch)
+}
+
+/// Roughly how much a commit adds to a batch, in bytes.
+fn size(commit: &Commit) -> usize {
+    use firn_store::Change;
+    let payloads = match &commit.change {
+        Some(Change::Set(state)) => state.bytes.len(),
+        Some(Change::Append {
+            events, snapshot, ..
+        }) => events
+            .iter()
+            .chain(snapshot)
+            .map(|payload| payload.bytes.len())
+            .sum(),
+        Some(Change::Snapshot { payload, .. }) => payload.bytes.len(),
+        Some(Change::Delete { .. } | Change::Clean) | None => 0,
+    };
+    let effects: usize = commit
+        .effects
+        .iter()
+        .map(|effect| effect.call.payload.bytes.len())
+        .sum();
+    256 + payloads + effects
+}

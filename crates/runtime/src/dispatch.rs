@@ -1,0 +1,551 @@
+//! The dispatcher: routes a call to its entity or action, and runs forwards and effects in the
+//! request's context.
+//!
+//! # How it works
+//! [`Dispatcher::unary`] finds the entity a message is for, sends a command to its lane and waits
+//! for the settled decision. Then, in the order the protocols fix: effects in list order, waiting
+//! for the synchronous ones, then the answer: a reply to the caller, or a forward, which is the
+//! same again with another method. By then the entity serves its next command, so a forward or an
+//! effect back to the same entity cannot wait for itself.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use bytestring::ByteString;
+use firn_model::call::{Call, CallHead, Reply};
+use firn_model::code::Code;
+use firn_model::contract::{Component, Kind, Method};
+use firn_model::decision::{Answer, Effect, Failure, Forward};
+use firn_model::id::{EntityId, EntityKey, Slot};
+use firn_model::key::{self, Key, KeyError};
+use firn_model::limit::HOPS_MAX;
+use firn_model::metadata::Metadata;
+use firn_model::policy::{EmptyAnswer, Headers};
+use firn_model::status::{GrpcCode, Status};
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::task::TaskTracker;
+use tracing::warn;
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::driver::{Message, ReplyTo};
+use crate::engine::Served;
+use crate::lane::{Caused, Command, Idempotency, Input, Origin, Settled};
+use crate::link::{ActionAnswer, ActionCall, MessageStream};
+use crate::refusal::Refusal;
+
+/// The type URL of a message that is itself a typed value.
+const ANY_URL: &str = "type.googleapis.com/google.protobuf.Any";
+
+/// Routes calls. Cheap to share.
+pub struct Dispatcher {
+    pub(crate) commands: Vec<mpsc::Sender<Command<ReplyTo>>>,
+    pub(crate) inboxes: Arc<[mpsc::UnboundedSender<Message>]>,
+    pub(crate) served: watch::Receiver<Option<Arc<Served>>>,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) command_timeout: Duration,
+}
+
+/// Why a command could not be carried out, and whether an effect is to be tried again.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub(crate) status: Status,
+    pub(crate) again: bool,
+}
+
+impl From<Status> for Refused {
+    fn from(status: Status) -> Self {
+        Self {
+            status,
+            again: false,
+        }
+    }
+}
+
+/// One message on its way to a method.
+struct Request {
+    method: Arc<Method>,
+    message: Bytes,
+    metadata: Metadata,
+    source: Source,
+    deadline: Option<Instant>,
+    idempotency_key: Option<ByteString>,
+    origin: Option<Origin>,
+    hops: u32,
+}
+
+/// Who made a request: decides which of its headers the function sees.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Source {
+    /// A client; its headers are filtered.
+    Client,
+    /// The function itself, by a forward or effect; it chose the headers.
+    Function,
+}
+
+impl Dispatcher {
+    /// Serves a call of one message and one reply.
+    ///
+    /// # Errors
+    /// The status for the caller: the function's own failure, or Firn's with its code.
+    pub async fn unary(self: Arc<Self>, call: Call) -> Result<Reply, Status> {
+        let Call { head, message } = call;
+        let CallHead {
+            method,
+            metadata,
+            deadline,
+            idempotency_key,
+        } = head;
+        if idempotency_key.is_some() && !method.component.kind.is_entity() {
+            return Err(key_refused());
+        }
+        let request = Request {
+            method,
+            message,
+            metadata,
+            source: Source::Client,
+            deadline,
+            idempotency_key,
+            origin: None,
+            hops: 0,
+        };
+        self.run(request).await.map_err(|refused| refused.status)
+    }
+
+    /// Serves a call of an action that streams. Ends after the first error.
+    pub fn streamed(
+        self: Arc<Self>,
+        head: CallHead,
+        messages: MessageStream,
+    ) -> BoxStream<'static, Result<Reply, Status>> {
+        if head.idempotency_key.is_some() {
+            return one_error(key_refused());
+        }
+        let served = match self.served_now() {
+            Ok(served) => served,
+            Err(status) => return one_error(status),
+        };
+        let method = head.method;
+        let metadata = seen(&method.component, Source::Client, head.metadata).unwrap_or_default();
+        let answers = served.link.act_streamed(
+            ActionCall {
+                method: method.clone(),
+                metadata,
+            },
+            messages,
+        );
+        let deadline = head.deadline;
+        let replies = answers.filter_map(move |answer| {
+            let (dispatcher, method) = (self.clone(), method.clone());
+            async move {
+                let settled = match answer {
+                    Ok(ActionAnswer {
+                        answer: Answer::Nothing,
+                        effects,
+                    }) => {
+                        dispatcher
+                            .effects(without_origin(effects), 0, deadline)
+                            .await;
+                        return None;
+                    }
+                    Ok(ActionAnswer { answer, effects }) => Settled {
+                        answer,
+                        effects: without_origin(effects),
+                    },
+                    Err(status) => return Some(Err(status)),
+                };
+                let after = After {
+                    method,
+                    deadline,
+                    idempotency_key: None,
+                    hops: 0,
+                };
+                Some(
+                    dispatcher
+                        .settle(settled, after)
+                        .await
+                        .map_err(|refused| refused.status),
+                )
+            }
+        });
+        until_error(replies.boxed())
+    }
+
+    /// Runs one request to its end, through all its forwards.
+    fn run(self: Arc<Self>, request: Request) -> BoxFuture<'static, Result<Reply, Refused>> {
+        Box::pin(async move {
+            if request.hops > HOPS_MAX {
+                return Err(Status::refused(
+                    GrpcCode::FailedPrecondition,
+                    Code::HopLimit,
+                    format!("more than {HOPS_MAX} forwards and effects followed from one request"),
+                )
+                .into());
+            }
+            let after = After {
+                method: request.method.clone(),
+                deadline: request.deadline,
+                idempotency_key: request.idempotency_key.clone(),
+                hops: request.hops,
+            };
+            let settled = match request.method.component.kind {
+                Kind::Action => self.act(request).await?,
+                Kind::Value | Kind::EventSourced => self.command(request).await?,
+            };
+            self.settle(settled, after).await
+        })
+    }
+
+    /// Sends a command to an entity and waits for its settled decision.
+    async fn command(&self, request: Request) -> Result<Settled, Refused> {
+        let Request {
+            method,
+            message,
+            metadata,
+            source,
+            deadline,
+            origin,
+            hops,
+            ..
+        } = request;
+        self.served_now().map_err(|status| Refused {
+            status,
+            again: true,
+        })?;
+        let component = method.component.clone();
+        let id = entity_id(&method, &message)?;
+        let slot = EntityKey::new(component.storage.clone(), id.stored().clone()).slot();
+        let idempotency = request.idempotency_key.map(|key| Idempotency {
+            key,
+            request_hash: xxh3_128(&message),
+        });
+        let (reply, answer) = oneshot::channel();
+        let command = Command {
+            id,
+            metadata: seen(&component, source, metadata),
+            method,
+            message,
+            deadline,
+            idempotency,
+            origin,
+            hops,
+            reply,
+        };
+        let stopped = || Refused {
+            status: Refusal::ShuttingDown.status(&component),
+            again: true,
+        };
+        self.commands[self.lane_of(slot)]
+            .send(command)
+            .await
+            .map_err(|_| stopped())?;
+        match answer.await {
+            Ok(Ok(settled)) => Ok(settled),
+            Ok(Err(refusal)) => Err(Refused {
+                status: refusal.status(&component),
+                again: refusal.delays_delivery(),
+            }),
+            Err(_) => Err(stopped()),
+        }
+    }
+
+    /// Calls an action with one message.
+    async fn act(&self, request: Request) -> Result<Settled, Refused> {
+        let served = self.served_now()?;
+        let Request {
+            method,
+            message,
+            metadata,
+            source,
+            deadline,
+            ..
+        } = request;
+        let longest = Instant::now_tokio() + self.command_timeout;
+        let until = deadline.map_or(longest, |asked| asked.min(longest));
+        let metadata = seen(&method.component, source, metadata).unwrap_or_default();
+        let component = method.component.clone();
+        let call = served.link.act(ActionCall { method, metadata }, message);
+        match tokio::time::timeout_at(until.into(), call).await {
+            Ok(answer) => {
+                let ActionAnswer { answer, effects } = answer?;
+                Ok(Settled {
+                    answer,
+                    effects: without_origin(effects),
+                })
+            }
+            Err(_) => Err(Refusal::Timeout.status(&component).into()),
+        }
+    }
+
+    /// Runs the effects of a decision, then answers or forwards.
+    async fn settle(self: Arc<Self>, settled: Settled, after: After) -> Result<Reply, Refused> {
+        self.effects(settled.effects, after.hops, after.deadline)
+            .await;
+        match settled.answer {
+            Answer::Reply(reply) => Ok(typed(&after.method, reply)),
+            Answer::Failure(failure) => Err(chosen(failure).into()),
+            Answer::Nothing => nothing(&after.method),
+            Answer::Forward(forward) => {
+                let request = self.target(&forward).map(|method| Request {
+                    method,
+                    message: forward.payload.bytes,
+                    metadata: forward.metadata,
+                    source: Source::Function,
+                    deadline: after.deadline,
+                    idempotency_key: after
+                        .idempotency_key
+                        .map(|key| format!("{key}/forward").into()),
+                    origin: None,
+                    hops: after.hops + 1,
+                })?;
+                // An action cannot keep a record; what it forwards to has none either.
+                let entity = request.method.component.kind.is_entity();
+                let idempotency_key = request.idempotency_key.filter(|_| entity);
+                self.run(Request {
+                    idempotency_key,
+                    ..request
+                })
+                .await
+            }
+        }
+    }
+
+    /// Runs effects in order; waits for the synchronous ones, though not beyond the deadline.
+    async fn effects(self: &Arc<Self>, effects: Vec<Caused>, hops: u32, deadline: Option<Instant>) {
+        for caused in effects {
+            let synchronous = caused.effect.synchronous;
+            let delivery = self.spawn(self.clone().deliver(caused, hops + 1));
+            if synchronous {
+                let longest = Instant::now_tokio() + self.command_timeout;
+                let until = deadline.map_or(longest, |asked| asked.min(longest));
+                // Not waiting longer does not end the delivery.
+                let _ = tokio::time::timeout_at(until.into(), delivery).await;
+            }
+        }
+    }
+
+    /// Calls the method of an effect once.
+    pub(crate) async fn cause(
+        self: Arc<Self>,
+        effect: &Effect,
+        origin: Option<Origin>,
+        hops: u32,
+    ) -> Result<(), Refused> {
+        let call = effect.call.clone();
+        let method = match self.served_now() {
+            Ok(_) => self.target(&call)?,
+            Err(status) => {
+                return Err(Refused {
+                    status,
+                    again: true,
+                });
+            }
+        };
+        let request = Request {
+            method,
+            message: call.payload.bytes,
+            metadata: call.metadata,
+            source: Source::Function,
+            deadline: None,
+            idempotency_key: None,
+            origin,
+            hops,
+        };
+        match self.run(request).await {
+            // A failure that the function chose is an answer.
+            Err(refused) if !refused.again => {
+                if refused.status.firn.is_some() {
+                    warn!(to = effect.call.path(), error = %refused.status, "an effect failed");
+                }
+                Ok(())
+            }
+            Err(refused) => Err(refused),
+            Ok(_) => Ok(()),
+        }
+    }
+
+    /// The method that a forward or effect names.
+    fn target(&self, forward: &Forward) -> Result<Arc<Method>, Status> {
+        let served = self.served_now()?;
+        let path = forward.path();
+        served.contract.method(&path).cloned().ok_or_else(|| {
+            let text = format!("forward or effect to an unknown method: {path}");
+            served
+                .link
+                .report(format!("{} {text}", Code::TargetUnknown));
+            Status::refused(GrpcCode::Internal, Code::TargetUnknown, text)
+        })
+    }
+
+    /// What is served now, if the function is connected.
+    fn served_now(&self) -> Result<Arc<Served>, Status> {
+        let served = self.served.borrow().clone();
+        served.filter(|served| served.link.is_up()).ok_or_else(|| {
+            Status::refused(
+                GrpcCode::Unavailable,
+                Code::FunctionUnavailable,
+                "the function is not connected; not applied",
+            )
+        })
+    }
+
+    pub(crate) fn lane_of(&self, slot: Slot) -> usize {
+        usize::from(slot.number()) % self.commands.len()
+    }
+
+    /// Gives an input to the lane of a slot.
+    pub(crate) fn tell(&self, slot: Slot, input: Input<ReplyTo>) {
+        // A lane that has ended has nothing left to be told.
+        let _ = self.inboxes[self.lane_of(slot)].send(Message::Input(input));
+    }
+
+    /// Starts a task that the engine waits for when it stops.
+    pub(crate) fn spawn(
+        &self,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) -> tokio::task::JoinHandle<()> {
+        self.tasks.spawn(task)
+    }
+}
+
+/// What is needed of a request after its command is settled.
+struct After {
+    method: Arc<Method>,
+    deadline: Option<Instant>,
+    idempotency_key: Option<ByteString>,
+    hops: u32,
+}
+
+/// The monotonic clock as tokio has it, so that tests can stop it.
+trait TokioClock {
+    fn now_tokio() -> Instant;
+}
+
+impl TokioClock for Instant {
+    fn now_tokio() -> Instant {
+        tokio::time::Instant::now().into_std()
+    }
+}
+
+/// The entity that a message is for.
+fn entity_id(method: &Method, message: &[u8]) -> Result<EntityId, Status> {
+    let fields = match &method.key {
+        Key::Fields(fields) => fields,
+        Key::Generated => return Ok(EntityId::single(uuid::Uuid::new_v4().to_string())),
+        Key::None => {
+            unreachable!("a contract gives every method of an entity a key: checked at discovery")
+        }
+    };
+    key::entity_id(fields, message).map_err(|error| {
+        let code = match error {
+            KeyError::Malformed { .. } => Code::PayloadMalformed,
+            KeyError::Empty { .. } => Code::IdEmpty,
+        };
+        Status::refused(GrpcCode::InvalidArgument, code, error.to_string())
+    })
+}
+
+/// The headers that the function may see.
+fn seen(component: &Component, source: Source, metadata: Metadata) -> Option<Metadata> {
+    match (&component.policies.headers, source) {
+        (Headers::None, _) => None,
+        (Headers::Listed(listed), Source::Client) => Some(metadata.only(listed)),
+        (Headers::All, _) | (Headers::Listed(_), Source::Function) => Some(metadata),
+    }
+}
+
+/// A reply as the method's output type: a typed value is the message itself where that is declared.
+fn typed(method: &Method, reply: Reply) -> Reply {
+    if method.output_url != ANY_URL || reply.payload.type_url == ANY_URL {
+        return reply;
+    }
+    let Reply {
+        mut payload,
+        metadata,
+    } = reply;
+    payload.bytes = encode_any(&payload.type_url, &payload.bytes);
+    payload.type_url = method.output_url.clone();
+    Reply { payload, metadata }
+}
+
+/// The bytes of a `google.protobuf.Any`: type URL in field 1, value in field 2.
+fn encode_any(type_url: &str, value: &[u8]) -> Bytes {
+    fn field(buffer: &mut BytesMut, tag: u8, bytes: &[u8]) {
+        buffer.put_u8(tag);
+        let mut length = bytes.len();
+        while length >= 0x80 {
+            buffer.put_u8((length & 0x7f) as u8 | 0x80);
+            length >>= 7;
+        }
+        buffer.put_u8(length as u8);
+        buffer.put_slice(bytes);
+    }
+    let mut buffer = BytesMut::with_capacity(type_url.len() + value.len() + 20);
+    field(&mut buffer, 0x0a, type_url.as_bytes());
+    field(&mut buffer, 0x12, value);
+    buffer.freeze()
+}
+
+fn chosen(failure: Failure) -> Status {
+    Status::chosen(failure.code.unwrap_or(GrpcCode::Unknown), failure.text)
+}
+
+/// What the caller gets when the function said nothing.
+fn nothing(method: &Method) -> Result<Reply, Refused> {
+    match method.component.policies.empty_answer {
+        EmptyAnswer::EmptyMessage => Ok(Reply {
+            payload: firn_model::payload::Payload::new(method.output_url.clone(), Bytes::new()),
+            metadata: Metadata::default(),
+        }),
+        EmptyAnswer::Failure => Err(Status::refused(
+            GrpcCode::Unknown,
+            Code::NoReply,
+            "the function gave no reply",
+        )
+        .into()),
+        EmptyAnswer::NotFound => Err(Status::refused(
+            GrpcCode::NotFound,
+            Code::NoReply,
+            "the function ignored the request",
+        )
+        .into()),
+    }
+}
+
+fn key_refused() -> Status {
+    Status::refused(
+        GrpcCode::InvalidArgument,
+        Code::IdempotencyKeyRefused,
+        "idempotency keys work on unary commands to entities only",
+    )
+}
+
+fn without_origin(effects: Vec<Effect>) -> Vec<Caused> {
+    effects
+        .into_iter()
+        .map(|effect| Caused {
+            effect,
+            origin: None,
+        })
+        .collect()
+}
+
+fn one_error(status: Status) -> BoxStream<'static, Result<Reply, Status>> {
+    futures_util::stream::once(async { Err(status) }).boxed()
+}
+
+/// The stream up to and with its first error.
+fn until_error(
+    replies: BoxStream<'static, Result<Reply, Status>>,
+) -> BoxStream<'static, Result<Reply, Status>> {
+    futures_util::stream::unfold(Some(replies), |replies| async move {
+        let mut replies = replies?;
+        let next = replies.next().await?;
+        let rest = next.is_ok().then_some(replies);
+        Some((next, rest))
+    })
+    .boxed()
+}

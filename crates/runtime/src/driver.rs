@@ -1,0 +1,266 @@
+//! The driver of a lane: feeds the machine, carries its outputs out.
+//!
+//! One task for each lane. Commands come through a bounded inbox, so that a lane that cannot keep
+//! up slows its callers. What answers the lane's own outputs comes through a second inbox that
+//! never makes its sender wait; it holds at most what the lane itself has asked for, and a few
+//! events of each open stream.
+//!
+//! # Fate
+//! Cancelled by nobody: it ends by itself when it was told to drain and the machine is empty.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytestring::ByteString;
+use firn_model::id::{EffectId, EntityKey, Slot};
+use firn_store::{Head, ReadError, Store, Timestamp};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::task::TaskTracker;
+use tracing::{debug, warn};
+
+use crate::committer;
+use crate::engine::Served;
+use crate::lane::{Command, Input, Known, Lane, Now, Output, Settled, Ticket};
+use crate::link::{End, EntityStream, Opening, StreamEvent};
+use crate::outbox::Backoff;
+use crate::refusal::Refusal;
+use crate::streams::Streams;
+
+/// Commands that may wait for a lane's attention before their senders wait.
+pub(crate) const INBOX_COMMANDS: usize = 1024;
+
+/// Inputs taken in a row before their outputs are looked at by the others: keeps one busy lane from
+/// holding its thread.
+const INPUTS_IN_A_ROW: usize = 64;
+
+/// Where the answer to a command goes.
+pub(crate) type ReplyTo = oneshot::Sender<Result<Settled, Refusal>>;
+
+/// What comes to a driver beside commands.
+#[derive(Debug)]
+pub(crate) enum Message {
+    /// For the machine.
+    Input(Input<ReplyTo>),
+    /// Somebody waits for a stream; if nobody here is idle, so many other lanes are asked.
+    MakeRoom {
+        /// Lanes that were not asked yet.
+        others: usize,
+    },
+}
+
+/// What a driver works with.
+pub(crate) struct Driver {
+    pub(crate) index: usize,
+    pub(crate) lane: Lane<ReplyTo>,
+    pub(crate) commands: mpsc::Receiver<Command<ReplyTo>>,
+    pub(crate) inbox: mpsc::UnboundedReceiver<Message>,
+    pub(crate) lanes: Arc<[mpsc::UnboundedSender<Message>]>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) committer: committer::Sender,
+    pub(crate) streams: Arc<Streams>,
+    pub(crate) served: watch::Receiver<Option<Arc<Served>>>,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) open: HashMap<Ticket, Box<dyn EntityStream>>,
+}
+
+impl Driver {
+    /// Runs until drained.
+    pub(crate) async fn run(mut self) {
+        let mut draining = false;
+        loop {
+            let wake = self.lane.next_wake().map(Instant::from_std);
+            tokio::select! {
+                biased;
+                message = self.inbox.recv() => match message {
+                    Some(message) => draining |= self.take(message),
+                    None => break,
+                },
+                Some(command) = self.commands.recv() => self.feed(Input::Command(command), 0),
+                () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {
+                    self.feed(Input::Wake, 0);
+                }
+            }
+            for _ in 0..INPUTS_IN_A_ROW {
+                if let Ok(message) = self.inbox.try_recv() {
+                    draining |= self.take(message);
+                } else if let Ok(command) = self.commands.try_recv() {
+                    self.feed(Input::Command(command), 0);
+                } else {
+                    break;
+                }
+            }
+            if draining && self.lane.is_empty() {
+                break;
+            }
+        }
+        debug!(lane = self.index, "lane ended");
+    }
+
+    /// Takes a message; gives whether it was the word to drain.
+    fn take(&mut self, message: Message) -> bool {
+        match message {
+            Message::Input(input) => {
+                let drain = matches!(input, Input::Drain);
+                if let Input::Stream(ticket, StreamEvent::Ended(_)) = &input {
+                    self.open.remove(ticket);
+                }
+                self.feed(input, 0);
+                drain
+            }
+            Message::MakeRoom { others } => {
+                self.feed(Input::MakeRoom, others);
+                false
+            }
+        }
+    }
+
+    /// Gives the machine one input and carries out what it wants.
+    fn feed(&mut self, input: Input<ReplyTo>, others: usize) {
+        let now = Now {
+            instant: Instant::now().into_std(),
+            wall: wall_clock(),
+        };
+        let outputs: Vec<_> = self.lane.on(now, input).collect();
+        for output in outputs {
+            self.carry_out(output, others);
+        }
+    }
+
+    fn carry_out(&mut self, output: Output<ReplyTo>, others: usize) {
+        match output {
+            Output::Answer(reply, result) => {
+                // The caller may have gone; then nobody wants the answer.
+                let _ = reply.send(result);
+            }
+            Output::Commit(commit) => {
+                // The committer ends after the lanes, so it is there.
+                let _ = self.committer.send(commit);
+            }
+            Output::Send(ticket, command) => {
+                if let Some(stream) = self.open.get_mut(&ticket) {
+                    stream.command(command);
+                }
+            }
+            Output::RequestSnapshot(ticket) => {
+                if let Some(stream) = self.open.get_mut(&ticket) {
+                    stream.request_snapshot();
+                }
+            }
+            Output::HalfClose(ticket) => {
+                if let Some(stream) = self.open.get_mut(&ticket) {
+                    stream.half_close();
+                }
+            }
+            Output::Reset(ticket) => drop(self.open.remove(&ticket)),
+            Output::ReleaseStream => self.streams.release(&self.lanes),
+            Output::AcquireStream(ticket) => self.acquire(ticket),
+            Output::Open(ticket, opening) => self.open_stream(ticket, *opening),
+            Output::Load(ticket, key, replay) => {
+                let (store, reply) = (self.store.clone(), self.lanes[self.index].clone());
+                self.tasks.spawn(async move {
+                    let result = store.load(&key, replay).await;
+                    let _ = reply.send(Message::Input(Input::Loaded(ticket, result)));
+                });
+            }
+            Output::Look {
+                ticket,
+                key,
+                record,
+                received,
+            } => {
+                let (store, reply) = (self.store.clone(), self.lanes[self.index].clone());
+                self.tasks.spawn(async move {
+                    let result = look(&*store, &key, record, received).await;
+                    let _ = reply.send(Message::Input(Input::Looked(ticket, result)));
+                });
+            }
+            Output::Resolve(slot) => {
+                let (store, reply) = (self.store.clone(), self.lanes[self.index].clone());
+                self.tasks.spawn(async move {
+                    let head = resolve(&*store, slot).await;
+                    let _ = reply.send(Message::Input(Input::Resolved(slot, head)));
+                });
+            }
+            Output::NoRoom => {
+                if let Some(others) = others.checked_sub(1) {
+                    let next = (self.index + 1) % self.lanes.len();
+                    let _ = self.lanes[next].send(Message::MakeRoom { others });
+                }
+            }
+            Output::Report { key, text } => {
+                warn!(entity = %key, "{text}");
+                if let Some(served) = self.served.borrow().clone() {
+                    served.link.report(format!("{key}: {text}"));
+                }
+            }
+        }
+    }
+
+    fn acquire(&mut self, ticket: Ticket) {
+        if self.streams.acquire(self.index, ticket) {
+            let _ = self.lanes[self.index].send(Message::Input(Input::Granted(ticket)));
+        } else {
+            let others = self.lanes.len() - 1;
+            let _ = self.lanes[self.index].send(Message::MakeRoom { others });
+        }
+    }
+
+    fn open_stream(&mut self, ticket: Ticket, opening: Opening) {
+        let reply = self.lanes[self.index].clone();
+        let served = self.served.borrow().clone();
+        let Some(served) = served else {
+            let end = End::Unreachable {
+                cause: "no function was discovered".to_owned(),
+            };
+            let event = StreamEvent::Ended(end);
+            let _ = reply.send(Message::Input(Input::Stream(ticket, event)));
+            return;
+        };
+        let sink = Box::new(move |event| {
+            let _ = reply.send(Message::Input(Input::Stream(ticket, event)));
+        });
+        let stream = served.link.open(opening, sink);
+        self.open.insert(ticket, stream);
+    }
+}
+
+/// The wall clock, for what is stored. The lane itself never reads a clock.
+pub(crate) fn wall_clock() -> Timestamp {
+    SystemTime::now().into()
+}
+
+async fn look(
+    store: &dyn Store,
+    key: &EntityKey,
+    record: Option<(Arc<str>, ByteString)>,
+    received: Option<EffectId>,
+) -> Result<Known, ReadError> {
+    let record = match record {
+        Some((method, idempotency_key)) => {
+            store.reply_record(key, &method, &idempotency_key).await?
+        }
+        None => None,
+    };
+    let received = match received {
+        Some(effect) => store.was_received(key.slot(), effect).await?,
+        None => false,
+    };
+    Ok(Known { record, received })
+}
+
+/// Asks the store for the head of a slot until it answers.
+async fn resolve(store: &dyn Store, slot: Slot) -> Head {
+    let mut pause = Backoff::default();
+    loop {
+        match store.heads().await {
+            Ok(heads) => {
+                let found = heads.into_iter().find(|(candidate, _)| *candidate == slot);
+                return found.map(|(_, head)| head).unwrap_or_default();
+            }
+            Err(error) => warn!(%slot, %error, "the outcome of a commit is not known yet"),
+        }
+        pause.wait().await;
+    }
+}

@@ -1,0 +1,189 @@
+//! The engine: lanes, committer and dispatcher put together, started and drained.
+
+use std::collections::HashMap;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use firn_model::contract::Contract;
+use firn_model::id::Slot;
+use firn_store::{Head, ReadError, Store};
+use tokio::sync::{mpsc, watch};
+use tokio_util::task::TaskTracker;
+use tracing::info;
+
+use crate::committer;
+use crate::dispatch::Dispatcher;
+use crate::driver::{Driver, INBOX_COMMANDS, Message};
+use crate::lane::{self, Input, Lane};
+use crate::link::Link;
+use crate::streams::Streams;
+
+/// How an engine is set up.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// How many lanes serve; a slot belongs to the lane with its number modulo this.
+    pub lanes: NonZeroUsize,
+    /// How many entity streams may be open, whatever the SDK would bear. A stream takes about
+    /// 24 KB here, so this bounds memory too.
+    pub streams_max: usize,
+    /// The bounds of each lane.
+    pub lane: lane::Config,
+}
+
+/// A function with its contract, as it is served now.
+pub struct Served {
+    /// What it declares.
+    pub contract: Arc<Contract>,
+    /// How it is reached.
+    pub link: Arc<dyn Link>,
+    /// How many streams its SDK bears, if it has a limit.
+    pub streams_max: Option<usize>,
+}
+
+/// Why an engine could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store could not be read.
+    #[error(transparent)]
+    Store(#[from] ReadError),
+    /// A thread could not be started.
+    #[error("the committer's thread could not be started: {0}")]
+    Thread(#[from] std::io::Error),
+}
+
+/// A running engine.
+pub struct Engine {
+    config: Config,
+    dispatcher: Arc<Dispatcher>,
+    served: watch::Sender<Option<Arc<Served>>>,
+    streams: Arc<Streams>,
+    inboxes: Arc<[mpsc::UnboundedSender<Message>]>,
+    lanes: TaskTracker,
+    tasks: TaskTracker,
+    committer: Option<JoinHandle<()>>,
+}
+
+impl Engine {
+    /// Starts an engine on a store: reads the heads of all slots and what is left in the outbox.
+    ///
+    /// # Errors
+    /// [`StartError`] if the store cannot be read or a thread cannot be started.
+    pub async fn start(config: Config, store: Arc<dyn Store>) -> Result<Self, StartError> {
+        let lanes = config.lanes.get();
+        let mut heads: HashMap<usize, Vec<(Slot, Head)>> = HashMap::new();
+        for (slot, head) in store.heads().await? {
+            heads
+                .entry(usize::from(slot.number()) % lanes)
+                .or_default()
+                .push((slot, head));
+        }
+        let (inboxes, receivers): (Vec<_>, Vec<_>) =
+            (0..lanes).map(|_| mpsc::unbounded_channel()).unzip();
+        let inboxes: Arc<[_]> = inboxes.into();
+        let told = inboxes.clone();
+        let (committer, thread) = committer::start(store.clone(), move |written| {
+            let lane = usize::from(written.slot.number()) % told.len();
+            let committer::Written {
+                slot,
+                last,
+                outcome,
+            } = written;
+            let _ = told[lane].send(Message::Input(Input::Committed {
+                slot,
+                last,
+                outcome,
+            }));
+        })?;
+        let (served, watching) = watch::channel(None);
+        let streams = Arc::new(Streams::new(config.streams_max));
+        let (lane_tasks, tasks) = (TaskTracker::new(), TaskTracker::new());
+        let mut commands = Vec::with_capacity(lanes);
+        for (index, inbox) in receivers.into_iter().enumerate() {
+            let (sender, receiver) = mpsc::channel(INBOX_COMMANDS);
+            commands.push(sender);
+            let driver = Driver {
+                index,
+                lane: Lane::new(
+                    config.lane.clone(),
+                    heads.remove(&index).unwrap_or_default(),
+                ),
+                commands: receiver,
+                inbox,
+                lanes: inboxes.clone(),
+                store: store.clone(),
+                committer: committer.clone(),
+                streams: streams.clone(),
+                served: watching.clone(),
+                tasks: tasks.clone(),
+                open: HashMap::new(),
+            };
+            lane_tasks.spawn(driver.run());
+        }
+        let dispatcher = Arc::new(Dispatcher {
+            commands,
+            inboxes: inboxes.clone(),
+            served: watching,
+            tasks: tasks.clone(),
+            command_timeout: config.lane.command_timeout,
+        });
+        let left = dispatcher.recover_outbox(&*store).await?;
+        if left > 0 {
+            info!(
+                effects = left,
+                "delivering effects that an earlier run left"
+            );
+        }
+        Ok(Self {
+            config,
+            dispatcher,
+            served,
+            streams,
+            inboxes,
+            lanes: lane_tasks,
+            tasks,
+            committer: Some(thread),
+        })
+    }
+
+    /// Where calls go.
+    pub fn dispatcher(&self) -> &Arc<Dispatcher> {
+        &self.dispatcher
+    }
+
+    /// The contract served now.
+    pub fn contract(&self) -> Option<Arc<Contract>> {
+        self.served
+            .borrow()
+            .as_ref()
+            .map(|served| served.contract.clone())
+    }
+
+    /// Serves this function from now on. Instances of an earlier one end with their streams.
+    pub fn serve(&self, served: Served) {
+        let sdk = served.streams_max.unwrap_or(usize::MAX);
+        for inbox in self.inboxes.iter() {
+            let _ = inbox.send(Message::Input(Input::Contract(served.contract.clone())));
+        }
+        self.served.send_replace(Some(Arc::new(served)));
+        self.streams
+            .set_cap(self.config.streams_max.min(sdk), &self.inboxes);
+    }
+
+    /// Takes no more commands, finishes those that were accepted, and stops. Gives whether all of
+    /// them ended within the grace; what did not is cut off, and nothing acknowledged is lost.
+    pub async fn drain(mut self, grace: Duration) -> bool {
+        for inbox in self.inboxes.iter() {
+            let _ = inbox.send(Message::Input(Input::Drain));
+        }
+        self.lanes.close();
+        let ended = tokio::time::timeout(grace, self.lanes.wait()).await.is_ok();
+        self.tasks.close();
+        if ended && let Some(committer) = self.committer.take() {
+            // Every lane has dropped its sender, so the committer ends once it has written all.
+            let _ = tokio::task::spawn_blocking(move || committer.join()).await;
+        }
+        ended
+    }
+}

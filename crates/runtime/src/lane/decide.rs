@@ -1,0 +1,429 @@
+//! From a decision to its commit, and from the commit to the answer: the output gate.
+
+use std::time::{Duration, Instant};
+
+use firn_model::decision::{Answer, Append, Decision, Effect, Mutation};
+use firn_model::id::{EffectId, Slot, SlotSequence};
+use firn_model::payload::Payload;
+use firn_model::policy::{Delete, FailureMutation};
+use firn_model::status::{GrpcCode, Status};
+use firn_store::{Change, Commit, Head, Outcome, ReplyRecord, StoredAnswer, Timestamp};
+
+use super::due::Item;
+use super::instance::{Committing, Instance, Phase, Running, Stream, Then};
+use super::slot::Trouble;
+use super::{Caused, Lane, Now, Origin, Output, Settled, Ticket};
+use crate::refusal::Refusal;
+
+impl<R> Lane<R> {
+    /// The function has answered the open command.
+    pub(super) fn decided(
+        &mut self,
+        index: usize,
+        running: Running<R>,
+        decision: Decision,
+        now: Now,
+    ) {
+        let instance = &self.instances[index];
+        let Decision {
+            answer,
+            mutation,
+            effects,
+        } = decision;
+        let restart = matches!(&answer, Answer::Failure(failure) if failure.restart);
+        let then = if restart {
+            Then::Restart
+        } else {
+            Then::Continue
+        };
+        let change = match instance.change(keep(instance, &answer, mutation), now.wall) {
+            Ok(change) => change,
+            Err(refusal) => {
+                self.refuse(running.reply, refusal);
+                return self.restart(index, now);
+            }
+        };
+        if self
+            .slot(self.instances[index].key.slot())
+            .trouble
+            .is_some()
+        {
+            self.refuse(running.reply, Refusal::CommitRefused);
+            return self.suspend(index);
+        }
+        let stored: Vec<bool> = effects
+            .iter()
+            .map(|effect| self.is_stored(effect))
+            .collect();
+        let gated = change.is_some()
+            || running.idempotency.is_some()
+            || running.origin.is_some()
+            || stored.contains(&true);
+        if !gated {
+            let effects = effects
+                .into_iter()
+                .map(|effect| Caused {
+                    effect,
+                    origin: None,
+                })
+                .collect();
+            self.out.push(Output::Answer(
+                running.reply,
+                Ok(Settled { answer, effects }),
+            ));
+            return self.finish(index, then, now);
+        }
+        let mut commit = self.begin_commit(index, now);
+        commit.change = change;
+        commit.hops = running.hops;
+        commit.received = running.origin.map(|origin| origin.effect);
+        commit.receipts_below = running
+            .origin
+            .map(|origin| (origin.effect.slot, origin.lowest_open));
+        commit.reply_record = running.idempotency.map(|idempotency| ReplyRecord {
+            method: running.method.name.to_string(),
+            idempotency_key: idempotency.key.to_string(),
+            request_hash: idempotency.request_hash,
+            expires: now.wall.plus(self.config.reply_record_ttl),
+            answer: stored_answer(&answer),
+        });
+        let effects = self.cause(&mut commit, effects, &stored);
+        let reply = Some((running.reply, running.deadline));
+        self.commit(index, commit, reply, Settled { answer, effects }, then);
+    }
+
+    /// Whether an effect goes to the outbox: those on entities do, those on actions run at most
+    /// once and those on nobody are refused when they run.
+    fn is_stored(&self, effect: &Effect) -> bool {
+        self.contract
+            .as_ref()
+            .and_then(|contract| contract.method(&effect.call.path()))
+            .is_some_and(|method| method.component.kind.is_entity())
+    }
+
+    /// Gives the effects their identities and puts those that are stored into the commit.
+    fn cause(&mut self, commit: &mut Commit, effects: Vec<Effect>, stored: &[bool]) -> Vec<Caused> {
+        let mut caused = Vec::with_capacity(effects.len());
+        for (effect, stored) in effects.into_iter().zip(stored) {
+            let origin = stored.then(|| {
+                let index = commit.effects.len() as u32;
+                let id = EffectId {
+                    slot: commit.slot,
+                    sequence: commit.sequence,
+                    index,
+                };
+                commit.effects.push(effect.clone());
+                let state = self.slot(commit.slot);
+                state.open(id);
+                Origin {
+                    effect: id,
+                    lowest_open: state.lowest_open(),
+                    redelivered: false,
+                }
+            });
+            caused.push(Caused { effect, origin });
+        }
+        caused
+    }
+
+    /// Hands a commit over and waits for it.
+    pub(super) fn commit(
+        &mut self,
+        index: usize,
+        commit: Commit,
+        reply: Option<(R, Instant)>,
+        settled: Settled,
+        then: Then,
+    ) {
+        let instance = &mut self.instances[index];
+        instance.note(commit.change.as_ref());
+        instance.phase = Phase::Committing(Box::new(Committing {
+            reply,
+            settled,
+            then,
+        }));
+        self.out.push(Output::Commit(Box::new(commit)));
+    }
+
+    /// Commits of a slot have an outcome.
+    pub(super) fn committed(&mut self, slot: Slot, last: SlotSequence, outcome: Outcome, now: Now) {
+        match outcome {
+            Outcome::Landed => {
+                for ticket in self.slot(slot).end(last) {
+                    self.landed(ticket, now);
+                }
+            }
+            Outcome::Refused { head } => {
+                self.slot(slot).trouble = Some(Trouble::Refused(head));
+                for ticket in self.slot(slot).end(last) {
+                    self.refused(ticket);
+                }
+                self.suspend_slot(slot);
+            }
+            Outcome::Unknown { .. } => {
+                self.slot(slot).trouble = Some(Trouble::Unknown);
+                self.out.push(Output::Resolve(slot));
+            }
+        }
+        self.recover(slot, now);
+    }
+
+    /// The store has told the head of a slot whose last outcome was not known.
+    pub(super) fn resolved(&mut self, slot: Slot, head: Head, now: Now) {
+        let ours = head.epoch == self.slot(slot).epoch();
+        if ours {
+            for ticket in self.slot(slot).end(head.sequence) {
+                self.landed(ticket, now);
+            }
+        }
+        self.slot(slot).trouble = Some(Trouble::Refused(head));
+        let last = self.slot(slot).last();
+        for ticket in self.slot(slot).end(last) {
+            self.refused(ticket);
+        }
+        self.suspend_slot(slot);
+        self.recover(slot, now);
+    }
+
+    /// The commit of an instance is durable: the gate opens.
+    fn landed(&mut self, ticket: Ticket, now: Now) {
+        let Some(instance) = self.alive(ticket) else {
+            return;
+        };
+        let Phase::Committing(_) = instance.phase else {
+            return;
+        };
+        let Phase::Committing(committing) = std::mem::replace(&mut instance.phase, Phase::Ready)
+        else {
+            unreachable!("checked above")
+        };
+        if let Some((reply, _)) = committing.reply {
+            self.out.push(Output::Answer(reply, Ok(committing.settled)));
+        }
+        self.finish(ticket.index, committing.then, now);
+    }
+
+    /// The commit of an instance was not applied.
+    fn refused(&mut self, ticket: Ticket) {
+        let Some(instance) = self.alive(ticket) else {
+            return;
+        };
+        let Phase::Committing(_) = instance.phase else {
+            return;
+        };
+        let Phase::Committing(committing) =
+            std::mem::replace(&mut instance.phase, Phase::Suspended)
+        else {
+            unreachable!("checked above")
+        };
+        if let Some((reply, _)) = committing.reply {
+            self.refuse(reply, Refusal::CommitRefused);
+        }
+    }
+
+    /// Drops every instance of a slot: what they hold may be ahead of the store.
+    fn suspend_slot(&mut self, slot: Slot) {
+        let of_slot: Vec<usize> = self
+            .instances
+            .iter()
+            .filter(|(_, instance)| instance.key.slot() == slot)
+            .map(|(index, _)| index)
+            .collect();
+        for index in of_slot {
+            self.suspend(index);
+        }
+    }
+
+    /// Drops what an instance holds and keeps its queue until the slot has recovered.
+    fn suspend(&mut self, index: usize) {
+        let instance = &mut self.instances[index];
+        match std::mem::replace(&mut instance.phase, Phase::Suspended) {
+            Phase::Running(running) => self.refuse(running.reply, Refusal::CommitRefused),
+            Phase::Looking(next) => instance.queue.push_front(*next),
+            _ => {}
+        }
+        self.reset_stream(index);
+    }
+
+    /// Lets a slot go on once nothing of it is under way any more.
+    fn recover(&mut self, slot: Slot, now: Now) {
+        let state = self.slot(slot);
+        let Some(Trouble::Refused(head)) = state.trouble else {
+            return;
+        };
+        if !state.is_quiet() {
+            return;
+        }
+        state.reset(head);
+        let suspended: Vec<usize> = self
+            .instances
+            .iter()
+            .filter(|(_, i)| i.key.slot() == slot && matches!(i.phase, Phase::Suspended))
+            .map(|(index, _)| index)
+            .collect();
+        for index in suspended {
+            self.start_or_forget(index, now);
+        }
+    }
+
+    /// Goes on after an answer.
+    fn finish(&mut self, index: usize, then: Then, now: Now) {
+        if then == Then::Restart {
+            return self.restart(index, now);
+        }
+        if self.instances[index].wants_snapshot() {
+            return self.request_snapshot(index, now);
+        }
+        self.carry_on(index, now);
+    }
+
+    fn request_snapshot(&mut self, index: usize, now: Now) {
+        let until = now.instant + self.config.command_timeout;
+        let instance = &mut self.instances[index];
+        instance.phase = Phase::Snapshotting { until };
+        let ticket = Ticket {
+            index,
+            life: instance.life,
+        };
+        self.out.push(Output::RequestSnapshot(ticket));
+        self.arm(index, until);
+    }
+
+    /// The function has given the snapshot that it was asked for.
+    pub(super) fn snapshotted(&mut self, index: usize, payload: Option<Payload>, now: Now) {
+        let instance = &mut self.instances[index];
+        let sequence = instance.last_event;
+        instance.last_snapshot = sequence;
+        let Some(payload) = payload else {
+            return self.carry_on(index, now);
+        };
+        let settled = Settled {
+            answer: Answer::Nothing,
+            effects: Vec::new(),
+        };
+        let mut commit = self.begin_commit(index, now);
+        commit.change = Some(Change::Snapshot { sequence, payload });
+        self.commit(index, commit, None, settled, Then::Continue);
+    }
+
+    /// An effect of this lane was delivered: its outbox entry goes with the next commit.
+    pub(super) fn delivered(&mut self, effect: EffectId, now: Now) {
+        /// How long a delivery may wait for a commit to ride on. Long enough that a busy slot
+        /// never pays for it, short enough that few are redelivered after a crash.
+        const HOUSEKEEPING_DELAY: Duration = Duration::from_millis(200);
+        self.slot(effect.slot).delivered(effect);
+        self.due
+            .at(now.instant + HOUSEKEEPING_DELAY, Item::Housekeeping);
+    }
+
+    /// Writes what no commit has carried yet.
+    pub(super) fn housekeep(&mut self, now: Now) {
+        let dirty: Vec<Slot> = self
+            .slots
+            .iter()
+            .filter(|(_, state)| !state.delivered.is_empty() && state.trouble.is_none())
+            .map(|(slot, _)| *slot)
+            .collect();
+        for slot in dirty {
+            let commit = self.begin_slot_commit(slot, None, now.wall);
+            self.out.push(Output::Commit(Box::new(commit)));
+        }
+    }
+}
+
+/// What of a mutation is kept beside this answer.
+fn keep<R>(instance: &Instance<R>, answer: &Answer, mutation: Mutation) -> Mutation {
+    match answer {
+        Answer::Failure(failure)
+            if failure.restart
+                || instance.component.policies.failure_mutation == FailureMutation::Drop =>
+        {
+            Mutation::Nothing
+        }
+        _ => mutation,
+    }
+}
+
+/// What a reply record keeps of an answer.
+fn stored_answer(answer: &Answer) -> StoredAnswer {
+    match answer {
+        Answer::Reply(reply) => StoredAnswer::Reply(reply.clone()),
+        Answer::Forward(forward) => StoredAnswer::Forward(forward.clone()),
+        Answer::Failure(failure) => StoredAnswer::Failure(Status::chosen(
+            failure.code.unwrap_or(GrpcCode::Unknown),
+            failure.text.clone(),
+        )),
+        Answer::Nothing => StoredAnswer::Reply(Default::default()),
+    }
+}
+
+impl<R> Instance<R> {
+    /// The stored form of a mutation, or why the entity does not accept it.
+    fn change(&self, mutation: Mutation, wall: Timestamp) -> Result<Option<Change>, Refusal> {
+        if self.deleted_until.is_some() && mutation.writes() {
+            return Err(Refusal::Deleted);
+        }
+        Ok(match mutation {
+            Mutation::Nothing => None,
+            Mutation::Set(state) => Some(Change::Set(state)),
+            Mutation::Delete { .. } if self.deleted_until.is_some() => None,
+            Mutation::Delete { grace } => Some(Change::Delete {
+                until: match self.component.policies.delete {
+                    Delete::Plain => None,
+                    Delete::Tombstone(default) => Some(wall.plus(grace.unwrap_or(default))),
+                },
+            }),
+            Mutation::Append(Append {
+                events,
+                snapshot,
+                delete,
+            }) => {
+                let deleted_until = match (delete, self.component.policies.delete) {
+                    (Some(grace), Delete::Tombstone(_)) => Some(wall.plus(grace)),
+                    _ => None,
+                };
+                if events.is_empty() && (deleted_until.is_none() || self.deleted_until.is_some()) {
+                    return Ok(None);
+                }
+                Some(Change::Append {
+                    first: self.last_event + 1,
+                    events,
+                    snapshot,
+                    deleted_until,
+                })
+            }
+        })
+    }
+
+    /// Follows a change that is being written.
+    fn note(&mut self, change: Option<&Change>) {
+        match change {
+            Some(Change::Append {
+                events,
+                snapshot,
+                deleted_until,
+                ..
+            }) => {
+                self.last_event += events.len() as u64;
+                if snapshot.is_some() {
+                    self.last_snapshot = self.last_event;
+                }
+                self.deleted_until = deleted_until.or(self.deleted_until);
+            }
+            Some(Change::Delete { until }) => self.deleted_until = *until,
+            Some(Change::Snapshot { sequence, .. }) => self.last_snapshot = *sequence,
+            Some(Change::Set(_) | Change::Clean) | None => {}
+        }
+    }
+
+    /// Whether it is time to ask for a snapshot.
+    fn wants_snapshot(&self) -> bool {
+        self.stream == Stream::Open
+            && self.deleted_until.is_none()
+            && self
+                .component
+                .policies
+                .snapshot_every
+                .is_some_and(|every| self.last_event - self.last_snapshot >= every)
+    }
+}

@@ -1,0 +1,333 @@
+//! The straight way of a command: accepted, its entity loaded and connected, sent in its turn.
+
+use std::time::Instant;
+
+use firn_model::decision::Answer;
+use firn_model::id::{EntityKey, Slot};
+use firn_store::{Change, Commit, Entity, ReadError, Timestamp};
+
+use super::due::Item;
+use super::instance::Then;
+use super::instance::{Instance, Phase, Queued, Running, Stream, Verdict};
+use super::{Command, Known, Lane, Now, Output, Settled, Ticket};
+use crate::link::{EntityCommand, Opening};
+use crate::refusal::Refusal;
+
+impl<R> Lane<R> {
+    /// Takes a command in, or refuses it at once.
+    pub(super) fn accept(&mut self, command: Command<R>, now: Now) {
+        let longest = now.instant + self.config.command_timeout;
+        let deadline = command.deadline.map_or(longest, |asked| asked.min(longest));
+        if self.draining {
+            return self.refuse(command.reply, Refusal::ShuttingDown);
+        }
+        if deadline <= now.instant {
+            return self.refuse(command.reply, Refusal::DeadlineQueued);
+        }
+        let index = self.find_or_create(&command, now);
+        let instance = &mut self.instances[index];
+        if instance.queue.len() >= self.config.mailbox_commands_max {
+            let capacity = self.config.mailbox_commands_max;
+            return self.refuse(command.reply, Refusal::MailboxFull { capacity });
+        }
+        instance.queue.push_back(Queued::new(command, deadline));
+        self.arm(index, deadline);
+        self.advance(index, now);
+    }
+
+    fn find_or_create(&mut self, command: &Command<R>, now: Now) -> usize {
+        let component = &command.method.component;
+        let key = EntityKey::new(component.storage.clone(), command.id.stored().clone());
+        if let Some(index) = self.by_key.get(&key) {
+            return *index;
+        }
+        let index = self.instances.insert(Instance {
+            key: key.clone(),
+            id: command.id.clone(),
+            component: component.clone(),
+            life: 0,
+            phase: Phase::Suspended,
+            stream: Stream::None,
+            queue: Default::default(),
+            last_event: 0,
+            last_snapshot: 0,
+            deleted_until: None,
+            active_at: now.instant,
+            idle_stamp: 0,
+            alarm: None,
+        });
+        self.by_key.insert(key, index);
+        self.start(index, now);
+        index
+    }
+
+    /// Begins a life of an instance: loads its entity, unless its slot is in trouble.
+    pub(super) fn start(&mut self, index: usize, now: Now) {
+        self.lives += 1;
+        let life = self.lives;
+        let instance = &mut self.instances[index];
+        instance.life = life;
+        instance.stream = Stream::None;
+        instance.active_at = now.instant;
+        if let Some(next) = instance.queue.front() {
+            // The component of a command that came after a change of contract is the newer one.
+            instance.component = next.method.component.clone();
+        }
+        let (key, replay) = (instance.key.clone(), instance.component.policies.replay);
+        if self.slot(key.slot()).trouble.is_some() {
+            self.instances[index].phase = Phase::Suspended;
+            return;
+        }
+        self.instances[index].phase = Phase::Loading;
+        self.out
+            .push(Output::Load(Ticket { index, life }, key, replay));
+    }
+
+    /// The store has been read.
+    pub(super) fn loaded(&mut self, ticket: Ticket, result: Result<Entity, ReadError>, now: Now) {
+        let Some(instance) = self.alive(ticket) else {
+            return;
+        };
+        let Phase::Loading = instance.phase else {
+            return;
+        };
+        let entity = match result {
+            Ok(entity) => entity,
+            Err(error) => {
+                let cause = error.to_string();
+                let key = instance.key.clone();
+                self.out.push(Output::Report {
+                    key,
+                    text: format!("load failed: {cause}"),
+                });
+                return self.give_up(ticket.index, &Refusal::LoadFailed { cause });
+            }
+        };
+        if entity.deleted_until.is_some_and(|until| until <= now.wall) {
+            return self.clean(ticket.index, now);
+        }
+        let instance = &mut self.instances[ticket.index];
+        instance.last_event = entity.last_event;
+        instance.last_snapshot = entity
+            .snapshot
+            .as_ref()
+            .map_or(0, |snapshot| snapshot.sequence);
+        instance.deleted_until = entity.deleted_until;
+        instance.phase = Phase::Connecting(Box::new(entity));
+        self.out.push(Output::AcquireStream(ticket));
+    }
+
+    /// A tombstone's grace is over: removes what is left of the entity, then loads again.
+    fn clean(&mut self, index: usize, now: Now) {
+        let settled = Settled {
+            answer: Answer::Nothing,
+            effects: Vec::new(),
+        };
+        let mut commit = self.begin_commit(index, now);
+        commit.change = Some(Change::Clean);
+        self.commit(index, commit, None, settled, Then::Restart);
+    }
+
+    /// A stream may be opened.
+    pub(super) fn granted(&mut self, ticket: Ticket, now: Now) {
+        let Some(instance) = self.alive(ticket) else {
+            return self.out.push(Output::ReleaseStream);
+        };
+        let Phase::Connecting(entity) = std::mem::replace(&mut instance.phase, Phase::Ready) else {
+            unreachable!("a stream is asked for in no other phase, and once in a life")
+        };
+        instance.stream = Stream::Open;
+        let opening = Opening {
+            component: instance.component.clone(),
+            id: instance.id.clone(),
+            entity: *entity,
+        };
+        self.out.push(Output::Open(ticket, Box::new(opening)));
+        self.advance(ticket.index, now);
+    }
+
+    /// Takes the next command, if the instance is free for one.
+    pub(super) fn advance(&mut self, index: usize, now: Now) {
+        let instance = &mut self.instances[index];
+        let Phase::Ready = instance.phase else { return };
+        while let Some(next) = instance.queue.pop_front() {
+            if next.deadline <= now.instant {
+                self.out
+                    .push(Output::Answer(next.reply, Err(Refusal::DeadlineQueued)));
+                continue;
+            }
+            instance.active_at = now.instant;
+            return if next.needs_look() {
+                self.look(index, next)
+            } else {
+                self.send(index, next)
+            };
+        }
+        self.rest(index, now);
+    }
+
+    /// Asks the store whether the command was served before.
+    fn look(&mut self, index: usize, next: Queued<R>) {
+        let instance = &mut self.instances[index];
+        let ticket = Ticket {
+            index,
+            life: instance.life,
+        };
+        self.out.push(Output::Look {
+            ticket,
+            key: instance.key.clone(),
+            record: next
+                .idempotency
+                .as_ref()
+                .map(|idempotency| (next.method.name.clone(), idempotency.key.clone())),
+            received: next
+                .origin
+                .filter(|origin| origin.redelivered)
+                .map(|origin| origin.effect),
+        });
+        instance.phase = Phase::Looking(Box::new(next));
+    }
+
+    /// The store has told.
+    pub(super) fn looked(&mut self, ticket: Ticket, result: Result<Known, ReadError>, now: Now) {
+        let Some(instance) = self.alive(ticket) else {
+            return;
+        };
+        if !matches!(instance.phase, Phase::Looking(_)) {
+            return;
+        }
+        let Phase::Looking(next) = std::mem::replace(&mut instance.phase, Phase::Ready) else {
+            unreachable!("checked above")
+        };
+        let stream = instance.stream;
+        let verdict = match result {
+            Ok(known) => next.verdict(known),
+            Err(error) => Verdict::Answer(Err(Refusal::LoadFailed {
+                cause: error.to_string(),
+            })),
+        };
+        match verdict {
+            Verdict::Answer(answer) => {
+                self.out.push(Output::Answer(next.reply, answer));
+                self.carry_on(ticket.index, now);
+            }
+            Verdict::Send if stream == Stream::None => {
+                self.instances[ticket.index].queue.push_front(*next);
+                self.start(ticket.index, now);
+            }
+            Verdict::Send => self.send(ticket.index, *next),
+        }
+    }
+
+    /// Sends a command to the function.
+    fn send(&mut self, index: usize, next: Queued<R>) {
+        let instance = &mut self.instances[index];
+        let Queued {
+            method,
+            message,
+            metadata,
+            deadline,
+            idempotency,
+            origin,
+            hops,
+            reply,
+        } = next;
+        let ticket = Ticket {
+            index,
+            life: instance.life,
+        };
+        let running = Running {
+            method: method.clone(),
+            deadline,
+            idempotency,
+            origin,
+            hops,
+            reply,
+        };
+        instance.phase = Phase::Running(Box::new(running));
+        self.out.push(Output::Send(
+            ticket,
+            EntityCommand {
+                method,
+                message,
+                metadata,
+            },
+        ));
+        self.arm(index, deadline);
+    }
+
+    /// Goes on after something has ended: with the next command, or with a new life if the stream
+    /// is gone.
+    pub(super) fn carry_on(&mut self, index: usize, now: Now) {
+        let instance = &mut self.instances[index];
+        instance.phase = Phase::Ready;
+        if instance.stream == Stream::Open {
+            return self.advance(index, now);
+        }
+        self.start_or_forget(index, now);
+    }
+
+    /// Begins a new life if commands wait, else forgets the instance.
+    pub(super) fn start_or_forget(&mut self, index: usize, now: Now) {
+        if self.instances[index].queue.is_empty() {
+            self.forget(index);
+        } else {
+            self.start(index, now);
+        }
+    }
+
+    /// Removes an instance from memory. Nothing of it may be under way.
+    pub(super) fn forget(&mut self, index: usize) {
+        let instance = self.instances.remove(index);
+        self.by_key.remove(&instance.key);
+    }
+
+    /// The instance of a ticket, if it still lives that life.
+    pub(super) fn alive(&mut self, ticket: Ticket) -> Option<&mut Instance<R>> {
+        self.instances
+            .get_mut(ticket.index)
+            .filter(|instance| instance.life == ticket.life)
+    }
+
+    pub(super) fn refuse(&mut self, reply: R, refusal: Refusal) {
+        self.out.push(Output::Answer(reply, Err(refusal)));
+    }
+
+    /// Makes sure that the instance is looked at by then.
+    pub(super) fn arm(&mut self, index: usize, at: Instant) {
+        let instance = &mut self.instances[index];
+        if instance.alarm.is_none_or(|alarm| at < alarm) {
+            instance.alarm = Some(at);
+            self.due.at(at, Item::Instance(index));
+        }
+    }
+
+    /// An empty commit of the instance's slot, with its sequence given out.
+    pub(super) fn begin_commit(&mut self, index: usize, now: Now) -> Commit {
+        let instance = &self.instances[index];
+        let ticket = Ticket {
+            index,
+            life: instance.life,
+        };
+        let key = instance.key.clone();
+        let mut commit = self.begin_slot_commit(key.slot(), Some(ticket), now.wall);
+        commit.key = Some(key);
+        commit
+    }
+
+    /// An empty commit of a slot, which also carries what was delivered since the last one.
+    pub(super) fn begin_slot_commit(
+        &mut self,
+        slot: Slot,
+        ticket: Option<Ticket>,
+        wall: Timestamp,
+    ) -> Commit {
+        let state = self.slot(slot);
+        let (epoch, sequence) = state.begin(ticket);
+        let delivered = std::mem::take(&mut state.delivered);
+        Commit {
+            delivered,
+            ..Commit::empty(slot, epoch, sequence, wall)
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Time and room: deadlines, idle instances, streams that give way, and draining.
+
+use std::time::Instant;
+
+use firn_model::id::EntityKey;
+
+use super::due::Item;
+use super::instance::{Instance, Phase, Stream};
+use super::{Lane, Now, Output, Ticket};
+use crate::refusal::Refusal;
+
+impl<R> Lane<R> {
+    /// Looks at everything whose time has come.
+    pub(super) fn wake(&mut self, now: Now) {
+        while let Some(item) = self.due.pop(now.instant) {
+            match item {
+                Item::Housekeeping => self.housekeep(now),
+                Item::Instance(index) => self.look_at(index, now),
+            }
+        }
+    }
+
+    /// Looks at one instance: refuses what is too late, ends what has been idle, sets the next
+    /// alarm.
+    fn look_at(&mut self, index: usize, now: Now) {
+        let Some(instance) = self.instances.get_mut(index) else {
+            return;
+        };
+        instance.alarm = None;
+        self.drop_late(index, now);
+        let Some(instance) = self.instances.get(index) else {
+            return;
+        };
+        if instance.due() <= now.instant {
+            self.act_on_due(index, now);
+        }
+        if let Some(instance) = self.instances.get(index) {
+            let next = instance.due().max(now.instant + MIN_STEP);
+            self.arm(index, next);
+        }
+    }
+
+    /// Refuses the waiting commands whose deadline has passed.
+    fn drop_late(&mut self, index: usize, now: Now) {
+        let instance = &mut self.instances[index];
+        let late = match instance.phase {
+            Phase::Connecting(_) => Refusal::StreamsExhausted,
+            _ => Refusal::DeadlineQueued,
+        };
+        if instance
+            .queue
+            .iter()
+            .all(|queued| queued.deadline > now.instant)
+        {
+            return;
+        }
+        for queued in std::mem::take(&mut instance.queue) {
+            if queued.deadline > now.instant {
+                self.instances[index].queue.push_back(queued);
+            } else {
+                self.out
+                    .push(Output::Answer(queued.reply, Err(late.clone())));
+            }
+        }
+        let instance = &self.instances[index];
+        if instance.queue.is_empty() && matches!(instance.phase, Phase::Connecting(_)) {
+            // The grant, when it comes, finds nobody and is given back.
+            self.forget(index);
+        }
+    }
+
+    fn act_on_due(&mut self, index: usize, now: Now) {
+        let instance = &mut self.instances[index];
+        match &mut instance.phase {
+            Phase::Running(_) => self.time_out(index, now),
+            Phase::Committing(committing) => {
+                if let Some((reply, _)) = committing.reply.take() {
+                    self.refuse(reply, Refusal::CommitUnknown);
+                }
+            }
+            Phase::Snapshotting { .. } | Phase::Closing { .. } => {
+                self.reset_stream(index);
+                self.start_or_forget(index, now);
+            }
+            Phase::Ready if instance.queue.is_empty() => self.restart(index, now),
+            _ => {}
+        }
+    }
+
+    /// The function did not answer in time: its stream is reset, what waits goes on.
+    fn time_out(&mut self, index: usize, now: Now) {
+        self.reset_stream(index);
+        let instance = &mut self.instances[index];
+        if let Phase::Running(running) = std::mem::replace(&mut instance.phase, Phase::Ready) {
+            self.refuse(running.reply, Refusal::Timeout);
+        }
+        self.start_or_forget(index, now);
+    }
+
+    /// An instance has nothing to do.
+    pub(super) fn rest(&mut self, index: usize, now: Now) {
+        if self.draining || self.room_wanted > 0 {
+            self.room_wanted = self.room_wanted.saturating_sub(1);
+            return self.restart(index, now);
+        }
+        let instance = &self.instances[index];
+        let idle_until = now.instant + instance.component.policies.passivate_after;
+        let stamp = self.due.became_idle(Ticket {
+            index,
+            life: instance.life,
+        });
+        self.instances[index].active_at = now.instant;
+        self.instances[index].idle_stamp = stamp;
+        let instances = &self.instances;
+        self.due.tidy(instances.len(), |ticket, stamp| {
+            is_idle(instances, ticket, stamp)
+        });
+        self.arm(index, idle_until);
+    }
+
+    /// Somebody waits for a stream: the instance that has been idle longest gives way, or the next
+    /// one that becomes idle.
+    pub(super) fn make_room(&mut self, now: Now) {
+        let instances = &self.instances;
+        match self
+            .due
+            .longest_idle(|ticket, stamp| is_idle(instances, ticket, stamp))
+        {
+            Some(ticket) => self.restart(ticket.index, now),
+            None => {
+                self.room_wanted += 1;
+                self.out.push(Output::NoRoom);
+            }
+        }
+    }
+
+    /// Lets every idle instance go; the others follow when their work is done.
+    pub(super) fn drain(&mut self, now: Now) {
+        self.draining = true;
+        let ready: Vec<usize> = self
+            .instances
+            .iter()
+            .filter(|(_, instance)| matches!(instance.phase, Phase::Ready))
+            .map(|(index, _)| index)
+            .collect();
+        for index in ready {
+            self.restart(index, now);
+        }
+        self.housekeep(now);
+    }
+
+    /// The keys of the entities in memory.
+    pub fn keys(&self) -> impl Iterator<Item = &EntityKey> {
+        self.by_key.keys()
+    }
+}
+
+/// Two looks at one instance are at least that far apart, so that an alarm that could do nothing
+/// is not set again for the same instant.
+const MIN_STEP: std::time::Duration = std::time::Duration::from_millis(1);
+
+fn is_idle<R>(instances: &slab::Slab<Instance<R>>, ticket: Ticket, stamp: u64) -> bool {
+    instances.get(ticket.index).is_some_and(|instance| {
+        instance.life == ticket.life
+            && instance.idle_stamp == stamp
+            && matches!(instance.phase, Phase::Ready)
+            && instance.stream == Stream::Open
+            && instance.queue.is_empty()
+    })
+}
+
+impl<R> Instance<R> {
+    /// When the instance next needs a look.
+    fn due(&self) -> Instant {
+        let own = match &self.phase {
+            Phase::Running(running) => Some(running.deadline),
+            Phase::Committing(committing) => committing.reply.as_ref().map(|(_, until)| *until),
+            Phase::Snapshotting { until } | Phase::Closing { until } => Some(*until),
+            Phase::Ready => Some(self.active_at + self.component.policies.passivate_after),
+            Phase::Loading | Phase::Connecting(_) | Phase::Looking(_) | Phase::Suspended => None,
+        };
+        let waiting = self.queue.iter().map(|queued| queued.deadline).min();
+        let later = self.active_at + self.component.policies.passivate_after;
+        own.into_iter().chain(waiting).min().unwrap_or(later)
+    }
+}

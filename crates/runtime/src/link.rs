@@ -1,0 +1,152 @@
+//! What the engine asks of a function, whatever protocol it speaks.
+//!
+//! `firn-link` implements [`Link`] for each family. The engine opens one stream for each active
+//! entity and sends it one command at a time; the link turns what comes back into [`StreamEvent`]s.
+//! Streams, command ids and protocol errors are the link's business.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use firn_model::call::Reply;
+use firn_model::contract::{Component, Method};
+use firn_model::decision::{Answer, Decision, Effect, Failure};
+use firn_model::id::EntityId;
+use firn_model::metadata::Metadata;
+use firn_model::payload::Payload;
+use firn_model::status::Status;
+use firn_store::Entity;
+use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
+
+/// What an entity stream begins with: who it is for, and the state so far.
+#[derive(Debug, Clone)]
+pub struct Opening {
+    /// The entity's component.
+    pub component: Arc<Component>,
+    /// The entity's id.
+    pub id: EntityId,
+    /// What the instance is recovered from.
+    pub entity: Entity,
+}
+
+/// A command for the entity of a stream.
+#[derive(Debug, Clone)]
+pub struct EntityCommand {
+    /// The method called.
+    pub method: Arc<Method>,
+    /// The request message.
+    pub message: Bytes,
+    /// Headers the function may see, already filtered by policy; `None` leaves the field unset.
+    pub metadata: Option<Metadata>,
+}
+
+/// What comes back on an entity stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StreamEvent {
+    /// The answer to the open command.
+    Decided(Decision),
+    /// A failure outside of a reply that names the open command.
+    CommandFailed(Failure),
+    /// The state that was asked for; `None` if the function has none to give.
+    Snapshot(Option<Payload>),
+    /// The stream is over; nothing follows.
+    Ended(End),
+}
+
+/// Why an entity stream is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// Firn half-closed it and the function completed it.
+    Completed,
+    /// The function ended or broke it. The open command may have run.
+    Terminated {
+        /// The transport's words, for the log.
+        cause: String,
+    },
+    /// The function could not be reached: nothing was sent.
+    Unreachable {
+        /// The transport's words, for the log.
+        cause: String,
+    },
+    /// The function failed the instance as a whole.
+    Failed(Failure),
+    /// The function answered something that was not asked.
+    WrongReply {
+        /// What was wrong, for the log.
+        cause: String,
+    },
+    /// The function sent a message without content, or one that cannot be.
+    WrongMessage {
+        /// What was wrong, for the log.
+        cause: String,
+    },
+}
+
+/// Takes the events of one stream. Never blocks: a stream has at most a few events under way.
+pub type EventSink = Box<dyn Fn(StreamEvent) + Send + Sync>;
+
+/// An open entity stream. Dropping it resets the stream.
+pub trait EntityStream: Send {
+    /// Sends a command. At most one is open at a time.
+    fn command(&mut self, command: EntityCommand);
+
+    /// Asks for a snapshot; only where the component's policy allows it.
+    fn request_snapshot(&mut self);
+
+    /// Half-closes: the function completes its side, which comes as [`End::Completed`].
+    fn half_close(&mut self);
+}
+
+/// A call of an action, before its messages.
+#[derive(Debug, Clone)]
+pub struct ActionCall {
+    /// The method called.
+    pub method: Arc<Method>,
+    /// Headers the function may see, already filtered by policy.
+    pub metadata: Metadata,
+}
+
+/// One answer of an action.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ActionAnswer {
+    /// What the caller gets for it.
+    pub answer: Answer,
+    /// What else is to be done.
+    pub effects: Vec<Effect>,
+}
+
+/// The messages of a caller that streams.
+pub type MessageStream = BoxStream<'static, Result<Bytes, Status>>;
+
+/// The answers of an action that streams.
+pub type AnswerStream = BoxStream<'static, Result<ActionAnswer, Status>>;
+
+/// The connection to a function. Dropping what it returns cancels the call.
+pub trait Link: Send + Sync + 'static {
+    /// Whether the function is connected now.
+    fn is_up(&self) -> bool;
+
+    /// Opens a stream for an entity and sends its opening.
+    fn open(&self, opening: Opening, events: EventSink) -> Box<dyn EntityStream>;
+
+    /// Calls an action with one message for one answer.
+    fn act(
+        &self,
+        call: ActionCall,
+        message: Bytes,
+    ) -> BoxFuture<'static, Result<ActionAnswer, Status>>;
+
+    /// Calls an action that streams in one direction or both.
+    fn act_streamed(&self, call: ActionCall, messages: MessageStream) -> AnswerStream;
+
+    /// Tells the function about its own misbehaviour; the outcome is of no interest.
+    fn report(&self, text: String);
+}
+
+/// A reply with this payload and no headers, for tests and defaults.
+pub fn plain_reply(payload: Payload) -> Answer {
+    Answer::Reply(Reply {
+        payload,
+        metadata: Metadata::default(),
+    })
+}

@@ -1,0 +1,142 @@
+//! Why a command got no answer of its function, and what the caller is told.
+
+use firn_model::code::Code;
+use firn_model::contract::Component;
+use firn_model::decision::Failure;
+use firn_model::status::{GrpcCode, Status};
+
+/// Why a command got no answer. Each says whether the command may have been applied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// The entity's queue is full. Not applied.
+    MailboxFull {
+        /// How many commands wait.
+        capacity: usize,
+    },
+    /// The deadline passed while the command waited. Not applied.
+    DeadlineQueued,
+    /// The deadline passed while the command waited for a stream to the function. Not applied.
+    StreamsExhausted,
+    /// The function did not answer in time. May have been applied.
+    Timeout,
+    /// The function is not connected, or went away before the command was sent. Not applied.
+    FunctionUnavailable,
+    /// Firn is shutting down. Not applied.
+    ShuttingDown,
+    /// The entity could not be loaded. Not applied.
+    LoadFailed {
+        /// The store's words.
+        cause: String,
+    },
+    /// Another owner has the slot. Not applied.
+    CommitRefused,
+    /// The store could not tell the outcome. May have been applied.
+    CommitUnknown,
+    /// The entity was deleted and its tombstone accepts no change. Not applied.
+    Deleted,
+    /// The idempotency key was used with another request. Not applied.
+    IdempotencyKeyReused,
+    /// The function failed the instance. May have run, nothing was stored.
+    Failed(Fault),
+    /// An instance failed while the command waited behind it. Not applied.
+    QueuedBehindFailure,
+}
+
+/// How a function failed an instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// It said so.
+    Failure(Failure),
+    /// It answered something that was not asked.
+    Reply,
+    /// It sent a message without content.
+    Message,
+    /// It ended the stream.
+    Termination,
+}
+
+impl Refusal {
+    /// What the caller is told, in the words that the component's family fixes.
+    pub fn status(&self, component: &Component) -> Status {
+        let texts = &component.policies.texts;
+        let fixed = |text: &str, code| Status::refused(texts.code, code, text);
+        match self {
+            Self::MailboxFull { capacity } => Status::refused(
+                GrpcCode::ResourceExhausted,
+                Code::MailboxFull,
+                format!("{capacity} commands wait for this entity already; not applied"),
+            ),
+            Self::DeadlineQueued => Status::refused(
+                GrpcCode::DeadlineExceeded,
+                Code::DeadlinePassedQueued,
+                "the deadline passed before the command was sent; not applied",
+            ),
+            Self::StreamsExhausted => Status::refused(
+                GrpcCode::ResourceExhausted,
+                Code::StreamsExhausted,
+                "no stream to the function became free in time; not applied",
+            ),
+            Self::Timeout => Status::refused(
+                GrpcCode::DeadlineExceeded,
+                Code::CommandTimeout,
+                "the function did not answer in time; the command may have been applied",
+            ),
+            Self::FunctionUnavailable => Status::refused(
+                GrpcCode::Unavailable,
+                Code::FunctionUnavailable,
+                "the function is not connected; not applied",
+            ),
+            Self::ShuttingDown => Status::refused(
+                GrpcCode::Unavailable,
+                Code::ShuttingDown,
+                "Firn is shutting down; not applied",
+            ),
+            Self::LoadFailed { cause } => Status::refused(
+                GrpcCode::Unavailable,
+                Code::LoadFailed,
+                format!("the entity could not be loaded: {cause}"),
+            ),
+            Self::CommitRefused => Status::refused(
+                GrpcCode::Unavailable,
+                Code::CommitRefused,
+                "another owner has the entity; not applied",
+            ),
+            Self::CommitUnknown => Status::refused(
+                GrpcCode::Unavailable,
+                Code::CommitUnknown,
+                "the store did not confirm the commit; the command may have been applied",
+            ),
+            Self::Deleted => Status::refused(
+                GrpcCode::FailedPrecondition,
+                Code::EntityDeleted,
+                "the entity was deleted and accepts no changes",
+            ),
+            Self::IdempotencyKeyReused => Status::refused(
+                GrpcCode::InvalidArgument,
+                Code::IdempotencyKeyReused,
+                "the idempotency key was used with another request",
+            ),
+            Self::Failed(Fault::Failure(failure)) if texts.pass_on => Status {
+                code: failure.code.unwrap_or(texts.code),
+                message: failure.text.clone(),
+                firn: Some(Code::FunctionFailed),
+            },
+            Self::Failed(Fault::Failure(_)) => fixed(texts.failure, Code::FunctionFailed),
+            Self::Failed(Fault::Reply) => fixed(texts.reply, Code::ProtocolViolated),
+            Self::Failed(Fault::Message) => fixed(texts.message, Code::ProtocolViolated),
+            Self::Failed(Fault::Termination) => fixed(texts.termination, Code::FunctionFailed),
+            Self::QueuedBehindFailure => fixed(texts.queued, Code::FunctionFailed),
+        }
+    }
+
+    /// Whether an effect that met this refusal is still to be delivered.
+    ///
+    /// What the function itself said is an answer, and so is a refusal that the entity's state
+    /// makes for good; everything else is a delay.
+    pub fn delays_delivery(&self) -> bool {
+        !matches!(
+            self,
+            Self::Deleted | Self::IdempotencyKeyReused | Self::Failed(_)
+        )
+    }
+}
