@@ -12,6 +12,14 @@
 mod commit;
 mod entity;
 
+mod clock;
+mod encoding;
+mod fence;
+mod rows;
+
+pub mod memory;
+
+pub use clock::Clock;
 pub use commit::{Change, Commit, Head, Outcome, ReplyRecord, SlotOutcome, StoredAnswer};
 pub use entity::{Entity, Event, Snapshot, Timestamp};
 

@@ -1,0 +1,197 @@
+//! The stored form of a [`Commit`], as the log of the embedded store holds it.
+
+use bytes::Bytes;
+use firn_model::id::{Epoch, SlotSequence};
+
+use super::parts::{
+    EffectIdPart, EffectPart, KeyPart, PayloadPart, ReplyRecordPart, all, required, slot,
+};
+use super::{Fault, decode, encode_into};
+use crate::commit::{Change, Commit};
+use crate::entity::Timestamp;
+
+/// [`Commit`].
+#[derive(Clone, PartialEq, prost::Message)]
+struct CommitMessage {
+    #[prost(uint32, tag = "1")]
+    slot: u32,
+    #[prost(uint64, tag = "2")]
+    epoch: u64,
+    #[prost(uint64, tag = "3")]
+    sequence: u64,
+    #[prost(uint64, tag = "4")]
+    at: u64,
+    #[prost(message, optional, tag = "5")]
+    key: Option<KeyPart>,
+    #[prost(oneof = "ChangeMessage", tags = "6, 7, 8, 9, 10")]
+    change: Option<ChangeMessage>,
+    #[prost(message, repeated, tag = "11")]
+    effects: Vec<EffectPart>,
+    #[prost(uint32, tag = "12")]
+    hops: u32,
+    #[prost(message, optional, tag = "13")]
+    reply_record: Option<ReplyRecordPart>,
+    #[prost(message, optional, tag = "14")]
+    received: Option<EffectIdPart>,
+    #[prost(message, optional, tag = "15")]
+    receipts_below: Option<BelowMessage>,
+    #[prost(message, repeated, tag = "16")]
+    delivered: Vec<EffectIdPart>,
+}
+
+/// [`Change`].
+#[derive(Clone, PartialEq, prost::Oneof)]
+enum ChangeMessage {
+    #[prost(message, tag = "6")]
+    Set(PayloadPart),
+    #[prost(message, tag = "7")]
+    Delete(DeleteMessage),
+    #[prost(message, tag = "8")]
+    Append(AppendMessage),
+    #[prost(message, tag = "9")]
+    Snapshot(SnapshotMessage),
+    #[prost(message, tag = "10")]
+    Clean(CleanMessage),
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct DeleteMessage {
+    #[prost(uint64, optional, tag = "1")]
+    until: Option<u64>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct AppendMessage {
+    #[prost(uint64, tag = "1")]
+    first: u64,
+    #[prost(message, repeated, tag = "2")]
+    events: Vec<PayloadPart>,
+    #[prost(message, optional, tag = "3")]
+    snapshot: Option<PayloadPart>,
+    #[prost(uint64, optional, tag = "4")]
+    deleted_until: Option<u64>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct SnapshotMessage {
+    #[prost(uint64, tag = "1")]
+    sequence: u64,
+    #[prost(message, optional, tag = "2")]
+    payload: Option<PayloadPart>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct CleanMessage {}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct BelowMessage {
+    #[prost(uint32, tag = "1")]
+    slot: u32,
+    #[prost(uint64, tag = "2")]
+    sequence: u64,
+}
+
+/// Appends the stored form of a commit.
+pub(crate) fn encode_commit(commit: &Commit, bytes: &mut Vec<u8>) {
+    encode_into(&CommitMessage::from(commit), bytes);
+}
+
+/// The commit that was stored.
+pub(crate) fn decode_commit(bytes: Bytes) -> Result<Commit, Fault> {
+    decode::<CommitMessage>(bytes)?.try_into()
+}
+
+impl From<&Commit> for CommitMessage {
+    fn from(commit: &Commit) -> Self {
+        Self {
+            slot: commit.slot.number().into(),
+            epoch: commit.epoch.0,
+            sequence: commit.sequence.0,
+            at: commit.at.0,
+            key: commit.key.as_ref().map(Into::into),
+            change: commit.change.as_ref().map(Into::into),
+            effects: commit.effects.iter().map(Into::into).collect(),
+            hops: commit.hops,
+            reply_record: commit.reply_record.as_ref().map(Into::into),
+            received: commit.received.map(Into::into),
+            receipts_below: commit.receipts_below.map(|(slot, below)| BelowMessage {
+                slot: slot.number().into(),
+                sequence: below.0,
+            }),
+            delivered: commit.delivered.iter().copied().map(Into::into).collect(),
+        }
+    }
+}
+
+impl TryFrom<CommitMessage> for Commit {
+    type Error = Fault;
+
+    fn try_from(message: CommitMessage) -> Result<Self, Fault> {
+        let below = |below: BelowMessage| Ok((slot(below.slot)?, SlotSequence(below.sequence)));
+        Ok(Self {
+            slot: slot(message.slot)?,
+            epoch: Epoch(message.epoch),
+            sequence: SlotSequence(message.sequence),
+            at: Timestamp(message.at),
+            key: message.key.map(Into::into),
+            change: message.change.map(TryInto::try_into).transpose()?,
+            effects: all(message.effects)?,
+            hops: message.hops,
+            reply_record: message.reply_record.map(TryInto::try_into).transpose()?,
+            received: message.received.map(TryInto::try_into).transpose()?,
+            receipts_below: message.receipts_below.map(below).transpose()?,
+            delivered: all(message.delivered)?,
+        })
+    }
+}
+
+impl From<&Change> for ChangeMessage {
+    fn from(change: &Change) -> Self {
+        match change {
+            Change::Set(payload) => Self::Set(payload.into()),
+            Change::Delete { until } => Self::Delete(DeleteMessage {
+                until: until.map(|until| until.0),
+            }),
+            Change::Append {
+                first,
+                events,
+                snapshot,
+                deleted_until,
+            } => Self::Append(AppendMessage {
+                first: *first,
+                events: events.iter().map(Into::into).collect(),
+                snapshot: snapshot.as_ref().map(Into::into),
+                deleted_until: deleted_until.map(|until| until.0),
+            }),
+            Change::Snapshot { sequence, payload } => Self::Snapshot(SnapshotMessage {
+                sequence: *sequence,
+                payload: Some(payload.into()),
+            }),
+            Change::Clean => Self::Clean(CleanMessage {}),
+        }
+    }
+}
+
+impl TryFrom<ChangeMessage> for Change {
+    type Error = Fault;
+
+    fn try_from(message: ChangeMessage) -> Result<Self, Fault> {
+        Ok(match message {
+            ChangeMessage::Set(payload) => Self::Set(payload.try_into()?),
+            ChangeMessage::Delete(delete) => Self::Delete {
+                until: delete.until.map(Timestamp),
+            },
+            ChangeMessage::Append(append) => Self::Append {
+                first: append.first,
+                events: all(append.events)?,
+                snapshot: append.snapshot.map(TryInto::try_into).transpose()?,
+                deleted_until: append.deleted_until.map(Timestamp),
+            },
+            ChangeMessage::Snapshot(snapshot) => Self::Snapshot {
+                sequence: snapshot.sequence,
+                payload: required(snapshot.payload, "the payload of a snapshot")?,
+            },
+            ChangeMessage::Clean(CleanMessage {}) => Self::Clean,
+        })
+    }
+}

@@ -1,0 +1,211 @@
+//! The store in memory: for tests and for `--ephemeral`.
+//!
+//! Everything is gone with the process; otherwise it behaves like any other store. Calls never
+//! wait: each holds a lock for as long as it works on the map.
+
+use std::collections::BTreeMap;
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+
+use bytes::Bytes;
+use firn_model::id::{EffectId, EntityKey, Slot, SlotSequence, StorageName};
+use firn_model::policy::Replay;
+use futures_util::FutureExt;
+use futures_util::future::{self, BoxFuture};
+
+use crate::clock::Clock;
+use crate::commit::{Change, Commit, Head, Outcome, ReplyRecord, SlotOutcome};
+use crate::entity::{Entity, Event};
+use crate::fence::{Fence, Progress};
+use crate::rows::key::Key;
+use crate::rows::sweep::Sweeper;
+use crate::rows::{Entry, Overlay, View, apply, read};
+use crate::{Pending, ReadError, Store, Tailed};
+
+/// A store whose contents live and die with it.
+pub struct Memory {
+    clock: Clock,
+    state: RwLock<State>,
+}
+
+struct State {
+    table: Table,
+    fence: Fence,
+    sweeper: Sweeper,
+}
+
+/// An ordered map of rows.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Table {
+    rows: BTreeMap<Key, Bytes>,
+}
+
+impl Memory {
+    /// An empty store with the system's clock.
+    pub fn new() -> Self {
+        Self::with_clock(Clock::system())
+    }
+
+    /// An empty store whose reply records expire by this clock.
+    pub fn with_clock(clock: Clock) -> Self {
+        Self {
+            clock,
+            state: RwLock::new(State {
+                table: Table::default(),
+                fence: Fence::default(),
+                sweeper: Sweeper::new(),
+            }),
+        }
+    }
+
+    /// A panic while the lock is held leaves the map as it was: changes are written at the end.
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn answer<'a, T: Send + 'a>(
+        &self,
+        read: impl FnOnce(&dyn View) -> Result<T, ReadError>,
+    ) -> BoxFuture<'a, Result<T, ReadError>> {
+        future::ready(read(&self.read().table)).boxed()
+    }
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl State {
+    fn commit(&mut self, batch: Vec<Commit>) -> Vec<SlotOutcome> {
+        let everything = Progress {
+            batch: 0,
+            applied: 0,
+        };
+        let judgement = self
+            .fence
+            .judge(batch, everything, |key| read::last_event(&self.table, key));
+        self.apply(&judgement.accepted);
+        let landed = judgement.landing.into_iter().map(|slot| SlotOutcome {
+            slot,
+            outcome: Outcome::Landed,
+        });
+        judgement.refused.into_iter().chain(landed).collect()
+    }
+
+    fn apply(&mut self, commits: &[Commit]) {
+        let Some(last) = commits.last() else {
+            return;
+        };
+        let mut rows = Overlay::over(&self.table);
+        for commit in commits {
+            apply::apply(&mut rows, commit)
+                .expect("rows in memory are not damaged, and the fence accepted the commit");
+            if commit.change == Some(Change::Clean) {
+                self.sweeper.saw_clean();
+            }
+        }
+        self.sweeper
+            .sweep(&mut rows, last.at)
+            .expect("rows in memory are not damaged");
+        let changes = rows.into_changes();
+        self.table.write(changes);
+    }
+}
+
+impl Table {
+    /// Writes changes.
+    pub(crate) fn write(&mut self, changes: impl IntoIterator<Item = (Key, Option<Bytes>)>) {
+        for (key, change) in changes {
+            match change {
+                Some(value) => self.rows.insert(key, value),
+                None => self.rows.remove(&key),
+            };
+        }
+    }
+}
+
+impl View for Table {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
+        Ok(self.rows.get(key).cloned())
+    }
+
+    fn scan<'a>(&'a self, from: Key, to: Key) -> Box<dyn Iterator<Item = Entry> + 'a> {
+        if from >= to {
+            return Box::new(std::iter::empty());
+        }
+        Box::new(
+            self.rows
+                .range(from..to)
+                .map(|(key, value)| Ok((Bytes::copy_from_slice(key), value.clone()))),
+        )
+    }
+}
+
+impl Store for Memory {
+    fn heads(&self) -> BoxFuture<'_, Result<Vec<(Slot, Head)>, ReadError>> {
+        future::ready(Ok(self.read().fence.heads())).boxed()
+    }
+
+    fn commit(&self, batch: Vec<Commit>) -> BoxFuture<'_, Vec<SlotOutcome>> {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        future::ready(state.commit(batch)).boxed()
+    }
+
+    fn load<'a>(
+        &'a self,
+        key: &'a EntityKey,
+        replay: Replay,
+    ) -> BoxFuture<'a, Result<Entity, ReadError>> {
+        self.answer(|rows| read::load(rows, key, replay))
+    }
+
+    fn reply_record<'a>(
+        &'a self,
+        key: &'a EntityKey,
+        method: &'a str,
+        idempotency_key: &'a str,
+    ) -> BoxFuture<'a, Result<Option<ReplyRecord>, ReadError>> {
+        let now = self.clock.now();
+        self.answer(|rows| read::reply_record(rows, key, (method, idempotency_key), now))
+    }
+
+    fn was_received(&self, slot: Slot, effect: EffectId) -> BoxFuture<'_, Result<bool, ReadError>> {
+        self.answer(|rows| read::was_received(rows, slot, effect))
+    }
+
+    fn outbox(
+        &self,
+        after: Option<EffectId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Pending>, ReadError>> {
+        self.answer(|rows| read::outbox(rows, after, limit))
+    }
+
+    fn tail(
+        &self,
+        slot: Slot,
+        after: SlotSequence,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Tailed>, ReadError>> {
+        self.answer(|rows| read::tail(rows, slot, after, limit))
+    }
+
+    fn list<'a>(
+        &'a self,
+        storage: &'a StorageName,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<String>, ReadError>> {
+        self.answer(|rows| read::list(rows, storage, after, limit))
+    }
+
+    fn events<'a>(
+        &'a self,
+        key: &'a EntityKey,
+        after: u64,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Event>, ReadError>> {
+        self.answer(|rows| read::events(rows, key, after, limit))
+    }
+}

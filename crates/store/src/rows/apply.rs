@@ -1,0 +1,314 @@
+//! From a commit to rows.
+
+use firn_model::decision::Effect;
+use firn_model::id::{EffectId, EntityKey, Slot, SlotSequence};
+use firn_model::payload::Payload;
+
+use super::key::{self, Space};
+use super::overlay::{Overlay, View};
+use super::value::{
+    AppendKind, ChangeKind, ChangeRow, CleanKind, DeleteKind, EntityRow, EventRow, GarbageRow,
+    HeadRow, OutboxRow, PayloadRow, ReplyRow, SetKind, SnapshotRow, damaged, decode_row,
+};
+use crate::ReadError;
+use crate::commit::{Change, Commit, ReplyRecord};
+use crate::encoding::encode;
+use crate::entity::Timestamp;
+
+/// Adds the rows of a commit that was accepted.
+///
+/// # Errors
+/// A row that is needed is damaged or cannot be read, or the commit does not continue the entity's
+/// events; the overlay is then of no use any more.
+pub(crate) fn apply(rows: &mut Overlay<'_>, commit: &Commit) -> Result<(), ReadError> {
+    let head = HeadRow {
+        epoch: commit.epoch.0,
+        sequence: commit.sequence.0,
+    };
+    rows.put(key::head(commit.slot), encode(&head));
+    if let (Some(entity_key), Some(change)) = (&commit.key, &commit.change) {
+        apply_change(rows, commit, entity_key, change)?;
+    }
+    if let Some(entity_key) = &commit.key {
+        for (index, effect) in (0..).zip(&commit.effects) {
+            put_effect(rows, commit, entity_key, (index, effect));
+        }
+    }
+    if let (Some(entity_key), Some(record)) = (&commit.key, &commit.reply_record) {
+        put_reply(rows, commit.at, entity_key, record)?;
+    }
+    if let Some(effect) = commit.received {
+        rows.put(key::receipt(commit.slot, effect), Vec::new());
+    }
+    if let Some((sender, below)) = commit.receipts_below {
+        trim_receipts(rows, commit.slot, sender, below)?;
+    }
+    for effect in &commit.delivered {
+        rows.delete(key::outbox(*effect));
+    }
+    Ok(())
+}
+
+/// The row of an entity, or the one it would begin with.
+pub(crate) fn entity_row(rows: &dyn View, entity_key: &EntityKey) -> Result<EntityRow, ReadError> {
+    let key = key::entity(Space::Entity, entity_key);
+    let Some(value) = rows.get(&key)? else {
+        return Ok(EntityRow::of(entity_key));
+    };
+    let row: EntityRow = decode_row(&key, value)?;
+    match &row.full_key {
+        Some(full) if EntityKey::from(full.clone()) != *entity_key => {
+            Err(damaged(&key, &"it belongs to another entity"))
+        }
+        _ => Ok(row),
+    }
+}
+
+fn apply_change(
+    rows: &mut Overlay<'_>,
+    commit: &Commit,
+    entity_key: &EntityKey,
+    change: &Change,
+) -> Result<(), ReadError> {
+    let mut writer = Writer {
+        entity: entity_row(rows, entity_key)?,
+        rows,
+        commit,
+        entity_key,
+    };
+    match change {
+        Change::Set(payload) => writer.set(payload),
+        Change::Delete { until } => writer.delete(*until),
+        Change::Append {
+            first,
+            events,
+            snapshot,
+            deleted_until,
+        } => {
+            writer.append(*first, events, *deleted_until)?;
+            if let Some(payload) = snapshot {
+                writer.snapshot(writer.entity.last_event, payload);
+            }
+        }
+        Change::Snapshot { sequence, payload } => writer.snapshot(*sequence, payload),
+        Change::Clean => writer.clean(),
+    }
+    let key = key::entity(Space::Entity, entity_key);
+    let entity = encode(&writer.entity);
+    rows.put(key, entity);
+    Ok(())
+}
+
+/// Writes one change of one entity.
+struct Writer<'a, 'rows> {
+    rows: &'a mut Overlay<'rows>,
+    commit: &'a Commit,
+    entity_key: &'a EntityKey,
+    /// The entity's row as it will be.
+    entity: EntityRow,
+}
+
+impl Writer<'_, '_> {
+    fn set(&mut self, payload: &Payload) {
+        let row = PayloadRow {
+            payload: Some(payload.into()),
+        };
+        self.rows
+            .put(key::entity(Space::State, self.entity_key), encode(&row));
+        self.entity.has_state = true;
+        self.entity.deleted_until = None;
+        self.put_newest_change(ChangeKind::Set(SetKind {}));
+    }
+
+    fn delete(&mut self, until: Option<Timestamp>) {
+        self.remove_state();
+        self.entity.deleted_until = until.map(|until| until.0);
+        let until = self.entity.deleted_until;
+        self.put_newest_change(ChangeKind::Delete(DeleteKind { until }));
+    }
+
+    fn append(
+        &mut self,
+        first: u64,
+        events: &[Payload],
+        deleted_until: Option<Timestamp>,
+    ) -> Result<(), ReadError> {
+        let expected = self.entity.last_event + 1;
+        if !events.is_empty() && first != expected {
+            let key = key::entity(Space::Entity, self.entity_key);
+            let fault = format!("event {first} was to be stored, {expected} is the next");
+            return Err(damaged(&key, &fault));
+        }
+        for (number, payload) in (expected..).zip(events) {
+            self.put_event(number, payload);
+        }
+        self.entity.last_event += events.len() as u64;
+        if let Some(until) = deleted_until {
+            self.entity.deleted_until = Some(until.0);
+        }
+        let kind = ChangeKind::Append(AppendKind {
+            first: expected,
+            count: events.len() as u64,
+            deleted_until: deleted_until.map(|until| until.0),
+        });
+        if events.is_empty() {
+            self.put_newest_change(kind);
+        } else {
+            self.put_change(kind);
+        }
+        Ok(())
+    }
+
+    fn put_event(&mut self, number: u64, payload: &Payload) {
+        let row = EventRow {
+            at: self.commit.at.0,
+            slot: self.commit.slot.number().into(),
+            sequence: self.commit.sequence.0,
+            payload: Some(payload.into()),
+        };
+        let key = key::event(self.entity_key, self.entity.generation, number);
+        self.rows.put(key, encode(&row));
+    }
+
+    /// Keeps the newer of the stored and this snapshot.
+    fn snapshot(&mut self, sequence: u64, payload: &Payload) {
+        if self.entity.snapshot.is_some_and(|stored| stored > sequence) {
+            return;
+        }
+        let row = SnapshotRow {
+            sequence,
+            payload: Some(payload.into()),
+        };
+        self.rows
+            .put(key::entity(Space::Snapshot, self.entity_key), encode(&row));
+        self.entity.snapshot = Some(sequence);
+    }
+
+    /// Leaves the events to [`super::sweep`]; the new generation hides them at once.
+    fn clean(&mut self) {
+        self.remove_state();
+        if self.entity.snapshot.take().is_some() {
+            self.rows
+                .delete(key::entity(Space::Snapshot, self.entity_key));
+        }
+        if self.entity.last_event > 0 {
+            let garbage = GarbageRow {
+                next: 1,
+                last: self.entity.last_event,
+            };
+            let key = key::garbage(self.entity_key, self.entity.generation);
+            self.rows.put(key, encode(&garbage));
+        }
+        self.entity.generation += 1;
+        self.entity.last_event = 0;
+        self.entity.deleted_until = None;
+        self.put_newest_change(ChangeKind::Clean(CleanKind {}));
+    }
+
+    fn remove_state(&mut self) {
+        if self.entity.has_state {
+            self.rows.delete(key::entity(Space::State, self.entity_key));
+        }
+        self.entity.has_state = false;
+    }
+
+    fn put_newest_change(&mut self, kind: ChangeKind) {
+        if let Some(older) = self.entity.newest_change {
+            self.rows
+                .delete(key::change(self.commit.slot, SlotSequence(older)));
+        }
+        self.entity.newest_change = Some(self.commit.sequence.0);
+        self.put_change(kind);
+    }
+
+    fn put_change(&mut self, kind: ChangeKind) {
+        let row = ChangeRow {
+            key: Some(self.entity_key.into()),
+            at: self.commit.at.0,
+            generation: self.entity.generation,
+            kind: Some(kind),
+        };
+        let key = key::change(self.commit.slot, self.commit.sequence);
+        self.rows.put(key, encode(&row));
+    }
+}
+
+fn put_effect(
+    rows: &mut Overlay<'_>,
+    commit: &Commit,
+    sender: &EntityKey,
+    (index, effect): (u32, &Effect),
+) {
+    let id = EffectId {
+        slot: commit.slot,
+        sequence: commit.sequence,
+        index,
+    };
+    let row = OutboxRow {
+        sender: Some(sender.into()),
+        effect: Some(effect.into()),
+        hops: commit.hops,
+    };
+    rows.put(key::outbox(id), encode(&row));
+}
+
+/// A record that has expired already is not stored. One that replaces another leaves the other's
+/// `Expiry` row behind; [`super::sweep`] looks at the record before it removes it.
+fn put_reply(
+    rows: &mut Overlay<'_>,
+    at: Timestamp,
+    entity_key: &EntityKey,
+    record: &ReplyRecord,
+) -> Result<(), ReadError> {
+    if record.expires <= at {
+        return Ok(());
+    }
+    let generation = entity_row(rows, entity_key)?.generation;
+    let key = key::reply(
+        entity_key,
+        generation,
+        &record.method,
+        &record.idempotency_key,
+    );
+    rows.put(key::expiry(record.expires, &key), Vec::new());
+    let row = ReplyRow {
+        record: Some(record.into()),
+    };
+    rows.put(key, encode(&row));
+    Ok(())
+}
+
+/// Remembers how far it came, so that the next one does not walk over removed rows again.
+fn trim_receipts(
+    rows: &mut Overlay<'_>,
+    receiver: Slot,
+    sender: Slot,
+    below: SlotSequence,
+) -> Result<(), ReadError> {
+    let trimmed_key = key::trimmed(receiver, sender);
+    let trimmed = match rows.get(&trimmed_key)? {
+        Some(value) => trimmed_below(&trimmed_key, &value)?,
+        None => SlotSequence(0),
+    };
+    if below <= trimmed {
+        return Ok(());
+    }
+    let from = key::receipts_from(receiver, sender, trimmed);
+    let to = key::receipts_from(receiver, sender, below);
+    let receipts: Vec<_> = rows
+        .scan(from, to)
+        .map(|row| row.map(|(key, _)| key))
+        .collect::<Result<_, _>>()?;
+    for receipt in receipts {
+        rows.delete(receipt.to_vec());
+    }
+    rows.put(trimmed_key, below.0.to_be_bytes().to_vec());
+    Ok(())
+}
+
+fn trimmed_below(key: &[u8], value: &[u8]) -> Result<SlotSequence, ReadError> {
+    let bytes = value
+        .try_into()
+        .map_err(|_| damaged(key, &"it is not a number of eight bytes"))?;
+    Ok(SlotSequence(u64::from_be_bytes(bytes)))
+}

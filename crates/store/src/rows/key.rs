@@ -1,0 +1,335 @@
+//! Keys: which row holds what, in which order.
+//!
+//! Every key begins with one byte that names its [`Space`]; numbers are big endian, so that byte
+//! order is their order. `S` is the storage name and `I` the stored id of an entity, each
+//! [shortened](part) where it is longer than a key may be.
+//!
+//! | space | key after its byte | value |
+//! |---|---|---|
+//! | `Reached` | nothing | number of the last applied record of the log (u64) |
+//! | `Head` | slot u16 | [`HeadRow`](super::value::HeadRow) |
+//! | `Entity` | length of S u16, S, I | [`EntityRow`](super::value::EntityRow) |
+//! | `State` | length of S u16, S, I | [`PayloadRow`](super::value::PayloadRow) |
+//! | `Snapshot` | length of S u16, S, I | [`SnapshotRow`](super::value::SnapshotRow) |
+//! | `Event` | length of S u16, S, length of I u16, I, generation u64, number u64 | [`EventRow`](super::value::EventRow) |
+//! | `Reply` | length of S u16, S, length of I u16, I, generation u64, hash of method and key u128 | [`ReplyRow`](super::value::ReplyRow) |
+//! | `Expiry` | time u64, then the whole key of the `Reply` row | empty |
+//! | `Change` | slot u16, sequence u64 | [`ChangeRow`](super::value::ChangeRow) |
+//! | `Outbox` | slot u16, sequence u64, index u32 | [`OutboxRow`](super::value::OutboxRow) |
+//! | `Receipt` | receiving slot u16, sending slot u16, sequence u64, index u32 | empty |
+//! | `Trimmed` | receiving slot u16, sending slot u16 | sequence below which receipts were dropped (u64) |
+//! | `Garbage` | length of S u16, S, length of I u16, I, generation u64 | [`GarbageRow`](super::value::GarbageRow) |
+
+use firn_model::id::{EffectId, EntityKey, Slot, SlotSequence, StorageName};
+use xxhash_rust::xxh3::{Xxh3, xxh3_128};
+
+use crate::entity::Timestamp;
+
+/// Longest storage name that stands in a key as it is, in bytes. Names are written by programmers.
+pub(crate) const STORAGE_BYTES_MAX: usize = 1024;
+
+/// Longest id that stands in a key as it is, in bytes. Whole keys must stay below the 65,535 bytes
+/// that fjall takes, also where a key holds another.
+pub(crate) const ID_BYTES_MAX: usize = 32 * 1024;
+
+const HASH_BYTES: usize = size_of::<u128>();
+
+const _: () = assert!(STORAGE_BYTES_MAX + ID_BYTES_MAX + 2 * HASH_BYTES + 128 < u16::MAX as usize);
+
+/// What a row is about: the first byte of its key. Part of the stored format, never renumbered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Space {
+    Reached = 1,
+    Head = 2,
+    Entity = 3,
+    State = 4,
+    Snapshot = 5,
+    Event = 6,
+    Reply = 7,
+    Expiry = 8,
+    Change = 9,
+    Outbox = 10,
+    Receipt = 11,
+    Trimmed = 12,
+    Garbage = 13,
+}
+
+/// The bytes of a key.
+pub(crate) type Key = Vec<u8>;
+
+/// The first key after every key that begins with `prefix`.
+pub(crate) fn after_prefix(prefix: &[u8]) -> Key {
+    let mut end = prefix.to_vec();
+    while let Some(last) = end.pop() {
+        if last < u8::MAX {
+            end.push(last + 1);
+            return end;
+        }
+    }
+    unreachable!("a key begins with a space, and no space is 255")
+}
+
+/// The key of the number that the rows have reached in the log.
+pub(crate) fn reached() -> Key {
+    vec![Space::Reached as u8]
+}
+
+/// Every key of a space: from the first, up to but without the second.
+pub(crate) fn whole(space: Space) -> (Key, Key) {
+    (vec![space as u8], vec![space as u8 + 1])
+}
+
+/// The key of a slot's head.
+pub(crate) fn head(slot: Slot) -> Key {
+    Builder::new(Space::Head).u16(slot.number()).0
+}
+
+/// The key of an entity's own row, its state or its snapshot.
+pub(crate) fn entity(space: Space, key: &EntityKey) -> Key {
+    storage(space, &key.storage)
+        .bytes(&part(key.id.as_bytes(), ID_BYTES_MAX))
+        .0
+}
+
+/// The beginning of the keys of all entities of a component.
+pub(crate) fn entities(storage_name: &StorageName) -> Key {
+    storage(Space::Entity, storage_name).0
+}
+
+/// The id in the key of an `Entity` row with this prefix, unless it is a shortened one.
+pub(crate) fn entity_id<'a>(prefix: &[u8], key: &'a [u8]) -> Option<&'a [u8]> {
+    key.strip_prefix(prefix)
+        .filter(|id| id.len() <= ID_BYTES_MAX)
+}
+
+/// The key of one event.
+pub(crate) fn event(key: &EntityKey, generation: u64, number: u64) -> Key {
+    generation_of(Space::Event, key, generation).u64(number).0
+}
+
+/// The number in the key of an `Event` row.
+pub(crate) fn event_number(key: &[u8]) -> Option<u64> {
+    key.last_chunk().map(|bytes| u64::from_be_bytes(*bytes))
+}
+
+/// The key of a reply record.
+pub(crate) fn reply(key: &EntityKey, generation: u64, method: &str, idempotency_key: &str) -> Key {
+    let mut hash = Xxh3::new();
+    hash.update(&(method.len() as u64).to_be_bytes());
+    hash.update(method.as_bytes());
+    hash.update(idempotency_key.as_bytes());
+    generation_of(Space::Reply, key, generation)
+        .bytes(&hash.digest128().to_be_bytes())
+        .0
+}
+
+/// The key that finds a reply record by the time at which it may go.
+pub(crate) fn expiry(expires: Timestamp, reply: &[u8]) -> Key {
+    Builder::new(Space::Expiry).u64(expires.0).bytes(reply).0
+}
+
+/// The time in the key of an `Expiry` row, and the key of the record that it is about.
+pub(crate) fn expiring(key: &[u8]) -> Option<(Timestamp, &[u8])> {
+    let (expires, reply) = key.get(1..)?.split_first_chunk()?;
+    Some((Timestamp(u64::from_be_bytes(*expires)), reply))
+}
+
+/// The key of a slot's change.
+pub(crate) fn change(slot: Slot, sequence: SlotSequence) -> Key {
+    Builder::new(Space::Change)
+        .u16(slot.number())
+        .u64(sequence.0)
+        .0
+}
+
+/// The first key after all changes of a slot.
+pub(crate) fn changes_end(slot: Slot) -> Key {
+    after_prefix(&Builder::new(Space::Change).u16(slot.number()).0)
+}
+
+/// The sequence in the key of a `Change` row.
+pub(crate) fn change_sequence(key: &[u8]) -> Option<SlotSequence> {
+    key.last_chunk()
+        .map(|bytes| SlotSequence(u64::from_be_bytes(*bytes)))
+}
+
+/// The key of an effect that is not yet delivered.
+pub(crate) fn outbox(effect: EffectId) -> Key {
+    Builder::new(Space::Outbox).effect(effect).0
+}
+
+/// The effect in the key of an `Outbox` row.
+pub(crate) fn outbox_effect(key: &[u8]) -> Option<EffectId> {
+    let (slot, rest) = key.get(1..)?.split_first_chunk()?;
+    let (sequence, rest) = rest.split_first_chunk()?;
+    Some(EffectId {
+        slot: Slot::new(u16::from_be_bytes(*slot))?,
+        sequence: SlotSequence(u64::from_be_bytes(*sequence)),
+        index: u32::from_be_bytes(rest.try_into().ok()?),
+    })
+}
+
+/// The key of the receipt of an effect.
+pub(crate) fn receipt(receiver: Slot, effect: EffectId) -> Key {
+    Builder::new(Space::Receipt)
+        .u16(receiver.number())
+        .effect(effect)
+        .0
+}
+
+/// The first key at or after all receipts of `sender`'s effects with this sequence.
+pub(crate) fn receipts_from(receiver: Slot, sender: Slot, sequence: SlotSequence) -> Key {
+    Builder::new(Space::Receipt)
+        .u16(receiver.number())
+        .u16(sender.number())
+        .u64(sequence.0)
+        .0
+}
+
+/// The key of the sequence below which receipts were dropped.
+pub(crate) fn trimmed(receiver: Slot, sender: Slot) -> Key {
+    Builder::new(Space::Trimmed)
+        .u16(receiver.number())
+        .u16(sender.number())
+        .0
+}
+
+/// The key of what is left of a cleaned generation.
+pub(crate) fn garbage(key: &EntityKey, generation: u64) -> Key {
+    generation_of(Space::Garbage, key, generation).0
+}
+
+/// The key of an event of a cleaned generation, from the key of its `Garbage` row.
+pub(crate) fn garbage_event(garbage: &[u8], number: u64) -> Key {
+    let mut key = garbage.to_vec();
+    if let Some(space) = key.first_mut() {
+        *space = Space::Event as u8;
+    }
+    key.extend(number.to_be_bytes());
+    key
+}
+
+/// A part of a key: the bytes as they are, or their beginning and a hash of all of them.
+///
+/// Only what is longer than `max` is shortened, and to more than `max`, so a shortened part never
+/// equals one that stands as it is. The entity's row holds the full text of shortened parts.
+pub(crate) fn part(bytes: &[u8], max: usize) -> std::borrow::Cow<'_, [u8]> {
+    if bytes.len() <= max {
+        return bytes.into();
+    }
+    let mut short = bytes[..max].to_vec();
+    short.extend(xxh3_128(bytes).to_be_bytes());
+    short.into()
+}
+
+fn storage(space: Space, storage: &StorageName) -> Builder {
+    let storage = part(storage.as_str().as_bytes(), STORAGE_BYTES_MAX);
+    Builder::new(space).sized(&storage)
+}
+
+fn generation_of(space: Space, key: &EntityKey, generation: u64) -> Builder {
+    storage(space, &key.storage)
+        .sized(&part(key.id.as_bytes(), ID_BYTES_MAX))
+        .u64(generation)
+}
+
+struct Builder(Key);
+
+impl Builder {
+    fn new(space: Space) -> Self {
+        Self(vec![space as u8])
+    }
+
+    fn bytes(mut self, bytes: &[u8]) -> Self {
+        self.0.extend_from_slice(bytes);
+        self
+    }
+
+    fn sized(self, bytes: &[u8]) -> Self {
+        self.u16(bytes.len() as u16).bytes(bytes)
+    }
+
+    fn u16(self, number: u16) -> Self {
+        self.bytes(&number.to_be_bytes())
+    }
+
+    fn u64(self, number: u64) -> Self {
+        self.bytes(&number.to_be_bytes())
+    }
+
+    fn effect(self, effect: EffectId) -> Self {
+        self.u16(effect.slot.number())
+            .u64(effect.sequence.0)
+            .bytes(&effect.index.to_be_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key_of(storage: &str, id: &str) -> EntityKey {
+        EntityKey::new(StorageName::new(storage), id)
+    }
+
+    /// The layouts are part of the stored format; these bytes may never change.
+    #[test]
+    fn layouts_are_fixed() {
+        let slot = |number| Slot::new(number).unwrap();
+        let effect = EffectId {
+            slot: slot(0x0102),
+            sequence: SlotSequence(3),
+            index: 4,
+        };
+        let cart = key_of("cart", "a");
+        assert_eq!(head(slot(258)), [2, 1, 2]);
+        assert_eq!(entity(Space::Entity, &cart), b"\x03\0\x04carta");
+        assert_eq!(
+            event(&cart, 1, 2),
+            b"\x06\0\x04cart\0\x01a\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x02"
+        );
+        assert_eq!(
+            change(slot(258), SlotSequence(3)),
+            [9, 1, 2, 0, 0, 0, 0, 0, 0, 0, 3]
+        );
+        assert_eq!(
+            outbox(effect),
+            [10, 1, 2, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 4]
+        );
+        assert_eq!(
+            receipt(slot(5), effect),
+            [11, 0, 5, 1, 2, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 4]
+        );
+        assert_eq!(outbox_effect(&outbox(effect)), Some(effect));
+    }
+
+    #[test]
+    fn entities_of_one_component_stand_together_in_order_of_their_ids() {
+        let mut keys: Vec<Key> = [("b", "a"), ("aa", ""), ("a", "b"), ("a", ""), ("a", "a\0")]
+            .iter()
+            .map(|(storage, id)| entity(Space::Entity, &key_of(storage, id)))
+            .collect();
+        keys.sort();
+        let expected = [("a", ""), ("a", "a\0"), ("a", "b"), ("b", "a"), ("aa", "")]
+            .map(|(storage, id)| entity(Space::Entity, &key_of(storage, id)));
+        assert_eq!(keys, expected);
+    }
+
+    #[test]
+    fn long_ids_keep_apart_and_short() {
+        let long = "x".repeat(2 * ID_BYTES_MAX);
+        let longer = format!("{long}y");
+        let keys = [&long, &longer].map(|id| event(&key_of("s", id), 0, 1));
+        assert_ne!(keys[0], keys[1]);
+        assert!(keys.iter().all(|key| key.len() < usize::from(u16::MAX)));
+        let expiring = expiry(Timestamp(1), &reply(&key_of(&long, &long), 0, "m", "k"));
+        assert!(expiring.len() < usize::from(u16::MAX));
+    }
+
+    #[test]
+    fn the_end_of_a_prefix_carries_over_full_bytes() {
+        assert_eq!(after_prefix(&[1, 2]), [1, 3]);
+        assert_eq!(after_prefix(&[1, 255, 255]), [2]);
+    }
+}

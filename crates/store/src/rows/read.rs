@@ -1,0 +1,319 @@
+//! From rows back to what [`crate::Store`] answers.
+
+use bytes::Bytes;
+use firn_model::id::{EffectId, EntityKey, Epoch, Slot, SlotSequence, StorageName};
+use firn_model::payload::Payload;
+use firn_model::policy::Replay;
+
+use super::apply::entity_row;
+use super::key::{self, Space};
+use super::overlay::View;
+use super::value::{
+    AppendKind, ChangeKind, ChangeRow, EntityRow, EventRow, HeadRow, OutboxRow, PayloadRow,
+    ReplyRow, SnapshotRow, bad_field, damaged, decode_row,
+};
+use crate::commit::{Change, Head, ReplyRecord};
+use crate::encoding::Fault;
+use crate::entity::{Entity, Event, Snapshot, Timestamp};
+use crate::{Pending, ReadError, Tailed};
+
+/// The heads of all slots that have one.
+pub(crate) fn heads(rows: &dyn View) -> Result<Vec<(Slot, Head)>, ReadError> {
+    let (from, to) = key::whole(Space::Head);
+    rows.scan(from, to)
+        .map(|row| {
+            let (key, value) = row?;
+            let row: HeadRow = decode_row(&key, value)?;
+            let slot = key
+                .last_chunk()
+                .and_then(|bytes| Slot::new(u16::from_be_bytes(*bytes)))
+                .ok_or_else(|| bad_field(&key, "the slot"))?;
+            let head = Head {
+                epoch: Epoch(row.epoch),
+                sequence: SlotSequence(row.sequence),
+            };
+            Ok((slot, head))
+        })
+        .collect()
+}
+
+/// Everything that an instance is recovered from.
+pub(crate) fn load(
+    rows: &dyn View,
+    entity_key: &EntityKey,
+    replay: Replay,
+) -> Result<Entity, ReadError> {
+    let row = entity_row(rows, entity_key)?;
+    let snapshot = match (replay, row.snapshot) {
+        (Replay::FromSnapshot, Some(sequence)) => Some(snapshot(rows, entity_key, sequence)?),
+        _ => None,
+    };
+    let after = snapshot.as_ref().map_or(0, |snapshot| snapshot.sequence);
+    Ok(Entity {
+        state: state(rows, entity_key, &row)?,
+        snapshot,
+        events: events_of(rows, entity_key, &row, after, usize::MAX)?,
+        last_event: row.last_event,
+        deleted_until: row.deleted_until.map(Timestamp),
+    })
+}
+
+/// The number of the last event of an entity.
+pub(crate) fn last_event(rows: &dyn View, entity_key: &EntityKey) -> Result<u64, ReadError> {
+    Ok(entity_row(rows, entity_key)?.last_event)
+}
+
+/// The record of a command, unless it has expired.
+pub(crate) fn reply_record(
+    rows: &dyn View,
+    entity_key: &EntityKey,
+    (method, idempotency_key): (&str, &str),
+    now: Timestamp,
+) -> Result<Option<ReplyRecord>, ReadError> {
+    let generation = entity_row(rows, entity_key)?.generation;
+    let key = key::reply(entity_key, generation, method, idempotency_key);
+    let Some(value) = rows.get(&key)? else {
+        return Ok(None);
+    };
+    let row: ReplyRow = decode_row(&key, value)?;
+    let record: ReplyRecord = convert(&key, row.record, "the record")?;
+    let is_same = record.method == method && record.idempotency_key == idempotency_key;
+    Ok(Some(record).filter(|record| is_same && record.expires > now))
+}
+
+/// Whether an effect has a receipt.
+pub(crate) fn was_received(
+    rows: &dyn View,
+    receiver: Slot,
+    effect: EffectId,
+) -> Result<bool, ReadError> {
+    Ok(rows.get(&key::receipt(receiver, effect))?.is_some())
+}
+
+/// Entries of the outbox after `after`.
+pub(crate) fn outbox(
+    rows: &dyn View,
+    after: Option<EffectId>,
+    limit: usize,
+) -> Result<Vec<Pending>, ReadError> {
+    let (start, to) = key::whole(Space::Outbox);
+    let from = after.map_or(start, |effect| successor(key::outbox(effect)));
+    rows.scan(from, to)
+        .take(limit)
+        .map(|row| {
+            let (key, value) = row?;
+            let row: OutboxRow = decode_row(&key, value)?;
+            let sender = row.sender.ok_or_else(|| bad_field(&key, "the sender"))?;
+            Ok(Pending {
+                id: key::outbox_effect(&key).ok_or_else(|| bad_field(&key, "the identity"))?,
+                sender: sender.into(),
+                effect: convert(&key, row.effect, "the effect")?,
+                hops: row.hops,
+            })
+        })
+        .collect()
+}
+
+/// Changes of a slot after `after`.
+pub(crate) fn tail(
+    rows: &dyn View,
+    slot: Slot,
+    after: SlotSequence,
+    limit: usize,
+) -> Result<Vec<Tailed>, ReadError> {
+    let from = successor(key::change(slot, after));
+    rows.scan(from, key::changes_end(slot))
+        .filter_map(|row| {
+            row.and_then(|(key, value)| tailed(rows, &key, value))
+                .transpose()
+        })
+        .take(limit)
+        .collect()
+}
+
+/// Ids of the living entities of a component after `after`.
+pub(crate) fn list(
+    rows: &dyn View,
+    storage: &StorageName,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<Vec<String>, ReadError> {
+    let prefix = key::entities(storage);
+    let from = after.map_or_else(
+        || prefix.clone(),
+        |id| {
+            let entity_key = EntityKey::new(storage.clone(), id);
+            successor(key::entity(Space::Entity, &entity_key))
+        },
+    );
+    rows.scan(from, key::after_prefix(&prefix))
+        .filter_map(|row| {
+            row.and_then(|(key, value)| listed(&prefix, &key, value))
+                .transpose()
+        })
+        .take(limit)
+        .collect()
+}
+
+/// Events of an entity with numbers above `after`.
+pub(crate) fn events(
+    rows: &dyn View,
+    entity_key: &EntityKey,
+    after: u64,
+    limit: usize,
+) -> Result<Vec<Event>, ReadError> {
+    let row = entity_row(rows, entity_key)?;
+    events_of(rows, entity_key, &row, after, limit)
+}
+
+fn state(
+    rows: &dyn View,
+    entity_key: &EntityKey,
+    row: &EntityRow,
+) -> Result<Option<Payload>, ReadError> {
+    if !row.has_state {
+        return Ok(None);
+    }
+    let key = key::entity(Space::State, entity_key);
+    let value = rows.get(&key)?.ok_or_else(|| missing(&key))?;
+    let row: PayloadRow = decode_row(&key, value)?;
+    convert(&key, row.payload, "the state").map(Some)
+}
+
+fn snapshot(rows: &dyn View, entity_key: &EntityKey, sequence: u64) -> Result<Snapshot, ReadError> {
+    let key = key::entity(Space::Snapshot, entity_key);
+    let value = rows.get(&key)?.ok_or_else(|| missing(&key))?;
+    let row: SnapshotRow = decode_row(&key, value)?;
+    if row.sequence != sequence {
+        return Err(bad_field(&key, "the number of its last event"));
+    }
+    Ok(Snapshot {
+        sequence,
+        payload: convert(&key, row.payload, "the snapshot")?,
+    })
+}
+
+/// Events after `after`, at most `limit`; a gap before `last_event` is damage.
+fn events_of(
+    rows: &dyn View,
+    entity_key: &EntityKey,
+    row: &EntityRow,
+    after: u64,
+    limit: usize,
+) -> Result<Vec<Event>, ReadError> {
+    let count = row
+        .last_event
+        .saturating_sub(after)
+        .min(u64::try_from(limit).unwrap_or(u64::MAX));
+    if count == 0 {
+        return Ok(Vec::new());
+    }
+    let first = after + 1;
+    let from = key::event(entity_key, row.generation, first);
+    let to = key::event(entity_key, row.generation, first.saturating_add(count));
+    let mut events = Vec::new();
+    for (number, row) in (first..).zip(rows.scan(from, to)) {
+        let (key, value) = row?;
+        events.push(event(&key, value, number)?);
+    }
+    if events.len() as u64 != count {
+        let next = first + events.len() as u64;
+        return Err(missing(&key::event(entity_key, row.generation, next)));
+    }
+    Ok(events)
+}
+
+fn event(key: &[u8], value: Bytes, number: u64) -> Result<Event, ReadError> {
+    if key::event_number(key) != Some(number) {
+        return Err(damaged(
+            key,
+            &format!("event {number} before it is missing"),
+        ));
+    }
+    let row: EventRow = decode_row(key, value)?;
+    Ok(Event {
+        sequence: number,
+        at: Timestamp(row.at),
+        payload: convert(key, row.payload, "the event")?,
+    })
+}
+
+/// The change that a row is about; `None` if a newer one has taken its place.
+fn tailed(rows: &dyn View, key: &[u8], value: Bytes) -> Result<Option<Tailed>, ReadError> {
+    let row: ChangeRow = decode_row(key, value)?;
+    let sequence = key::change_sequence(key).ok_or_else(|| bad_field(key, "the sequence"))?;
+    let entity_key: EntityKey = row.key.ok_or_else(|| bad_field(key, "the entity"))?.into();
+    let entity = entity_row(rows, &entity_key)?;
+    let kind = row.kind.ok_or_else(|| bad_field(key, "the change"))?;
+    let has_events = matches!(&kind, ChangeKind::Append(append) if append.count > 0);
+    let is_newest = entity.newest_change == Some(sequence.0);
+    if entity.generation != row.generation || !(has_events || is_newest) {
+        return Ok(None);
+    }
+    let change = match kind {
+        ChangeKind::Set(_) => match state(rows, &entity_key, &entity)? {
+            Some(payload) => Change::Set(payload),
+            None => return Err(damaged(key, &"the state that it set is missing")),
+        },
+        ChangeKind::Delete(delete) => Change::Delete {
+            until: delete.until.map(Timestamp),
+        },
+        ChangeKind::Append(append) => appended(rows, &entity_key, &entity, append)?,
+        ChangeKind::Clean(_) => Change::Clean,
+    };
+    Ok(Some(Tailed {
+        sequence,
+        key: entity_key,
+        at: Timestamp(row.at),
+        change,
+    }))
+}
+
+fn appended(
+    rows: &dyn View,
+    entity_key: &EntityKey,
+    entity: &EntityRow,
+    append: AppendKind,
+) -> Result<Change, ReadError> {
+    let after = append.first.saturating_sub(1);
+    let count = usize::try_from(append.count).unwrap_or(usize::MAX);
+    let events = events_of(rows, entity_key, entity, after, count)?;
+    Ok(Change::Append {
+        first: append.first,
+        events: events.into_iter().map(|event| event.payload).collect(),
+        snapshot: None,
+        deleted_until: append.deleted_until.map(Timestamp),
+    })
+}
+
+fn listed(prefix: &[u8], key: &[u8], value: Bytes) -> Result<Option<String>, ReadError> {
+    let row: EntityRow = decode_row(key, value)?;
+    if !row.is_alive() {
+        return Ok(None);
+    }
+    if let Some(full) = row.full_key {
+        return Ok(Some(full.id));
+    }
+    key::entity_id(prefix, key)
+        .and_then(|id| String::from_utf8(id.to_vec()).ok())
+        .map(Some)
+        .ok_or_else(|| bad_field(key, "the id"))
+}
+
+fn convert<Part, T>(key: &[u8], part: Option<Part>, name: &'static str) -> Result<T, ReadError>
+where
+    T: TryFrom<Part, Error = Fault>,
+{
+    let part = part.ok_or_else(|| bad_field(key, name))?;
+    part.try_into().map_err(|fault| damaged(key, &fault))
+}
+
+fn missing(key: &[u8]) -> ReadError {
+    damaged(key, &"the row is missing")
+}
+
+/// The first key after `key`.
+fn successor(mut key: key::Key) -> key::Key {
+    key.push(0);
+    key
+}

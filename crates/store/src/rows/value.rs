@@ -1,0 +1,193 @@
+//! Values: the messages that rows hold. Their keys are in [`super::key`].
+
+use bytes::Bytes;
+use firn_model::id::EntityKey;
+use prost::Message;
+
+use super::key::{ID_BYTES_MAX, STORAGE_BYTES_MAX};
+use crate::ReadError;
+use crate::encoding::parts::{EffectPart, KeyPart, PayloadPart, ReplyRecordPart};
+use crate::encoding::{Fault, decode};
+
+/// The fencing state of a slot.
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(crate) struct HeadRow {
+    #[prost(uint64, tag = "1")]
+    pub(crate) epoch: u64,
+    #[prost(uint64, tag = "2")]
+    pub(crate) sequence: u64,
+}
+
+/// What is known of an entity. It stays, nearly empty, when the entity is gone, because its
+/// generation must not be used again and its newest change must be found.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct EntityRow {
+    /// How often it was cleaned.
+    #[prost(uint64, tag = "1")]
+    pub(crate) generation: u64,
+    /// The number of the last event of this generation.
+    #[prost(uint64, tag = "2")]
+    pub(crate) last_event: u64,
+    /// Whether there is a `State` row.
+    #[prost(bool, tag = "3")]
+    pub(crate) has_state: bool,
+    /// The last event in the `Snapshot` row, if there is one.
+    #[prost(uint64, optional, tag = "4")]
+    pub(crate) snapshot: Option<u64>,
+    /// When its tombstone may go.
+    #[prost(uint64, optional, tag = "5")]
+    pub(crate) deleted_until: Option<u64>,
+    /// The slot's sequence of the newest change that carried no events: the only one of its kind
+    /// that is kept. Changes with events are found through the events.
+    #[prost(uint64, optional, tag = "6")]
+    pub(crate) newest_change: Option<u64>,
+    /// The full storage name and id, only where the key holds a shortened one.
+    #[prost(message, optional, tag = "7")]
+    pub(crate) full_key: Option<KeyPart>,
+}
+
+/// The state of a value entity.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct PayloadRow {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) payload: Option<PayloadPart>,
+}
+
+/// The newest snapshot.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct SnapshotRow {
+    /// The number of the last event in it.
+    #[prost(uint64, tag = "1")]
+    pub(crate) sequence: u64,
+    #[prost(message, optional, tag = "2")]
+    pub(crate) payload: Option<PayloadPart>,
+}
+
+/// One event.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct EventRow {
+    #[prost(uint64, tag = "1")]
+    pub(crate) at: u64,
+    /// The slot and sequence of the commit that appended it: its `Change` row.
+    #[prost(uint32, tag = "2")]
+    pub(crate) slot: u32,
+    #[prost(uint64, tag = "3")]
+    pub(crate) sequence: u64,
+    #[prost(message, optional, tag = "4")]
+    pub(crate) payload: Option<PayloadPart>,
+}
+
+/// A reply record.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct ReplyRow {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) record: Option<ReplyRecordPart>,
+}
+
+/// A change of an entity, for those who tail its slot.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct ChangeRow {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) key: Option<KeyPart>,
+    #[prost(uint64, tag = "2")]
+    pub(crate) at: u64,
+    /// The entity's generation when it was written.
+    #[prost(uint64, tag = "3")]
+    pub(crate) generation: u64,
+    #[prost(oneof = "ChangeKind", tags = "4, 5, 6, 7")]
+    pub(crate) kind: Option<ChangeKind>,
+}
+
+/// What changed; states and events are found in their own rows.
+#[derive(Clone, PartialEq, prost::Oneof)]
+pub(crate) enum ChangeKind {
+    #[prost(message, tag = "4")]
+    Set(SetKind),
+    #[prost(message, tag = "5")]
+    Delete(DeleteKind),
+    #[prost(message, tag = "6")]
+    Append(AppendKind),
+    #[prost(message, tag = "7")]
+    Clean(CleanKind),
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct SetKind {}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct DeleteKind {
+    #[prost(uint64, optional, tag = "1")]
+    pub(crate) until: Option<u64>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct AppendKind {
+    /// The number of the first event.
+    #[prost(uint64, tag = "1")]
+    pub(crate) first: u64,
+    /// How many events.
+    #[prost(uint64, tag = "2")]
+    pub(crate) count: u64,
+    #[prost(uint64, optional, tag = "3")]
+    pub(crate) deleted_until: Option<u64>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct CleanKind {}
+
+/// An effect that is not yet delivered.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct OutboxRow {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) sender: Option<KeyPart>,
+    #[prost(message, optional, tag = "2")]
+    pub(crate) effect: Option<EffectPart>,
+    #[prost(uint32, tag = "3")]
+    pub(crate) hops: u32,
+}
+
+/// The events of a cleaned generation that are still to be removed.
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(crate) struct GarbageRow {
+    /// The first that is still there.
+    #[prost(uint64, tag = "1")]
+    pub(crate) next: u64,
+    /// The last.
+    #[prost(uint64, tag = "2")]
+    pub(crate) last: u64,
+}
+
+impl EntityRow {
+    /// The row of an entity that was never written.
+    pub(crate) fn of(key: &EntityKey) -> Self {
+        let long = key.storage.as_str().len() > STORAGE_BYTES_MAX || key.id.len() > ID_BYTES_MAX;
+        Self {
+            full_key: long.then(|| key.into()),
+            ..Self::default()
+        }
+    }
+
+    /// Whether there is something to list: it has contents and no tombstone.
+    pub(crate) fn is_alive(&self) -> bool {
+        let has_contents = self.has_state || self.last_event > 0 || self.snapshot.is_some();
+        has_contents && self.deleted_until.is_none()
+    }
+}
+
+/// The message of a row; anything else is damage at that key.
+pub(crate) fn decode_row<M: Message + Default>(key: &[u8], value: Bytes) -> Result<M, ReadError> {
+    decode(value).map_err(|fault| damaged(key, &fault))
+}
+
+/// Damage in the row with this key.
+pub(crate) fn damaged(key: &[u8], fault: &impl ToString) -> ReadError {
+    ReadError::Damaged {
+        place: format!("row {}", key.escape_ascii()),
+        fault: fault.to_string(),
+    }
+}
+
+/// Damage in the row with this key because a field is not what was ever written.
+pub(crate) fn bad_field(key: &[u8], name: &'static str) -> ReadError {
+    damaged(key, &Fault::Field(name))
+}
