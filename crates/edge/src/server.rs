@@ -1,0 +1,262 @@
+//! The port: accepts connections, owns them, and drains them at the end.
+//!
+//! | task | started by | owner | on cancel | on error |
+//! |---|---|---|---|---|
+//! | connection | the accept loop | `JoinSet` of the loop | open requests finish, then it closes | logged at debug, the loop goes on |
+//! | HTTP/2 stream | its connection | `TaskTracker` of the loop | ends with its connection | the stream is reset |
+//!
+//! # Shutdown
+//! Stop accepting, say so on every connection (HTTP/2 GOAWAY, HTTP/1.1 no keep-alive), wait for
+//! open requests up to the grace, then drop what is left.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use firn_model::code::Code;
+use hyper::rt::Executor;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{Instrument, debug, info_span, warn};
+
+use crate::backend::Backend;
+use crate::config::Config;
+use crate::route;
+use crate::state::State;
+
+/// How long a new connection may take until its first byte, and an HTTP/1.1 request until the end of
+/// its headers: long enough for a browser that connects ahead, short enough to shed dead peers.
+const FIRST_BYTE_WAIT: Duration = Duration::from_secs(30);
+
+/// How often a quiet HTTP/2 peer is asked whether it still lives.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+
+/// How long it may take to answer that.
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Bytes that a client may send ahead on one stream before the backend takes them. A quarter of the
+/// default message limit: large messages move without a round trip for each 64 KiB.
+const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+
+/// Bytes that a client may send ahead on one connection, over all its streams.
+const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+
+/// How long the accept loop rests when the system has no file descriptor left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The client port.
+#[derive(Debug)]
+pub struct Edge;
+
+/// A client port that is taken but does not answer yet.
+#[derive(Debug)]
+pub struct Bound {
+    listener: TcpListener,
+    address: SocketAddr,
+    config: Config,
+}
+
+/// Why the client port could not be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Another process listens there.
+    #[error("cannot listen on {address}: the address is already in use")]
+    Taken {
+        /// The address of the setting.
+        address: SocketAddr,
+    },
+    /// The system refused for another reason.
+    #[error("cannot listen on {address}: {source}")]
+    Failed {
+        /// The address of the setting.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl BindError {
+    /// The stable code.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Taken { .. } => Code::PortTaken,
+            Self::Failed { .. } => Code::ListenFailed,
+        }
+    }
+}
+
+impl Edge {
+    /// Takes the port of `config.listen`. Clients that connect now wait until it is served.
+    ///
+    /// # Errors
+    /// [`BindError`] if the address cannot be listened on.
+    pub async fn bind(config: Config) -> Result<Bound, BindError> {
+        let address = config.listen;
+        let refused = |source: io::Error| match source.kind() {
+            io::ErrorKind::AddrInUse => BindError::Taken { address },
+            _ => BindError::Failed { address, source },
+        };
+        let listener = TcpListener::bind(address).await.map_err(refused)?;
+        let address = listener.local_addr().map_err(refused)?;
+        Ok(Bound {
+            listener,
+            address,
+            config,
+        })
+    }
+}
+
+impl Bound {
+    /// The address that was taken, with the port that was found if 0 was asked for.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Answers clients until `shutdown` is ready, then drains and returns.
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes every connection at once.
+    pub async fn serve(self, backend: Arc<dyn Backend>, shutdown: impl Future<Output = ()>) {
+        let grace = self.config.shutdown_grace;
+        let connections_max = self.config.connections_max;
+        let mut server = Server::new(State::new(self.config, backend));
+        let mut shutdown = std::pin::pin!(shutdown);
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut shutdown => break,
+                Some(ended) = server.connections.join_next() => {
+                    if let Err(error) = ended {
+                        warn!(%error, "connection task failed");
+                    }
+                }
+                accepted = self.listener.accept(), if server.connections.len() < connections_max => {
+                    match accepted {
+                        Ok((stream, peer)) => server.start(stream, peer),
+                        Err(error) => {
+                            warn!(%error, "accept failed");
+                            time::sleep(ACCEPT_PAUSE).await;
+                        }
+                    }
+                }
+            }
+        }
+        drop(self.listener);
+        server.drain(grace).await;
+    }
+}
+
+/// The connections and what they share.
+struct Server {
+    state: Arc<State>,
+    http: auto::Builder<Tracked>,
+    connections: JoinSet<()>,
+    streams: TaskTracker,
+}
+
+impl Server {
+    fn new(state: State) -> Self {
+        let streams = TaskTracker::new();
+        let mut http = auto::Builder::new(Tracked(streams.clone()));
+        let header_bytes_max = state.config.header_bytes_max.max(8192);
+        http.http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(FIRST_BYTE_WAIT)
+            .max_buf_size(header_bytes_max as usize);
+        http.http2()
+            .timer(TokioTimer::new())
+            .keep_alive_interval(PING_INTERVAL)
+            .keep_alive_timeout(PING_TIMEOUT)
+            .initial_stream_window_size(STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .max_concurrent_streams(state.config.streams_max)
+            .max_header_list_size(header_bytes_max);
+        Self {
+            state: Arc::new(state),
+            http,
+            connections: JoinSet::new(),
+            streams,
+        }
+    }
+
+    fn start(&mut self, stream: TcpStream, peer: SocketAddr) {
+        let task = connection(self.http.clone(), Arc::clone(&self.state), stream);
+        self.connections
+            .spawn(task.instrument(info_span!("client", %peer)));
+    }
+
+    /// Lets open requests finish within `grace`, then drops the others.
+    async fn drain(mut self, grace: Duration) {
+        self.state.draining.cancel();
+        self.streams.close();
+        let all_done = async {
+            while self.connections.join_next().await.is_some() {}
+            self.streams.wait().await;
+        };
+        if time::timeout(grace, all_done).await.is_err() {
+            let open = self.connections.len();
+            warn!(
+                open,
+                "closing connections whose requests outlasted the grace"
+            );
+            self.connections.shutdown().await;
+            // The connections are gone, so their streams end at their next step.
+            self.streams.wait().await;
+        }
+    }
+}
+
+/// Serves one connection until it closes, or until it has drained.
+async fn connection(http: auto::Builder<Tracked>, state: Arc<State>, stream: TcpStream) {
+    let draining: CancellationToken = state.draining.clone();
+    if let Err(error) = stream.set_nodelay(true) {
+        debug!(%error, "cannot set TCP_NODELAY");
+    }
+    tokio::select! {
+        biased;
+        () = draining.cancelled() => return,
+        first = time::timeout(FIRST_BYTE_WAIT, stream.readable()) => {
+            if !matches!(first, Ok(Ok(()))) {
+                return;
+            }
+        }
+    }
+    let service = service_fn(move |request| {
+        let state = Arc::clone(&state);
+        async move { Ok::<_, std::convert::Infallible>(route::serve(state, request).await) }
+    });
+    let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(stream), service));
+    let ended = tokio::select! {
+        biased;
+        ended = connection.as_mut() => ended,
+        () = draining.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        debug!(error, "connection broke");
+    }
+}
+
+/// Starts the tasks of HTTP/2 streams where the server can wait for them.
+#[derive(Clone)]
+struct Tracked(TaskTracker);
+
+impl<F> Executor<F> for Tracked
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    fn execute(&self, future: F) {
+        self.0.spawn(future);
+    }
+}
