@@ -3,13 +3,15 @@
 //! A [`Dialect`] is plain constant data. A link asks the functions it dials in the order of
 //! [`PROBES`]; reading the answer ([`crate::contract::read`]) tells the exact dialect.
 
+use std::fmt;
+
 use firn_model::contract::Kind;
 
 /// The names, paths and numbers of one generation of a family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Dialect {
-    /// The family's short name, for people and for the setting `family`.
-    pub family: &'static str,
+    /// The family it belongs to.
+    pub family: Family,
     /// The generation within the family, for people.
     pub generation: &'static str,
     /// The protocol version that is announced to the function.
@@ -42,12 +44,44 @@ pub struct Dialect {
     pub snapshot_requests: bool,
 }
 
+/// A family of protocols with a common history and common options.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum Family {
+    Cloudstate,
+    AkkaServerless,
+    Kalix,
+}
+
+impl Family {
+    /// The short name, for people and for the setting `family`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cloudstate => "cloudstate",
+            Self::AkkaServerless => "akka-serverless",
+            Self::Kalix => "kalix",
+        }
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
 /// A protocol version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[expect(missing_docs, reason = "the names say it")]
 pub struct Version {
     pub major: i32,
     pub minor: i32,
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.major, self.minor)
+    }
 }
 
 /// The gRPC paths of the discovery service.
@@ -157,7 +191,7 @@ pub static PROBES: [&Dialect; 3] = [&KALIX, &AKKA_SERVERLESS_B, &CLOUDSTATE];
 
 /// Kalix 1.0 and 1.1.
 pub static KALIX: Dialect = Dialect {
-    family: "kalix",
+    family: Family::Kalix,
     generation: "1.1",
     announced: Version { major: 1, minor: 1 },
     discovery: Discovery {
@@ -204,7 +238,7 @@ pub static KALIX: Dialect = Dialect {
 
 /// Akka Serverless, second generation: protocol 0.7 to 0.10, replicated data renumbered.
 pub static AKKA_SERVERLESS_B: Dialect = Dialect {
-    family: "akka-serverless",
+    family: Family::AkkaServerless,
     generation: "B",
     announced: Version { major: 0, minor: 7 },
     discovery: Discovery {
@@ -255,7 +289,7 @@ pub static AKKA_SERVERLESS_A: Dialect = Dialect {
 
 /// Cloudstate 0.2.
 pub static CLOUDSTATE: Dialect = Dialect {
-    family: "cloudstate",
+    family: Family::Cloudstate,
     generation: "0.2",
     announced: Version { major: 0, minor: 2 },
     discovery: Discovery {

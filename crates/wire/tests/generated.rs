@@ -6,6 +6,8 @@ use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use prost::Message as _;
+
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// The folder of wire contracts.
@@ -41,4 +43,51 @@ fn messages_are_those_of_the_superset() -> Result<()> {
     )?;
     let code = code.remove(&module).ok_or("no code was generated")?;
     hold("superset.rs", code.as_bytes())
+}
+
+/// The option files of each family, which some functions leave out of their descriptors.
+#[test]
+fn built_in_files_are_those_of_the_families() -> Result<()> {
+    let check = |name: &str, roots: &[&str], files: &[&str]| -> Result<()> {
+        let roots: Vec<PathBuf> = roots.iter().map(|root| proto().join(root)).collect();
+        let mut compiler = protox::Compiler::new(roots)?;
+        compiler.include_imports(true).include_source_info(false);
+        compiler.open_files(files)?;
+        let mut files = compiler.file_descriptor_set();
+        // Every family imports these; they are in one of the files only.
+        files
+            .file
+            .retain(|file| name == "google.bin" || !file.name().starts_with("google/"));
+        hold(name, &files.encode_to_vec())
+    };
+    let google = [
+        "google/api/annotations.proto",
+        "google/api/httpbody.proto",
+        "google/protobuf/any.proto",
+        "google/protobuf/api.proto",
+        "google/protobuf/descriptor.proto",
+        "google/protobuf/duration.proto",
+        "google/protobuf/empty.proto",
+        "google/protobuf/field_mask.proto",
+        "google/protobuf/source_context.proto",
+        "google/protobuf/struct.proto",
+        "google/protobuf/timestamp.proto",
+        "google/protobuf/type.proto",
+        "google/protobuf/wrappers.proto",
+    ];
+    check("google.bin", &["."], &google)?;
+    let keys = ["cloudstate/entity_key.proto", "cloudstate/eventing.proto"];
+    let legacy = "cloudstate/legacy_entity_key.proto";
+    check(
+        "cloudstate.bin",
+        &["cloudstate"],
+        &[&keys[..], &[legacy]].concat(),
+    )?;
+    check("cloudstate01.bin", &["cloudstate01"], &keys)?;
+    let akkaserverless = [
+        "akkaserverless/annotations.proto",
+        "akkaserverless/legacy_entity_key.proto",
+    ];
+    check("akkaserverless.bin", &["akkaserverless"], &akkaserverless)?;
+    check("kalix.bin", &["kalix"], &["kalix/annotations.proto"])
 }
