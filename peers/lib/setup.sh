@@ -86,3 +86,25 @@ npm_install() {
   npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >&2
   printf '%s\n' "$hash" >node_modules/.stamp
 }
+
+# Makes .venv with exactly the packages of requirements.txt.
+python_install() {
+  local hash
+  hash="$(manifest_hash requirements.txt)"
+  if [ "$(cat .venv/.stamp 2>/dev/null)" = "$hash" ]; then return; fi
+  say "pip install"
+  rm -rf .venv
+  "${PYTHON:-python3}" -m venv .venv
+  .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements.txt
+  printf '%s\n' "$hash" >.venv/.stamp
+}
+
+# python_protoc ARG…: Python code for protos/*.proto into generated/.
+python_protoc() {
+  ensure_protoc
+  local python="$PEERS/.tools/protoc/bin/python" include site
+  include="$("$python" -W ignore -c 'import grpc_tools, os; print(os.path.join(os.path.dirname(grpc_tools.__file__), "_proto"))')"
+  site="$(.venv/bin/python -c 'import google.api, os; print(os.path.dirname(os.path.dirname(list(google.api.__path__)[0])))')"
+  "$python" -W ignore -m grpc_tools.protoc "$@" --proto_path=protos --proto_path="$site" --proto_path="$include" \
+    --python_out=generated protos/*.proto
+}
