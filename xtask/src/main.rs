@@ -1,2 +1,79 @@
-//! A cart.
-fn main() {}
+//! The tasks of this repository: `cargo xtask test`, `cargo xtask demo`, `cargo xtask tidy`.
+//!
+//! # Reading order
+//! [`suites`] is the table of all tests and runs them, after [`setup`] has looked at the language
+//! toolchains and prepared the peers; [`tidy`] holds the project's rules that a program can check;
+//! [`demo`] shows what Firn does; [`process`] starts and ends other programs for all of them.
+
+mod demo;
+mod process;
+mod setup;
+mod suites;
+mod tidy;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+const HELP: &str = "\
+Tasks of the Firn repository.
+
+Usage: cargo xtask <TASK>
+
+  test [SUITE…] [--list]   runs all suites, or those named; --list shows what there is
+  demo [--once]            shows a function surviving a kill of its proxy, then stays up to be
+                           tried; --once ends instead
+  tidy                     checks the project's rules alone
+  help                     shows this text
+";
+
+/// Wrong usage, as for `firn` itself.
+const EXIT_USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match arguments.as_slice() {
+        ["test", rest @ ..] => return test(rest),
+        ["tidy"] => suites::tidy_alone(&root()),
+        ["demo"] => demo::run(&root(), demo::Afterwards::StayUp),
+        ["demo", "--once"] => demo::run(&root(), demo::Afterwards::End),
+        [] | ["help" | "--help" | "-h"] => {
+            print!("{HELP}");
+            Ok(true)
+        }
+        other => return usage(&format!("unknown: {}", other.join(" "))),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn test(arguments: &[&str]) -> ExitCode {
+    if arguments == ["--list"] {
+        suites::list();
+        return ExitCode::SUCCESS;
+    }
+    match suites::named(arguments) {
+        Ok(chosen) if suites::run(&root(), &chosen) => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(fault) => usage(&fault),
+    }
+}
+
+fn usage(fault: &str) -> ExitCode {
+    eprint!("error: {fault}\n\n{HELP}");
+    ExitCode::from(EXIT_USAGE)
+}
+
+/// The folder of the repository.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the manifest of xtask lies one folder below the repository")
+        .to_owned()
+}

@@ -1,0 +1,239 @@
+//! The suites of `cargo xtask test`: what each runs, and the account of all of them.
+//!
+//! Everything runs from one debug build of the whole workspace: each call of cargo selects the
+//! whole workspace, so that dependencies keep the same features and nothing is built twice.
+
+mod cargo;
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+
+use crate::process::StopAsked;
+use crate::setup::{self, Need};
+use crate::tidy;
+
+/// One suite.
+pub(crate) struct Suite {
+    name: &'static str,
+    about: &'static str,
+    needs: &'static [Need],
+    work: Work,
+    /// How long it may take before it is ended as failed.
+    limit: Duration,
+}
+
+/// What a suite runs.
+enum Work {
+    /// The project's rules, in this program.
+    Tidy,
+    /// All tests of the workspace whose target no other suite names, and the doc tests.
+    Rest,
+    /// These integration test targets (`crates/*/tests/<name>.rs`).
+    Targets(&'static [&'static str]),
+}
+
+/// All suites, in the order they run: those that fail fastest come first.
+///
+/// A new integration test target belongs to `unit` until a suite names it here.
+const SUITES: &[Suite] = &[
+    Suite {
+        name: "tidy",
+        about: "the project's rules that a program can check",
+        needs: &[],
+        work: Work::Tidy,
+        limit: minutes(1),
+    },
+    Suite {
+        name: "unit",
+        about: "unit, property and component tests, short fuzzing, doc tests",
+        needs: &[],
+        work: Work::Rest,
+        limit: minutes(10),
+    },
+    Suite {
+        name: "crash",
+        about: "the real process killed at random moments under load",
+        needs: &[],
+        work: Work::Targets(&["crash"]),
+        limit: minutes(10),
+    },
+    Suite {
+        name: "peers",
+        about: "functions on the published SDKs, driven through the public port",
+        needs: &[Need::Peers],
+        work: Work::Targets(&["peers"]),
+        limit: minutes(20),
+    },
+];
+
+const fn minutes(count: u64) -> Duration {
+    Duration::from_secs(60 * count)
+}
+
+/// Tests that passed and failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Counts {
+    passed: u64,
+    failed: u64,
+}
+
+impl Counts {
+    const ONE_FAILED: Self = Self {
+        passed: 0,
+        failed: 1,
+    };
+
+    fn plus(self, other: Self) -> Self {
+        Self {
+            passed: self.passed + other.passed,
+            failed: self.failed + other.failed,
+        }
+    }
+}
+
+/// What became of one suite.
+struct Account {
+    suite: &'static str,
+    counts: Counts,
+    took: Duration,
+}
+
+/// Prints the suites.
+pub(crate) fn list() {
+    for suite in SUITES {
+        println!("{:8} {}", suite.name, suite.about);
+    }
+}
+
+/// The suites with these names, in their own order; all of them when no name is given.
+///
+/// # Errors
+/// A name that no suite has.
+pub(crate) fn named(names: &[&str]) -> Result<Vec<&'static Suite>, String> {
+    let known: Vec<&str> = SUITES.iter().map(|suite| suite.name).collect();
+    if let Some(unknown) = names.iter().find(|name| !known.contains(name)) {
+        return Err(format!(
+            "no suite {unknown}; there are {}",
+            known.join(", ")
+        ));
+    }
+    let chosen = |suite: &&Suite| names.is_empty() || names.contains(&suite.name);
+    Ok(SUITES.iter().filter(chosen).collect())
+}
+
+/// Runs the suites and prints the account. Returns whether everything passed.
+///
+/// The last line is always `N passed, N failed`.
+pub(crate) fn run(root: &Path, suites: &[&'static Suite]) -> bool {
+    let started = Instant::now();
+    let stop = StopAsked::watch();
+    let mut accounts = Vec::new();
+    let mut built = None;
+    for suite in suites {
+        println!("== {}: {}", suite.name, suite.about);
+        let started = Instant::now();
+        let counts = match &stop {
+            Ok(stop) => run_one(root, suite, stop, &mut built),
+            Err(error) => failed(&format!("signals cannot be watched: {error:#}")),
+        };
+        accounts.push(Account {
+            suite: suite.name,
+            counts,
+            took: started.elapsed(),
+        });
+        if stop.as_ref().is_ok_and(StopAsked::now) {
+            break;
+        }
+    }
+    close(&accounts, started.elapsed())
+}
+
+/// Runs the rules alone, for quick answers while writing.
+pub(crate) fn tidy_alone(root: &Path) -> Result<bool> {
+    Ok(tidy::run(root)?.failed == 0)
+}
+
+fn run_one(root: &Path, suite: &Suite, stop: &StopAsked, built: &mut Option<bool>) -> Counts {
+    if let Err(error) = setup::prepare(root, suite.needs) {
+        return failed(&format!("{error:#}"));
+    }
+    if matches!(suite.work, Work::Tidy) {
+        return match tidy::run(root) {
+            Ok(tidy::Tally { passed, failed }) => Counts { passed, failed },
+            Err(error) => failed(&format!("{error:#}")),
+        };
+    }
+    if !*built.get_or_insert_with(|| cargo::build(root)) {
+        return failed("the workspace does not build");
+    }
+    let counts = match suite.work {
+        Work::Tidy => Ok(Counts::default()),
+        Work::Rest => cargo::rest(root, &named_elsewhere(), suite.limit, stop),
+        Work::Targets(targets) => cargo::targets(root, targets, suite.limit, stop),
+    };
+    match counts {
+        Ok(counts) if counts == Counts::default() => failed("nothing ran"),
+        Ok(counts) => counts,
+        Err(error) => failed(&format!("{error:#}")),
+    }
+}
+
+/// The targets that suites name.
+fn named_elsewhere() -> Vec<&'static str> {
+    let targets = |suite: &'static Suite| match suite.work {
+        Work::Targets(targets) => targets,
+        Work::Tidy | Work::Rest => &[],
+    };
+    SUITES.iter().flat_map(targets).copied().collect()
+}
+
+/// Something around the tests went wrong: it counts as one failure.
+fn failed(why: &str) -> Counts {
+    println!("  failed: {why}");
+    Counts::ONE_FAILED
+}
+
+fn close(accounts: &[Account], took: Duration) -> bool {
+    println!();
+    for account in accounts {
+        let Counts { passed, failed } = account.counts;
+        let seconds = account.took.as_secs_f64();
+        println!(
+            "{:8} {passed:6} passed {failed:4} failed {seconds:8.1} s",
+            account.suite
+        );
+    }
+    let total = accounts
+        .iter()
+        .fold(Counts::default(), |sum, account| sum.plus(account.counts));
+    let Counts { passed, failed } = total;
+    println!(
+        "{:8} {passed:6} passed {failed:4} failed {:8.1} s",
+        "total",
+        took.as_secs_f64()
+    );
+    println!("{passed} passed, {failed} failed");
+    failed == 0 && passed > 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn suites_are_found_by_name_and_keep_their_order() {
+        let names = |chosen: Vec<&Suite>| chosen.iter().map(|s| s.name).collect::<Vec<_>>();
+        assert_eq!(
+            named(&["crash", "tidy"]).map(names),
+            Ok(vec!["tidy", "crash"])
+        );
+        assert_eq!(named(&[]).map(|all| all.len()), Ok(SUITES.len()));
+        assert!(
+            named(&["crush"])
+                .err()
+                .is_some_and(|fault| fault.contains("crash"))
+        );
+    }
+}
