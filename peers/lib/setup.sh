@@ -108,3 +108,25 @@ python_protoc() {
   "$python" -W ignore -m grpc_tools.protoc "$@" --proto_path=protos --proto_path="$site" --proto_path="$include" \
     --python_out=generated protos/*.proto
 }
+
+# python_descriptors MODULE: the descriptor set of the generated MODULE in .venv, with all it imports.
+python_descriptors() {
+  .venv/bin/python - "$1" <<'PY'
+import importlib, sys
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+
+files = FileDescriptorSet()
+seen = set()
+
+def add(descriptor):
+    if descriptor.name in seen:
+        return
+    seen.add(descriptor.name)
+    for dependency in descriptor.dependencies:
+        add(dependency)
+    descriptor.CopyToProto(files.file.add())
+
+add(importlib.import_module(sys.argv[1]).DESCRIPTOR)
+sys.stdout.buffer.write(files.SerializeToString())
+PY
+}
