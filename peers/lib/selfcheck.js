@@ -70,9 +70,9 @@ class Stream {
 
 class Peer {
   // folder: of the peer. protoDir, protos: the SDK's protocol files, loaded for the raw clients.
-  constructor(folder, protoDir, protos) {
+  constructor(folder, protoDir, protos, grpcPackage = '@grpc/grpc-js') {
     const from = createRequire(path.join(folder, 'package.json'));
-    this.grpc = from('@grpc/grpc-js');
+    this.grpc = from(grpcPackage);
     this.protobuf = from('protobufjs');
     this.folder = folder;
     const loaded = from('@grpc/proto-loader').loadSync(protos, {
