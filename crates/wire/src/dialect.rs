@@ -30,8 +30,10 @@ pub struct Dialect {
     pub replicated: Entity,
     /// The layout of replicated data.
     pub deltas: Deltas,
-    /// Component types that are known and that Firn does not serve, views and workflows for example.
-    pub unserved: &'static [&'static str],
+    /// Component types with an id and data that are known and not served yet.
+    pub unserved_entities: &'static [&'static str],
+    /// Component types without data of their own that are known and not served yet.
+    pub unserved_others: &'static [&'static str],
     /// The component types that are offered to the function, in this order.
     pub offered: &'static [&'static str],
     /// What may be offered besides, by a setting: names of older dialects.
@@ -182,7 +184,23 @@ impl Dialect {
 
     /// Whether components of this type are known but not served.
     pub fn is_unserved(&self, component_type: &str) -> bool {
-        component_type == self.replicated.component_type || self.unserved.contains(&component_type)
+        self.unserved_entities.contains(&component_type)
+            || self.unserved_others.contains(&component_type)
+    }
+
+    /// Every known component type.
+    pub fn known(&self) -> impl Iterator<Item = &'static str> {
+        let served = [
+            self.action.component_type,
+            self.event_sourced.component_type,
+        ];
+        let value = self.value.map(|value| value.component_type);
+        let unserved = self
+            .unserved_entities
+            .iter()
+            .chain(self.unserved_others)
+            .copied();
+        served.into_iter().chain(value).chain(unserved)
     }
 }
 
@@ -221,10 +239,11 @@ pub static KALIX: Dialect = Dialect {
         handle: "/kalix.component.replicatedentity.ReplicatedEntities/Handle",
     },
     deltas: Deltas::New,
-    unserved: &[
-        "kalix.component.view.Views",
+    unserved_entities: &[
+        "kalix.component.replicatedentity.ReplicatedEntities",
         "kalix.component.workflow.WorkflowEntities",
     ],
+    unserved_others: &["kalix.component.view.Views"],
     offered: &[
         "kalix.component.action.Actions",
         "kalix.component.eventsourcedentity.EventSourcedEntities",
@@ -268,7 +287,8 @@ pub static AKKA_SERVERLESS_B: Dialect = Dialect {
         handle: "/akkaserverless.component.replicatedentity.ReplicatedEntities/Handle",
     },
     deltas: Deltas::New,
-    unserved: &["akkaserverless.component.view.Views"],
+    unserved_entities: &["akkaserverless.component.replicatedentity.ReplicatedEntities"],
+    unserved_others: &["akkaserverless.component.view.Views"],
     offered: &[
         "akkaserverless.component.action.Actions",
         "akkaserverless.component.eventsourcedentity.EventSourcedEntities",
@@ -319,7 +339,8 @@ pub static CLOUDSTATE: Dialect = Dialect {
         handle: "/cloudstate.crdt.Crdt/handle",
     },
     deltas: Deltas::Old,
-    unserved: &[],
+    unserved_entities: &["cloudstate.crdt.Crdt"],
+    unserved_others: &[],
     // Exactly these four: the family's conformance test compares the whole list. Functions of the old
     // dialect do not read it.
     offered: &[

@@ -1,0 +1,143 @@
+//! Policies: in which behaviour the families differ, as named choices.
+
+use std::time::Duration;
+
+use firn_model::contract::{FunctionInfo, Kind};
+use firn_model::limit::{DELETE_GRACE, PASSIVATE_AFTER};
+use firn_model::policy::{
+    ActionEffects, Delete, EmptyAnswer, FailedQueue, FailureMutation, Headers, HttpErrors,
+    Pipelining, Policies, Replay, StreamFailure, Texts,
+};
+use firn_model::status::GrpcCode;
+
+use super::declaration::Component;
+use super::is_python;
+use crate::dialect::{Deltas, Dialect, Family};
+
+/// How many events after the last snapshot make Firn ask for one.
+///
+/// The SDKs' own default: one that takes snapshots by itself is asked only if it missed one.
+const SNAPSHOT_EVERY: u64 = 100;
+
+/// The policies of a component of this kind.
+pub(super) fn of(
+    dialect: &Dialect,
+    info: &FunctionInfo,
+    kind: Kind,
+    declared: &Component,
+) -> Policies {
+    match dialect.family {
+        Family::Cloudstate => cloudstate(dialect, info, kind, declared),
+        Family::AkkaServerless => Policies {
+            passivate_after: passivate_after(declared),
+            delete: Delete::Plain,
+            snapshot_every: None,
+            empty_answer: EmptyAnswer::EmptyMessage,
+            ..kalix(info, kind, declared)
+        },
+        Family::Kalix => kalix(info, kind, declared),
+    }
+}
+
+fn cloudstate(
+    dialect: &Dialect,
+    info: &FunctionInfo,
+    kind: Kind,
+    declared: &Component,
+) -> Policies {
+    let cannot_read_snapshots = dialect.deltas == Deltas::States && is_python(info);
+    Policies {
+        failure_mutation: FailureMutation::Keep,
+        stream_failure: StreamFailure::EndsInstance,
+        failed_queue: FailedQueue::Fail,
+        delete: Delete::Plain,
+        passivate_after: passivate_after(declared),
+        headers: if kind.is_entity() {
+            Headers::None
+        } else {
+            Headers::All
+        },
+        pipelining: Pipelining::Off,
+        action_effects: ActionEffects::AtMostOnce,
+        replay: if cannot_read_snapshots {
+            Replay::AllEvents
+        } else {
+            Replay::FromSnapshot
+        },
+        snapshot_every: None,
+        empty_answer: EmptyAnswer::Failure,
+        texts: match kind {
+            Kind::Value => CLOUDSTATE_VALUE_TEXTS,
+            Kind::EventSourced | Kind::Action => CLOUDSTATE_TEXTS,
+        },
+        http_errors: HttpErrors::PlainText500,
+    }
+}
+
+fn kalix(info: &FunctionInfo, kind: Kind, declared: &Component) -> Policies {
+    Policies {
+        failure_mutation: FailureMutation::Drop,
+        stream_failure: StreamFailure::FailsCommand,
+        failed_queue: FailedQueue::Keep,
+        delete: Delete::Tombstone(DELETE_GRACE),
+        // Kalix honours the function's own time for replicated entities only.
+        passivate_after: PASSIVATE_AFTER,
+        headers: Headers::Listed(declared.forward_headers.clone()),
+        pipelining: Pipelining::Off,
+        action_effects: ActionEffects::AtMostOnce,
+        replay: Replay::FromSnapshot,
+        snapshot_every: (kind == Kind::EventSourced).then_some(SNAPSHOT_EVERY),
+        empty_answer: match kind {
+            Kind::Action => EmptyAnswer::NotFound,
+            Kind::Value | Kind::EventSourced => EmptyAnswer::EmptyMessage,
+        },
+        texts: Texts {
+            pass_on: hides_detail(info),
+            ..KALIX_TEXTS
+        },
+        http_errors: HttpErrors::PlainText,
+    }
+}
+
+fn passivate_after(declared: &Component) -> Duration {
+    declared.passivate_after.unwrap_or(PASSIVATE_AFTER)
+}
+
+/// Whether the SDK hides the detail of an unexpected error behind a correlation id, so that its text
+/// may be shown: those of the JVM do.
+fn hides_detail(info: &FunctionInfo) -> bool {
+    let runtime = info.runtime.to_ascii_lowercase();
+    runtime.contains("jvm") || runtime.contains("jre") || runtime.contains("jdk")
+}
+
+/// The reference proxy's texts, which its conformance test knows.
+const CLOUDSTATE_TEXTS: Texts = Texts {
+    code: GrpcCode::Unknown,
+    failure: "Unexpected entity failure",
+    reply: "Unexpected entity reply",
+    message: "Unexpected entity message",
+    termination: "Unexpected entity termination",
+    queued: "Entity terminated",
+    pass_on: false,
+};
+
+/// The same for value entities.
+const CLOUDSTATE_VALUE_TEXTS: Texts = Texts {
+    failure: "Unexpected Value entity failure",
+    reply: "Unexpected Value entity reply",
+    message: "Unexpected Value entity failure",
+    termination: "Unexpected Value entity termination",
+    queued: "Value entity terminated",
+    ..CLOUDSTATE_TEXTS
+};
+
+/// Akka Serverless and Kalix fix no texts; these are ours.
+const KALIX_TEXTS: Texts = Texts {
+    code: GrpcCode::Unknown,
+    failure: "the function failed the entity",
+    reply: "the function answered something that was not asked",
+    message: "the function sent an illegal message",
+    termination: "the function ended the entity's stream",
+    queued: "the entity ended before the command was sent",
+    pass_on: false,
+};
