@@ -20,6 +20,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, Version};
 use http_body::Body as HttpBody;
 
 use self::encoding::Encoding;
+pub(crate) use self::encoding::too_large;
 use self::frames::Frames;
 use crate::body::Body;
 use crate::call::{self, Messages};

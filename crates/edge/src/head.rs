@@ -118,7 +118,9 @@ fn metadata(headers: &HeaderMap, wanted: &Headers, config: &Config) -> Metadata 
         if passed
             && !is_transport(name)
             && !is_stripped(name, config)
-            && !named_by_connection.contains(&name.as_str())
+            && !named_by_connection
+                .iter()
+                .any(|option| name.as_str().eq_ignore_ascii_case(option))
         {
             metadata.entries.extend(entries(name, value));
         }

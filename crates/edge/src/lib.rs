@@ -7,7 +7,7 @@
 //! # The way of a request
 //! A connection is accepted and owned by [`server`]; each request on it goes to [`route`], which
 //! decides in a fixed order what it is: [`grpc`] (and gRPC-Web, the same in another wrapping),
-//! [`http`] transcoding by the contract's [`rules`], one of the built-in services, or a probe. All
+//! [`transcode`]d HTTP by the contract's [`rules`], one of the built-in services, or a probe. All
 //! of them read the request's headers with [`head`], call through [`call`] and answer with a
 //! [`body`].
 //!
@@ -29,8 +29,11 @@ mod call;
 mod head;
 
 mod grpc;
+pub mod rules;
+mod transcode;
 
 mod body;
+mod json;
 mod metadata;
 
 pub use backend::{Backend, MessageStream, ReplyStream};

@@ -1,16 +1,26 @@
-//! What a request is, decided in a fixed order: gRPC by path, then everything else.
+//! What a request is, decided in a fixed order.
+//!
+//! 1. gRPC, by content type; the path names a method of the function, or a built-in one.
+//! 2. A rule of the contract, by verb and path.
+//! 3. `POST /package.Service/Method`, the default route of every method.
+//! 4. A probe: `GET /`, or Knative's.
+//! 5. Nothing: 404, with the nearest name.
+
+mod probe;
 
 use std::sync::Arc;
 
 use firn_model::code::Code;
-use firn_model::contract::Method;
+use firn_model::contract::{Contract, Method};
 use firn_model::status::{GrpcCode, Status};
-use http::{Method as Verb, Request, Response, StatusCode};
+use http::{Request, Response};
 use hyper::body::Incoming;
 
 use crate::body::Body;
 use crate::grpc::{self, Wire};
+use crate::rules::Found;
 use crate::state::State;
+use crate::transcode::{self, refuse};
 
 /// The longest path for which a refusal looks for the nearest name, in bytes: the search costs the
 /// product of both lengths for every method.
@@ -28,34 +38,61 @@ pub(crate) async fn serve(state: Arc<State>, request: Request<Incoming>) -> Resp
         let target = target(&state, request.uri().path());
         return grpc::serve(&state, wire, target, request).await;
     }
-    if request.method() == Verb::GET && request.uri().path() == "/" {
-        return Response::new(Body::whole("Firn serves here.\n"));
+    let (verb, path) = (request.method().clone(), request.uri().path().to_owned());
+    let routes = state.routes();
+    let found = match &routes {
+        Some(routes) => routes.table.find(&verb, &path),
+        None => Found::Nothing,
+    };
+    if let Found::Binding(binding, values) = found {
+        return transcode::serve(&state, binding, &values, request).await;
     }
-    let mut response = Response::new(Body::whole("not found\n"));
-    *response.status_mut() = StatusCode::NOT_FOUND;
-    response
+    if let Some(response) = probe::answer(&request) {
+        return response;
+    }
+    match (found, &routes) {
+        (Found::OtherVerbs(verbs), _) => refuse::other_verbs(&verb, &path, &verbs),
+        (_, Some(routes)) => refuse::refused(&path_unknown(&routes.contract, &request)),
+        (_, None) => refuse::refused(&no_contract()),
+    }
 }
 
 /// Who answers this gRPC path.
 fn target(state: &State, path: &str) -> Result<Target, Status> {
-    let Some(routes) = state.routes() else {
-        return Err(no_contract());
-    };
-    if let Some(method) = routes.contract.method(path) {
+    let routes = state.routes();
+    if let Some(method) = routes.as_ref().and_then(|r| r.contract.method(path)) {
         return Ok(Target::Method(Arc::clone(method)));
     }
-    let mut text = format!("{path} is not a method that is served");
-    if path.len() <= NEAREST_BYTES_MAX
-        && let Some(nearest) = routes.contract.nearest(path)
-    {
-        text.push_str(": the nearest name is ");
-        text.push_str(nearest);
-    }
+    let Some(routes) = routes else {
+        return Err(no_contract());
+    };
+    let text = format!("{path} is not a method that is served");
     Err(Status::refused(
         GrpcCode::Unimplemented,
         Code::MethodUnknown,
-        text,
+        text + &nearest(&routes.contract, path),
     ))
+}
+
+fn path_unknown<B>(contract: &Contract, request: &Request<B>) -> Status {
+    let (verb, path) = (request.method(), request.uri().path());
+    let text = format!("nothing is served at {verb} {path}");
+    Status::refused(
+        GrpcCode::NotFound,
+        Code::PathUnknown,
+        text + &nearest(contract, path),
+    )
+}
+
+/// The end of a refusal's text: the nearest name, if there is one worth telling.
+fn nearest(contract: &Contract, path: &str) -> String {
+    if path.len() > NEAREST_BYTES_MAX {
+        return String::new();
+    }
+    match contract.nearest(path) {
+        Some(nearest) => format!(": the nearest name is {nearest}"),
+        None => String::new(),
+    }
 }
 
 fn no_contract() -> Status {

@@ -4,9 +4,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use firn_model::contract::Contract;
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 use crate::backend::Backend;
 use crate::config::Config;
+use crate::rules::{self, RouteTable};
 
 /// Shared by every request of one port.
 pub(crate) struct State {
@@ -20,6 +22,7 @@ pub(crate) struct State {
 /// A contract and what the edge made of it.
 pub(crate) struct Routes {
     pub(crate) contract: Arc<Contract>,
+    pub(crate) table: RouteTable,
 }
 
 impl State {
@@ -46,7 +49,12 @@ impl State {
                 return Some(Arc::clone(routes));
             }
         }
-        let routes = Arc::new(Routes { contract });
+        // The binary has refused contracts with findings, unless it chose to serve what it can.
+        let (table, findings) = rules::compile_all(&contract);
+        for finding in findings {
+            warn!(%finding, "an HTTP rule is not served");
+        }
+        let routes = Arc::new(Routes { contract, table });
         let mut known = self.routes.write().unwrap_or_else(PoisonError::into_inner);
         *known = Some(Arc::clone(&routes));
         Some(routes)
