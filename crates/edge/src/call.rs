@@ -1,5 +1,6 @@
 //! A call through the backend, whatever its shape, within its deadline.
 
+use std::future::pending;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,6 +10,7 @@ use firn_model::contract::Method;
 use firn_model::status::{GrpcCode, Status};
 use futures_util::StreamExt as _;
 use futures_util::stream;
+use tokio::sync::oneshot;
 use tokio::time::{self, Duration, Instant};
 
 use crate::backend::{MessageStream, ReplyStream};
@@ -93,8 +95,14 @@ pub(crate) async fn call(
         Messages::One(message) => stream::iter([Ok(message)]).boxed(),
         Messages::Many(messages) => messages,
     };
-    let replies = within(cutoff, state.backend.streamed(head, messages));
-    begin(replies, method.streams_out()).await
+    let (messages, broken) = watched(messages);
+    let replies = state.backend.streamed(head, messages);
+    let replies = Replies {
+        replies,
+        broken: Some(broken),
+        cutoff,
+    };
+    begin(replies.into_stream(), method.streams_out()).await
 }
 
 /// Waits for the first of `replies`, and for the end of them if the method has only one.
@@ -115,20 +123,70 @@ pub(crate) async fn begin(mut replies: ReplyStream, streams_out: bool) -> Result
     Ok(Answer::One(reply))
 }
 
-/// Ends the replies with a failure once the time is over.
-fn within(cutoff: Option<Instant>, replies: ReplyStream) -> ReplyStream {
-    let Some(cutoff) = cutoff else {
-        return replies;
-    };
-    stream::unfold(Some(replies), move |replies| async move {
-        let mut replies = replies?;
-        match time::timeout_at(cutoff, replies.next()).await {
-            Ok(Some(reply)) => Some((reply, Some(replies))),
-            Ok(None) => None,
-            Err(_) => Some((Err(deadline_passed()), None)),
+/// Messages, and a failure that is there as soon as the client broke them.
+fn watched(messages: MessageStream) -> (MessageStream, oneshot::Receiver<Status>) {
+    let (sender, broken) = oneshot::channel();
+    let mut sender = Some(sender);
+    let messages = messages.inspect(move |message| {
+        if let Err(status) = message
+            && let Some(sender) = sender.take()
+        {
+            // Nobody waits for it if the call is over.
+            let _ = sender.send(status.clone());
         }
-    })
-    .boxed()
+    });
+    (messages.boxed(), broken)
+}
+
+/// The replies of a call, until its client broke it or its time is over.
+struct Replies {
+    replies: ReplyStream,
+    /// Taken once it is known that the client's messages were all right.
+    broken: Option<oneshot::Receiver<Status>>,
+    cutoff: Option<Instant>,
+}
+
+impl Replies {
+    fn into_stream(self) -> ReplyStream {
+        stream::unfold(Some(self), |replies| async {
+            let mut replies = replies?;
+            let reply = replies.next().await?;
+            let going_on = reply.is_ok().then_some(replies);
+            Some((reply, going_on))
+        })
+        .boxed()
+    }
+
+    async fn next(&mut self) -> Option<Result<Reply, Status>> {
+        loop {
+            tokio::select! {
+                biased;
+                broken = wait_for(&mut self.broken) => match broken {
+                    Ok(status) => return Some(Err(status)),
+                    Err(_) => self.broken = None,
+                },
+                reply = self.replies.next() => return reply,
+                () = until(self.cutoff) => return Some(Err(deadline_passed())),
+            }
+        }
+    }
+}
+
+/// Waits for ever if there is nothing to wait for.
+async fn wait_for(
+    broken: &mut Option<oneshot::Receiver<Status>>,
+) -> Result<Status, oneshot::error::RecvError> {
+    match broken {
+        Some(broken) => broken.await,
+        None => pending().await,
+    }
+}
+
+async fn until(cutoff: Option<Instant>) {
+    match cutoff {
+        Some(cutoff) => time::sleep_until(cutoff).await,
+        None => pending().await,
+    }
 }
 
 fn deadline_passed() -> Status {

@@ -8,47 +8,76 @@ mod answer;
 mod encoding;
 mod frames;
 pub(crate) mod status;
+mod web;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use firn_model::call::CallHead;
 use firn_model::code::Code;
+use firn_model::contract::Method;
 use firn_model::status::{GrpcCode, Status};
 use futures_util::StreamExt as _;
-use http::{HeaderMap, HeaderValue, Request, Response, Version};
+use futures_util::stream;
+use http::{HeaderMap, HeaderValue, Method as Verb, Request, Response, Version, header};
 use http_body::Body as HttpBody;
 
 use self::encoding::Encoding;
 pub(crate) use self::encoding::too_large;
 use self::frames::Frames;
 use crate::body::Body;
-use crate::call::{self, Messages};
+use crate::builtin::Builtin;
+use crate::call::{self, Answer, Messages};
 use crate::route::Target;
 use crate::state::State;
+use crate::transcode::refuse;
 
 /// Which wrapping a client speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wire {
     /// gRPC proper: trailers are HTTP trailers.
     Grpc,
+    /// gRPC-Web: trailers are a last frame of the body.
+    Web,
+    /// The same, all of it as base64.
+    WebText,
 }
 
 impl Wire {
     /// The wrapping that a request's content type names; `None` if it is no gRPC.
     pub(crate) fn of(headers: &HeaderMap) -> Option<Self> {
-        let content_type = headers.get(http::header::CONTENT_TYPE)?.to_str().ok()?;
-        let media_type = content_type.split(';').next()?.trim();
-        match media_type {
+        Self::named(headers.get(header::CONTENT_TYPE)?.to_str().ok()?)
+    }
+
+    fn named(media_range: &str) -> Option<Self> {
+        match media_range.split(';').next()?.trim() {
             "application/grpc" | "application/grpc+proto" => Some(Self::Grpc),
+            "application/grpc-web" | "application/grpc-web+proto" => Some(Self::Web),
+            "application/grpc-web-text" | "application/grpc-web-text+proto" => Some(Self::WebText),
             _ => None,
         }
+    }
+
+    /// The wrapping of the response: a web client may ask for another one than it sends.
+    fn of_response(self, headers: &HeaderMap) -> Self {
+        if self == Self::Grpc {
+            return self;
+        }
+        let accepted = headers.get_all(header::ACCEPT);
+        accepted
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .filter_map(Self::named)
+            .find(|wire| *wire != Self::Grpc)
+            .unwrap_or(self)
     }
 
     /// The content type of responses.
     fn content_type(self) -> HeaderValue {
         match self {
             Self::Grpc => HeaderValue::from_static("application/grpc"),
+            Self::Web => HeaderValue::from_static("application/grpc-web+proto"),
+            Self::WebText => HeaderValue::from_static("application/grpc-web-text+proto"),
         }
     }
 }
@@ -63,40 +92,67 @@ pub(crate) async fn serve<B>(
 where
     B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
 {
+    if wire == Wire::Grpc && request.version() < Version::HTTP_2 {
+        return refuse::refused(&needs_http2());
+    }
+    if request.method() != Verb::POST {
+        return refuse::other_verbs(request.method(), request.uri().path(), &[Verb::POST]);
+    }
     let accepted = Encoding::accepted(request.headers());
-    let answered = async {
-        if request.version() < Version::HTTP_2 && wire == Wire::Grpc {
-            return Err(needs_http2());
-        }
-        match target? {
-            Target::Method(method) => {
-                let head = call::admit(state, &method, request.headers())?;
-                served(state, head, request).await
-            }
-        }
+    let answer_wire = wire.of_response(request.headers());
+    let answered = match target {
+        Ok(Target::Method(method)) => served(state, wire, &method, request).await,
+        Ok(Target::Builtin(builtin)) => built_in(state, wire, builtin, request).await,
+        Err(status) => Err(status),
     };
-    match answered.await {
-        Ok(reply) => answer::respond(reply, wire, accepted),
-        Err(status) => answer::refuse(&status, wire),
+    match answered {
+        Ok(reply) => answer::respond(reply, answer_wire, accepted),
+        Err(status) => answer::refuse(&status, answer_wire),
     }
 }
 
 async fn served<B>(
     state: &Arc<State>,
-    head: CallHead,
+    wire: Wire,
+    method: &Arc<Method>,
     request: Request<B>,
-) -> Result<call::Answer, Status>
+) -> Result<Answer, Status>
 where
     B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
 {
-    let encoding = Encoding::of_request(request.headers())?;
-    let bytes_max = state.config.message_bytes_max;
-    let mut frames = Frames::new(request.into_body(), encoding, bytes_max);
-    let messages = match head.method.streams_in() {
+    let head = call::admit(state, method, request.headers())?;
+    let mut frames = frames(state, wire, request)?;
+    let messages = match method.streams_in() {
         true => Messages::Many(frames.into_stream().boxed()),
         false => Messages::One(frames.only().await?),
     };
     call::call(state, head, messages).await
+}
+
+async fn built_in<B>(
+    state: &Arc<State>,
+    wire: Wire,
+    builtin: Builtin,
+    request: Request<B>,
+) -> Result<Answer, Status>
+where
+    B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+{
+    let mut frames = frames(state, wire, request)?;
+    let messages = match builtin.streams_in() {
+        true => frames.into_stream().boxed(),
+        false => stream::iter([Ok(frames.only().await?)]).boxed(),
+    };
+    call::begin(builtin.open(state, messages), builtin.streams_out()).await
+}
+
+fn frames<B>(state: &State, wire: Wire, request: Request<B>) -> Result<Frames<B>, Status>
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+{
+    let encoding = Encoding::of_request(request.headers())?;
+    let bytes_max = state.config.message_bytes_max;
+    Ok(Frames::new(request.into_body(), wire, encoding, bytes_max))
 }
 
 fn needs_http2() -> Status {

@@ -22,6 +22,7 @@ mod config;
 
 mod server;
 
+mod cors;
 mod route;
 mod state;
 
@@ -31,6 +32,8 @@ mod head;
 mod grpc;
 pub mod rules;
 mod transcode;
+
+mod builtin;
 
 mod body;
 mod json;

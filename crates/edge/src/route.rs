@@ -1,5 +1,6 @@
 //! What a request is, decided in a fixed order.
 //!
+//! 0. A preflight of a browser: may a page call at all.
 //! 1. gRPC, by content type; the path names a method of the function, or a built-in one.
 //! 2. A rule of the contract, by verb and path.
 //! 3. `POST /package.Service/Method`, the default route of every method.
@@ -17,6 +18,8 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 
 use crate::body::Body;
+use crate::builtin::Builtin;
+use crate::cors;
 use crate::grpc::{self, Wire};
 use crate::rules::Found;
 use crate::state::State;
@@ -30,13 +33,27 @@ const NEAREST_BYTES_MAX: usize = 256;
 pub(crate) enum Target {
     /// A method of the function.
     Method(Arc<Method>),
+    /// A method of the edge itself.
+    Builtin(Builtin),
 }
 
-/// Answers one request.
+/// Answers one request, for whatever origin it comes from.
 pub(crate) async fn serve(state: Arc<State>, request: Request<Incoming>) -> Response<Body> {
+    let allowed = cors::allowed(&state.config, request.headers());
+    let mut response = match cors::preflight(&state.config, &request) {
+        Some(response) => response,
+        None => answer(&state, request).await,
+    };
+    if let Some(allowed) = allowed {
+        cors::add(allowed, &mut response);
+    }
+    response
+}
+
+async fn answer(state: &Arc<State>, request: Request<Incoming>) -> Response<Body> {
     if let Some(wire) = Wire::of(request.headers()) {
-        let target = target(&state, request.uri().path());
-        return grpc::serve(&state, wire, target, request).await;
+        let target = target(state, request.uri().path());
+        return grpc::serve(state, wire, target, request).await;
     }
     let (verb, path) = (request.method().clone(), request.uri().path().to_owned());
     let routes = state.routes();
@@ -45,7 +62,7 @@ pub(crate) async fn serve(state: Arc<State>, request: Request<Incoming>) -> Resp
         None => Found::Nothing,
     };
     if let Found::Binding(binding, values) = found {
-        return transcode::serve(&state, binding, &values, request).await;
+        return transcode::serve(state, binding, &values, request).await;
     }
     if let Some(response) = probe::answer(&request) {
         return response;
@@ -62,6 +79,9 @@ fn target(state: &State, path: &str) -> Result<Target, Status> {
     let routes = state.routes();
     if let Some(method) = routes.as_ref().and_then(|r| r.contract.method(path)) {
         return Ok(Target::Method(Arc::clone(method)));
+    }
+    if let Some(builtin) = Builtin::at(path) {
+        return Ok(Target::Builtin(builtin));
     }
     let Some(routes) = routes else {
         return Err(no_contract());

@@ -13,12 +13,14 @@ use http_body::Frame;
 use super::Wire;
 use super::encoding::{self, Encoding};
 use super::status;
+use super::web;
 use crate::backend::ReplyStream;
 use crate::body::{Body, Chunk};
 use crate::call::Answer;
 use crate::metadata;
 
-/// A response that says only why there is none.
+/// A response that says only why there is none: by headers alone, in gRPC-Web by the body's trailers,
+/// where every client looks for them.
 pub(crate) fn refuse(failure: &Status, wire: Wire) -> Response<Body> {
     let mut response = Response::new(Body::empty());
     let headers = response.headers_mut();
@@ -26,7 +28,12 @@ pub(crate) fn refuse(failure: &Status, wire: Wire) -> Response<Body> {
     if failure.firn == Some(Code::EncodingUnsupported) {
         headers.insert("grpc-accept-encoding", encoding::SUPPORTED);
     }
-    status::add_to(headers, Some(failure));
+    if wire == Wire::Grpc {
+        status::add_to(headers, Some(failure));
+    } else {
+        let frames = VecDeque::from([Frame::trailers(trailers(Some(failure)))]);
+        *response.body_mut() = web::wrap(Body::Fixed(frames), wire);
+    }
     response
 }
 
@@ -56,7 +63,7 @@ pub(crate) fn respond(answer: Answer, wire: Wire, accepted: Encoding) -> Respons
             Body::Streamed(frames(first, rest, accepted))
         }
     };
-    let mut response = Response::new(body);
+    let mut response = Response::new(web::wrap(body, wire));
     *response.headers_mut() = headers;
     response
 }

@@ -9,7 +9,9 @@ use firn_model::status::{GrpcCode, Status};
 use futures_util::stream::{self, Stream};
 use http_body::Body as HttpBody;
 
+use super::Wire;
 use super::encoding::{Encoding, too_large};
+use super::web::TextDecoder;
 use crate::body::{PREFIX_BYTES, next_data};
 
 /// The flag of a compressed message.
@@ -21,6 +23,8 @@ pub(crate) struct Frames<B> {
     /// What was received and not yet used.
     received: Bytes,
     encoding: Encoding,
+    /// Set if the body is base64.
+    text: Option<TextDecoder>,
     bytes_max: usize,
 }
 
@@ -28,11 +32,12 @@ impl<B> Frames<B>
 where
     B: HttpBody<Data = Bytes> + Unpin,
 {
-    pub(crate) fn new(body: B, encoding: Encoding, bytes_max: usize) -> Self {
+    pub(crate) fn new(body: B, wire: Wire, encoding: Encoding, bytes_max: usize) -> Self {
         Self {
             body,
             received: Bytes::new(),
             encoding,
+            text: (wire == Wire::WebText).then(TextDecoder::default),
             bytes_max,
         }
     }
@@ -123,13 +128,13 @@ where
 
     /// Receives more bytes once all were used; `false` at the end of the body.
     async fn receive(&mut self) -> Result<bool, Status> {
-        match next_data(&mut self.body).await? {
-            Some(data) => {
-                self.received = data;
-                Ok(true)
-            }
-            None => Ok(false),
+        match (next_data(&mut self.body).await?, &mut self.text) {
+            (Some(data), None) => self.received = data,
+            (Some(data), Some(text)) => self.received = text.push(&data)?,
+            (None, None) => return Ok(false),
+            (None, Some(text)) => return text.finish().map(|()| false),
         }
+        Ok(true)
     }
 }
 
@@ -174,7 +179,7 @@ mod tests {
     fn frames(bytes: &[u8], part_bytes: usize) -> Frames<Parts> {
         let parts = bytes.chunks(part_bytes.max(1));
         let parts = parts.map(Bytes::copy_from_slice).collect();
-        Frames::new(Parts(parts), Encoding::Gzip, 100)
+        Frames::new(Parts(parts), Wire::Grpc, Encoding::Gzip, 100)
     }
 
     fn only(bytes: &[u8]) -> Result<Bytes, Option<Code>> {
@@ -207,7 +212,7 @@ mod tests {
     fn message_in_one_piece_is_not_copied() {
         let bytes = Bytes::from(frame(0, b"abc"));
         let parts = VecDeque::from([bytes.clone()]);
-        let mut frames = Frames::new(Parts(parts), Encoding::Identity, 100);
+        let mut frames = Frames::new(Parts(parts), Wire::Grpc, Encoding::Identity, 100);
         let message = frames.only().now_or_never().unwrap().unwrap();
         assert_eq!(message.as_ptr(), bytes[PREFIX_BYTES..].as_ptr());
     }
