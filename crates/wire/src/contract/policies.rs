@@ -1,9 +1,7 @@
 //! Policies: in which behaviour the families differ, as named choices.
 
-use std::time::Duration;
-
 use firn_model::contract::{FunctionInfo, Kind};
-use firn_model::limit::{DELETE_GRACE, PASSIVATE_AFTER};
+use firn_model::limit::DELETE_GRACE;
 use firn_model::policy::{
     ActionEffects, Delete, EmptyAnswer, FailedQueue, FailureMutation, Headers, HttpErrors,
     Pipelining, Policies, Replay, StreamFailure, Texts,
@@ -29,7 +27,7 @@ pub(super) fn of(
     match dialect.family {
         Family::Cloudstate => cloudstate(dialect, info, kind, declared),
         Family::AkkaServerless => Policies {
-            passivate_after: passivate_after(declared),
+            passivate_after: declared.passivate_after,
             delete: Delete::Plain,
             snapshot_every: None,
             empty_answer: EmptyAnswer::EmptyMessage,
@@ -51,7 +49,7 @@ fn cloudstate(
         stream_failure: StreamFailure::EndsInstance,
         failed_queue: FailedQueue::Fail,
         delete: Delete::Plain,
-        passivate_after: passivate_after(declared),
+        passivate_after: declared.passivate_after,
         headers: if kind.is_entity() {
             Headers::None
         } else {
@@ -81,7 +79,7 @@ fn kalix(info: &FunctionInfo, kind: Kind, declared: &Component) -> Policies {
         failed_queue: FailedQueue::Keep,
         delete: Delete::Tombstone(DELETE_GRACE),
         // Kalix honours the function's own time for replicated entities only.
-        passivate_after: PASSIVATE_AFTER,
+        passivate_after: None,
         headers: Headers::Listed(declared.forward_headers.clone()),
         pipelining: Pipelining::Off,
         action_effects: ActionEffects::AtMostOnce,
@@ -97,10 +95,6 @@ fn kalix(info: &FunctionInfo, kind: Kind, declared: &Component) -> Policies {
         },
         http_errors: HttpErrors::PlainText,
     }
-}
-
-fn passivate_after(declared: &Component) -> Duration {
-    declared.passivate_after.unwrap_or(PASSIVATE_AFTER)
 }
 
 /// Whether the SDK hides the detail of an unexpected error behind a correlation id, so that its text
