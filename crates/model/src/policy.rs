@@ -18,8 +18,8 @@ pub struct Policies {
     pub failed_queue: FailedQueue,
     /// How a delete is kept.
     pub delete: Delete,
-    /// Idle time after which an instance leaves memory.
-    pub passivate_after: Duration,
+    /// Idle time after which an instance leaves memory; `None` leaves it to the setting.
+    pub passivate_after: Option<Duration>,
     /// Which request headers reach the function.
     pub headers: Headers,
     /// Whether the next command may be sent while the last commit is still being flushed.

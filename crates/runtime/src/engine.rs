@@ -58,6 +58,7 @@ pub struct Engine {
     config: Config,
     dispatcher: Arc<Dispatcher>,
     served: watch::Sender<Option<Arc<Served>>>,
+    contracts: watch::Sender<Option<Arc<Contract>>>,
     streams: Arc<Streams>,
     inboxes: Arc<[mpsc::UnboundedSender<Message>]>,
     lanes: TaskTracker,
@@ -139,6 +140,7 @@ impl Engine {
             config,
             dispatcher,
             served,
+            contracts: watch::Sender::new(None),
             streams,
             inboxes,
             lanes: lane_tasks,
@@ -150,6 +152,11 @@ impl Engine {
     /// Where calls go.
     pub fn dispatcher(&self) -> &Arc<Dispatcher> {
         &self.dispatcher
+    }
+
+    /// The contract served now, and each that follows.
+    pub fn contracts(&self) -> watch::Receiver<Option<Arc<Contract>>> {
+        self.contracts.subscribe()
     }
 
     /// The contract served now.
@@ -166,6 +173,7 @@ impl Engine {
         for inbox in self.inboxes.iter() {
             let _ = inbox.send(Message::Input(Input::Contract(served.contract.clone())));
         }
+        self.contracts.send_replace(Some(served.contract.clone()));
         self.served.send_replace(Some(Arc::new(served)));
         self.streams
             .set_cap(self.config.streams_max.min(sdk), &self.inboxes);

@@ -68,6 +68,8 @@ pub struct Config {
     pub mailbox_commands_max: usize,
     /// How long a command may take when its caller says nothing shorter.
     pub command_timeout: Duration,
+    /// How long an entity may be idle, unless its component says otherwise.
+    pub passivate_after: Duration,
     /// How long a half-closed stream may stay open before it is reset.
     pub stream_grace: Duration,
     /// How long the answer to an idempotency key is kept.
@@ -79,6 +81,7 @@ impl Default for Config {
         Self {
             mailbox_commands_max: limit::MAILBOX_COMMANDS_MAX,
             command_timeout: limit::COMMAND_TIMEOUT,
+            passivate_after: limit::PASSIVATE_AFTER,
             stream_grace: limit::STREAM_GRACE,
             reply_record_ttl: Duration::from_secs(24 * 60 * 60),
         }

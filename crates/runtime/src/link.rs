@@ -14,9 +14,10 @@ use firn_model::id::EntityId;
 use firn_model::metadata::Metadata;
 use firn_model::payload::Payload;
 use firn_model::status::Status;
-use firn_store::Entity;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
+
+pub use firn_store::Entity;
 
 /// What an entity stream begins with: who it is for, and the state so far.
 #[derive(Debug, Clone)]

@@ -45,7 +45,9 @@ pub enum Refusal {
 /// How a function failed an instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fault {
-    /// It said so.
+    /// It said so, of the command alone.
+    Command(Failure),
+    /// It said so, of the instance as a whole.
     Failure(Failure),
     /// It answered something that was not asked.
     Reply,
@@ -116,12 +118,20 @@ impl Refusal {
                 Code::IdempotencyKeyReused,
                 "the idempotency key was used with another request",
             ),
-            Self::Failed(Fault::Failure(failure)) if texts.pass_on => Status {
-                code: failure.code.unwrap_or(texts.code),
-                message: failure.text.clone(),
-                firn: Some(Code::FunctionFailed),
-            },
-            Self::Failed(Fault::Failure(_)) => fixed(texts.failure, Code::FunctionFailed),
+            Self::Failed(Fault::Command(failure)) => Status::refused(
+                failure.code.unwrap_or(texts.code),
+                Code::FunctionFailed,
+                &failure.text,
+            ),
+            Self::Failed(Fault::Failure(failure)) => Status::refused(
+                failure.code.unwrap_or(texts.code),
+                Code::FunctionFailed,
+                if texts.pass_on {
+                    &failure.text
+                } else {
+                    texts.failure
+                },
+            ),
             Self::Failed(Fault::Reply) => fixed(texts.reply, Code::ProtocolViolated),
             Self::Failed(Fault::Message) => fixed(texts.message, Code::ProtocolViolated),
             Self::Failed(Fault::Termination) => fixed(texts.termination, Code::FunctionFailed),

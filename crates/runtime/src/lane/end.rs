@@ -33,7 +33,7 @@ impl<R> Lane<R> {
                     return self.failed(index, Fault::Failure(failure), now);
                 }
                 self.report(index, &failure.text);
-                self.refuse(running.reply, Refusal::Failed(Fault::Failure(failure)));
+                self.refuse(running.reply, Refusal::Failed(Fault::Command(failure)));
                 // Some SDKs end the stream after such a failure and some do not. Beginning again
                 // keeps the next command from being sent into an end that is already under way.
                 self.restart(index, now);

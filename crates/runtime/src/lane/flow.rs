@@ -52,6 +52,7 @@ impl<R> Lane<R> {
             last_event: 0,
             last_snapshot: 0,
             deleted_until: None,
+            idle_max: self.config.passivate_after,
             active_at: now.instant,
             idle_stamp: 0,
             alarm: None,
@@ -73,6 +74,8 @@ impl<R> Lane<R> {
             // The component of a command that came after a change of contract is the newer one.
             instance.component = next.method.component.clone();
         }
+        let own = instance.component.policies.passivate_after;
+        instance.idle_max = own.unwrap_or(self.config.passivate_after);
         let (key, replay) = (instance.key.clone(), instance.component.policies.replay);
         if self.slot(key.slot()).trouble.is_some() {
             self.instances[index].phase = Phase::Suspended;

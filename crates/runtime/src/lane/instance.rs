@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use firn_model::contract::{Component, Method};
@@ -30,6 +30,8 @@ pub(super) struct Instance<R> {
     pub(super) last_snapshot: u64,
     /// The tombstone's end, while there is one.
     pub(super) deleted_until: Option<Timestamp>,
+    /// How long it may be idle before it leaves memory.
+    pub(super) idle_max: Duration,
     /// When the instance last had something to do.
     pub(super) active_at: Instant,
     /// Proof of the newest entry in the order of idleness.

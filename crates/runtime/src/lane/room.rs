@@ -104,7 +104,7 @@ impl<R> Lane<R> {
             return self.restart(index, now);
         }
         let instance = &self.instances[index];
-        let idle_until = now.instant + instance.component.policies.passivate_after;
+        let idle_until = now.instant + instance.idle_max;
         let stamp = self.due.became_idle(Ticket {
             index,
             life: instance.life,
@@ -176,11 +176,11 @@ impl<R> Instance<R> {
             Phase::Running(running) => Some(running.deadline),
             Phase::Committing(committing) => committing.reply.as_ref().map(|(_, until)| *until),
             Phase::Snapshotting { until } | Phase::Closing { until } => Some(*until),
-            Phase::Ready => Some(self.active_at + self.component.policies.passivate_after),
+            Phase::Ready => Some(self.active_at + self.idle_max),
             Phase::Loading | Phase::Connecting(_) | Phase::Looking(_) | Phase::Suspended => None,
         };
         let waiting = self.queue.iter().map(|queued| queued.deadline).min();
-        let later = self.active_at + self.component.policies.passivate_after;
+        let later = self.active_at + self.idle_max;
         own.into_iter().chain(waiting).min().unwrap_or(later)
     }
 }

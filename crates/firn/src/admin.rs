@@ -1,0 +1,291 @@
+//! The admin port: health for probes, and a read-only look at the contract and at entities.
+//!
+//! | path | answers |
+//! |---|---|
+//! | `/healthz` | 200 while the process lives |
+//! | `/readyz` | 200 while the function is connected and Firn is not stopping, else 503 |
+//! | `/v1/contract` | the contract as JSON |
+//! | `/v1/entities/{component}` | ids, `?after=ID&limit=N` |
+//! | `/v1/entities/{component}/state?id=ID` | stored state; of an event sourced entity also `&at=N` |
+//! | `/v1/entities/{component}/events?id=ID` | events, `&after=N&limit=N` |
+//!
+//! Ids travel as a query parameter: they may hold any character, also slashes.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use firn_model::contract::{Component, Contract, Kind};
+use firn_model::id::EntityKey;
+use firn_model::policy::Replay;
+use firn_runtime::engine::Engine;
+use firn_store::{ReadError, Store};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::error;
+
+use crate::contract_json::{self, decoded};
+
+/// How many ids or events one answer holds at most.
+const PAGE_MAX: usize = 1000;
+
+/// The admin port, taken and not served yet.
+pub(crate) struct Admin {
+    listener: TcpListener,
+    engine: Arc<Engine>,
+    store: Arc<dyn Store>,
+    ready: watch::Sender<bool>,
+    stop: CancellationToken,
+}
+
+/// Says whether Firn is ready.
+pub(crate) struct Ready(watch::Sender<bool>);
+
+impl Ready {
+    /// Ready or not from now on.
+    pub(crate) fn set(&self, ready: bool) {
+        self.0.send_replace(ready);
+    }
+}
+
+/// What the handlers share.
+#[derive(Clone)]
+struct Shared {
+    contract: watch::Receiver<Option<Arc<Contract>>>,
+    store: Arc<dyn Store>,
+    ready: watch::Receiver<bool>,
+    stop: CancellationToken,
+}
+
+impl Admin {
+    /// An admin port on a listener.
+    pub(crate) fn new(
+        listener: TcpListener,
+        engine: Arc<Engine>,
+        store: Arc<dyn Store>,
+        stop: CancellationToken,
+    ) -> Self {
+        Self {
+            listener,
+            engine,
+            store,
+            ready: watch::Sender::new(false),
+            stop,
+        }
+    }
+
+    /// Where it listens.
+    pub(crate) fn local_addr(&self) -> SocketAddr {
+        // A bound listener has an address.
+        self.listener
+            .local_addr()
+            .unwrap_or_else(|_| SocketAddr::from(([0, 0, 0, 0], 0)))
+    }
+
+    /// The switch of `/readyz`.
+    pub(crate) fn ready(&self) -> Ready {
+        Ready(self.ready.clone())
+    }
+
+    /// Answers until told to stop.
+    pub(crate) async fn run(self) {
+        let shared = Shared {
+            contract: self.engine.contracts(),
+            store: self.store,
+            ready: self.ready.subscribe(),
+            stop: self.stop.clone(),
+        };
+        // The engine is drained by its last owner; this port only reads.
+        drop(self.engine);
+        let router = Router::new()
+            .route("/healthz", get(|| async { "ok\n" }))
+            .route("/readyz", get(readyz))
+            .route("/v1/contract", get(contract))
+            .route("/v1/entities/{component}", get(list))
+            .route("/v1/entities/{component}/state", get(state))
+            .route("/v1/entities/{component}/events", get(events))
+            .with_state(shared);
+        let served =
+            axum::serve(self.listener, router).with_graceful_shutdown(self.stop.cancelled_owned());
+        if let Err(error) = served.await {
+            error!("the admin port failed: {error}");
+        }
+    }
+}
+
+/// A refusal of the admin port.
+struct Refused(StatusCode, String);
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        (self.0, Json(json!({ "error": self.1 }))).into_response()
+    }
+}
+
+impl From<ReadError> for Refused {
+    fn from(error: ReadError) -> Self {
+        Self(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
+    }
+}
+
+impl Shared {
+    fn contract(&self) -> Result<Arc<Contract>, Refused> {
+        let contract = self.contract.borrow().clone();
+        contract.ok_or_else(|| {
+            let text = "no function was discovered yet".to_owned();
+            Refused(StatusCode::SERVICE_UNAVAILABLE, text)
+        })
+    }
+
+    /// The entity component of this service or storage name.
+    fn component(&self, name: &str) -> Result<(Arc<Contract>, Arc<Component>), Refused> {
+        let contract = self.contract()?;
+        let entities = || {
+            contract
+                .components
+                .iter()
+                .filter(|component| component.kind.is_entity())
+        };
+        let found = entities()
+            .find(|component| &*component.service == name || component.storage.as_str() == name)
+            .cloned();
+        match found {
+            Some(component) => Ok((contract, component)),
+            None => {
+                let known: Vec<&str> = entities().map(|component| &*component.service).collect();
+                let text = format!(
+                    "no entity component {name}; there are: {}",
+                    known.join(", ")
+                );
+                Err(Refused(StatusCode::NOT_FOUND, text))
+            }
+        }
+    }
+}
+
+async fn readyz(State(shared): State<Shared>) -> Response {
+    if *shared.ready.borrow() && !shared.stop.is_cancelled() {
+        "ready\n".into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "not ready\n").into_response()
+    }
+}
+
+async fn contract(State(shared): State<Shared>) -> Result<Json<Value>, Refused> {
+    Ok(Json(contract_json::contract(&*shared.contract()?)))
+}
+
+#[derive(Deserialize)]
+struct ListQuery {
+    after: Option<String>,
+    limit: Option<usize>,
+}
+
+async fn list(
+    State(shared): State<Shared>,
+    Path(component): Path<String>,
+    Query(query): Query<ListQuery>,
+) -> Result<Json<Value>, Refused> {
+    let (_, component) = shared.component(&component)?;
+    let limit = query.limit.unwrap_or(PAGE_MAX).min(PAGE_MAX);
+    let ids = shared
+        .store
+        .list(&component.storage, query.after.as_deref(), limit)
+        .await?;
+    Ok(Json(json!({ "ids": ids, "more": ids.len() == limit })))
+}
+
+#[derive(Deserialize)]
+struct StateQuery {
+    id: String,
+    at: Option<u64>,
+}
+
+async fn state(
+    State(shared): State<Shared>,
+    Path(component): Path<String>,
+    Query(query): Query<StateQuery>,
+) -> Result<Json<Value>, Refused> {
+    let (contract, component) = shared.component(&component)?;
+    if query.at.is_some() && component.kind != Kind::EventSourced {
+        let text = format!("{} keeps its last state only", component.service);
+        return Err(Refused(StatusCode::BAD_REQUEST, text));
+    }
+    let key = EntityKey::new(component.storage.clone(), query.id.as_str());
+    let mut entity = shared.store.load(&key, Replay::FromSnapshot).await?;
+    let nothing =
+        entity.state.is_none() && entity.last_event == 0 && entity.deleted_until.is_none();
+    if nothing {
+        let text = format!("no entity {} of {}", query.id, component.service);
+        return Err(Refused(StatusCode::NOT_FOUND, text));
+    }
+    let at = query.at.unwrap_or(entity.last_event).min(entity.last_event);
+    if entity
+        .snapshot
+        .as_ref()
+        .is_some_and(|snapshot| snapshot.sequence > at)
+    {
+        entity = shared.store.load(&key, Replay::AllEvents).await?;
+    }
+    let events: Vec<Value> = entity
+        .events
+        .iter()
+        .filter(|event| event.sequence <= at)
+        .map(|event| contract_json::event(&contract, event))
+        .collect();
+    Ok(Json(json!({
+        "component": &*component.service,
+        "id": query.id,
+        "kind": component.kind.to_string(),
+        "state": entity.state.as_ref().map(|state| decoded(&contract, state)),
+        "snapshot": entity.snapshot.as_ref().map(|snapshot| json!({
+            "sequence": snapshot.sequence,
+            "state": decoded(&contract, &snapshot.payload),
+        })),
+        "events": events,
+        "sequence": at,
+        "lastSequence": entity.last_event,
+        "deletedUntilMs": entity.deleted_until.map(|until| until.0),
+    })))
+}
+
+#[derive(Deserialize)]
+struct EventsQuery {
+    id: String,
+    after: Option<u64>,
+    limit: Option<usize>,
+}
+
+async fn events(
+    State(shared): State<Shared>,
+    Path(component): Path<String>,
+    Query(query): Query<EventsQuery>,
+) -> Result<Json<Value>, Refused> {
+    let (contract, component) = shared.component(&component)?;
+    if component.kind != Kind::EventSourced {
+        let text = format!(
+            "{} is a {} and has no events",
+            component.service, component.kind
+        );
+        return Err(Refused(StatusCode::BAD_REQUEST, text));
+    }
+    let key = EntityKey::new(component.storage.clone(), query.id);
+    let limit = query.limit.unwrap_or(PAGE_MAX).min(PAGE_MAX);
+    let events = shared
+        .store
+        .events(&key, query.after.unwrap_or(0), limit)
+        .await?;
+    let more = events.len() == limit;
+    let events: Vec<Value> = events
+        .iter()
+        .map(|event| contract_json::event(&contract, event))
+        .collect();
+    Ok(Json(json!({ "events": events, "more": more })))
+}

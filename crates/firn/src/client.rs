@@ -1,0 +1,38 @@
+//! Commands that ask a running Firn.
+
+pub(crate) mod call;
+pub(crate) mod describe;
+pub(crate) mod entity;
+mod http;
+
+use std::process::ExitCode;
+
+use crate::exit::Failure;
+use firn_model::code::Code;
+
+/// Runs a client command to its end.
+fn run(work: impl Future<Output = Result<(), Failure>>) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let remedy = "look at the limits of this process: ulimit -a";
+            return Failure::new(Code::ServerUnreachable, error, remedy).print();
+        }
+    };
+    match runtime.block_on(work) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.print(),
+    }
+}
+
+/// Nobody answers at an address.
+fn unreachable(address: &str, flag: &str, cause: impl std::fmt::Display) -> Failure {
+    Failure::new(
+        Code::ServerUnreachable,
+        format!("no Firn answers at {address}: {cause}"),
+        format!("start one with firn dev, or name another address with {flag}"),
+    )
+}

@@ -1,0 +1,67 @@
+//! How Firn ends, and what a person reads when it does: one line of cause, one of remedy.
+
+use std::fmt::Display;
+use std::process::ExitCode;
+
+use firn_model::code::Code;
+
+use crate::settings::Fault;
+
+/// Failed while running.
+pub(crate) const FAILED: u8 = 1;
+/// Wrong usage or configuration.
+pub(crate) const USAGE: u8 = 2;
+/// The function's first contract was refused.
+pub(crate) const CONTRACT: u8 = 3;
+
+/// A reason to end that is not a mistake in the settings.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    /// The stable code.
+    pub(crate) code: Code,
+    /// What happened.
+    pub(crate) cause: String,
+    /// What to do about it.
+    pub(crate) remedy: String,
+    /// The exit code.
+    pub(crate) exit: u8,
+}
+
+impl Failure {
+    /// A failure while running.
+    pub(crate) fn new(code: Code, cause: impl Display, remedy: impl Into<String>) -> Self {
+        Self {
+            code,
+            cause: cause.to_string(),
+            remedy: remedy.into(),
+            exit: FAILED,
+        }
+    }
+
+    /// Prints it and gives the exit code.
+    pub(crate) fn print(&self) -> ExitCode {
+        eprintln!("error {}: {}", self.code, self.cause);
+        eprintln!("  try: {}", self.remedy);
+        ExitCode::from(self.exit)
+    }
+}
+
+/// Prints every fault of the configuration.
+pub(crate) fn faults(faults: &[Fault]) -> ExitCode {
+    for fault in faults {
+        eprintln!("error {fault}");
+    }
+    eprintln!("  try: firn help dev lists the settings; docs/errors has a page for each code");
+    ExitCode::from(USAGE)
+}
+
+/// Prints what clap has to say: help and version on the output, mistakes on the error output.
+pub(crate) fn usage(error: &clap::Error) -> ExitCode {
+    // Nothing is left to do if the terminal is gone.
+    let _ = error.print();
+    if error.use_stderr() {
+        ExitCode::from(USAGE)
+    } else {
+        ExitCode::SUCCESS
+    }
+}

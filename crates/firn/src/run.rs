@@ -1,0 +1,401 @@
+//! Serving: puts store, engine, edge and link together, keeps them running, and drains them.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use firn_edge::{BindError, Edge, Origins};
+use firn_link::watch::{Event, Watch};
+use firn_link::{Asker, Function, Identification};
+use firn_model::code::Code;
+use firn_model::contract::Finding;
+use firn_runtime::engine::{self, Engine, Served};
+use firn_runtime::lane;
+use http::HeaderName;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{error, info, warn};
+
+use crate::admin::Admin;
+use crate::child::Child;
+use crate::exit::{CONTRACT, Failure};
+use crate::gateway::Gateway;
+use crate::settings::{Config, Mode, StoreUrl};
+use crate::store::OpenStore;
+
+/// Events of the link that may wait to be looked at; the link waits when they are more.
+const EVENTS: usize = 16;
+
+/// The header by which a function's own calls are known. The name is ours to choose: the function
+/// is told at discovery.
+const IDENTIFICATION_HEADER: &str = "x-firn-identification";
+
+/// Serves until told to stop; gives the exit code.
+pub(crate) fn run(config: Config, command: Vec<String>) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return cannot_start(error).print(),
+    };
+    match runtime.block_on(serve(config, command)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.print(),
+    }
+}
+
+fn cannot_start(error: impl std::fmt::Display) -> Failure {
+    Failure::new(
+        Code::ListenFailed,
+        error,
+        "look at the limits of this process: ulimit -a",
+    )
+}
+
+async fn serve(config: Config, command: Vec<String>) -> Result<(), Failure> {
+    let stop = CancellationToken::new();
+    let tasks = TaskTracker::new();
+    let signals = Signals::new().map_err(cannot_start)?;
+    tasks.spawn({
+        let stop = stop.clone();
+        async move {
+            signals.wait().await;
+            stop.cancel();
+        }
+    });
+    let identification = identification()?;
+    let edge = Edge::bind(edge_config(&config, &identification))
+        .await
+        .map_err(taken)?;
+    let admin = TcpListener::bind(config.admin)
+        .await
+        .map_err(|error| admin_taken(&config, &error))?;
+    let store = OpenStore::open(&config).await?;
+    let engine = Engine::start(engine_config(&config), store.store())
+        .await
+        .map_err(|error| {
+            Failure::new(
+                Code::LoadFailed,
+                error,
+                "look at the store's folder and the log before this",
+            )
+        })?;
+    let engine = Arc::new(engine);
+    let listening = edge.local_addr();
+    let admin = Admin::new(admin, engine.clone(), store.store(), stop.clone());
+    info!(
+        clients = %listening,
+        admin = %admin.local_addr(),
+        function = config.function,
+        store = %store,
+        "Firn is up"
+    );
+    let ready = admin.ready();
+    tasks.spawn(admin.run());
+    let served = tasks.spawn(edge.serve(
+        Arc::new(Gateway(engine.clone())),
+        stop.clone().cancelled_owned(),
+    ));
+    let (events, inbox) = mpsc::channel(EVENTS);
+    let watch = watch(&config, listening, identification);
+    tasks.spawn(watch.run(events, stop.clone()));
+    let child = start_child(&config, command, &tasks, &stop);
+    let follow = Follow {
+        mode: config.mode,
+        engine: engine.clone(),
+        ready,
+        function: None,
+    };
+    let result = tokio::select! {
+        biased;
+        result = follow.run(inbox, &stop) => result,
+        failure = child => Err(failure),
+    };
+    stop.cancel();
+    let (function, result) = match result {
+        Ok(function) => (function, Ok(())),
+        Err(failure) => (None, Err(failure)),
+    };
+    // The edge goes first: it finishes what it accepted, within the grace.
+    let _ = served.await;
+    drain(engine, &config).await;
+    if let Some(function) = function {
+        function.terminate().await;
+    }
+    tasks.close();
+    tasks.wait().await;
+    store.close().await?;
+    info!("Firn has stopped");
+    result
+}
+
+/// Stops the engine within the grace.
+async fn drain(engine: Arc<Engine>, config: &Config) {
+    // The edge and the admin port have ended, so this is the last handle; if it is not, what is
+    // left is cut off with the process and nothing acknowledged is lost.
+    if let Some(engine) = Arc::into_inner(engine)
+        && !engine.drain(config.drain_grace).await
+    {
+        warn!("some commands did not end within the grace");
+    }
+}
+
+/// Follows what becomes of the function.
+struct Follow {
+    mode: Mode,
+    engine: Arc<Engine>,
+    ready: crate::admin::Ready,
+    function: Option<Function>,
+}
+
+impl Follow {
+    /// Runs until told to stop, or until a first contract was refused outside of development.
+    async fn run(
+        mut self,
+        mut events: mpsc::Receiver<Event>,
+        stop: &CancellationToken,
+    ) -> Result<Option<Function>, Failure> {
+        loop {
+            let event = tokio::select! {
+                biased;
+                () = stop.cancelled() => return Ok(self.function),
+                event = events.recv() => event,
+            };
+            let Some(event) = event else {
+                return Ok(self.function);
+            };
+            self.take(event)?;
+        }
+    }
+
+    fn take(&mut self, event: Event) -> Result<(), Failure> {
+        match event {
+            Event::Waiting { cause } => {
+                warn!(code = %Code::FunctionUnreachable, "waiting for the function: {cause}");
+            }
+            Event::Lost => {
+                self.ready.set(false);
+                warn!(code = %Code::FunctionUnreachable, "the connection to the function ended");
+            }
+            Event::Serving { function, changed } => self.serve(function, changed),
+            Event::Refused { findings } => {
+                log_refusal(&findings);
+                if self.mode == Mode::Proxy && self.function.is_none() {
+                    return Err(refused(&findings));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn serve(&mut self, function: Function, changed: bool) {
+        let contract = function.contract().clone();
+        if changed {
+            warn!(code = %Code::ContractChanged, "the function came back with another contract");
+        }
+        for warning in &contract.warnings {
+            warn!(code = %warning.code, "{}", warning.text);
+        }
+        let components: Vec<String> = contract
+            .components
+            .iter()
+            .map(|component| format!("{} ({})", component.service, component.kind))
+            .collect();
+        info!(
+            family = contract.family,
+            sdk = contract.info.sdk,
+            "serving {}",
+            components.join(", ")
+        );
+        self.engine.serve(Served {
+            contract,
+            link: Arc::new(function.clone()),
+            streams_max: function.streams_max(),
+        });
+        self.function = Some(function);
+        self.ready.set(true);
+    }
+}
+
+fn log_refusal(findings: &[Finding]) {
+    for finding in findings {
+        error!(code = %finding.code, "the contract is refused: {finding}");
+    }
+}
+
+fn refused(findings: &[Finding]) -> Failure {
+    let code = findings
+        .first()
+        .map_or(Code::DiscoveryFailed, |finding| finding.code);
+    let cause = match findings {
+        [only] => format!("the function's contract is refused: {}", only.text),
+        all => format!(
+            "the function's contract is refused for {} reasons, logged above",
+            all.len()
+        ),
+    };
+    let remedy = format!("docs/errors/{code}.md says what to change in the function");
+    Failure {
+        code,
+        cause,
+        remedy,
+        exit: CONTRACT,
+    }
+}
+
+fn engine_config(config: &Config) -> engine::Config {
+    engine::Config {
+        lanes: config.lanes,
+        streams_max: config.max_streams,
+        lane: lane::Config {
+            mailbox_commands_max: config.mailbox,
+            command_timeout: config.command_timeout,
+            passivate_after: config.passivate_after,
+            reply_record_ttl: config.idempotency_ttl,
+            ..lane::Config::default()
+        },
+    }
+}
+
+fn edge_config(config: &Config, identification: &Identification) -> firn_edge::Config {
+    firn_edge::Config {
+        listen: config.listen,
+        dev: config.mode == Mode::Dev,
+        message_bytes_max: config.max_message_bytes,
+        shutdown_grace: config.drain_grace,
+        strip_headers: HeaderName::try_from(&identification.header)
+            .into_iter()
+            .collect(),
+        allowed_origins: match config.allow_origin.as_slice() {
+            [] => Origins::Any,
+            listed => Origins::Listed(listed.to_vec()),
+        },
+        ..firn_edge::Config::default()
+    }
+}
+
+fn watch(config: &Config, listening: SocketAddr, identification: Identification) -> Watch {
+    let (host, port) = config.advertise.clone().unwrap_or_else(|| {
+        let ip = listening.ip();
+        let host = if ip.is_unspecified() {
+            "127.0.0.1".to_owned()
+        } else {
+            ip.to_string()
+        };
+        (host, listening.port())
+    });
+    Watch {
+        address: config.function.clone(),
+        family: config.family,
+        asker: Asker {
+            version: env!("CARGO_PKG_VERSION"),
+            dev_mode: config.mode == Mode::Dev,
+            host,
+            port,
+            offer_old_names: config.old_names,
+            identification,
+        },
+        message_bytes_max: config.max_message_bytes,
+        check: Arc::new(|contract| match firn_edge::rules::compile(contract) {
+            Ok(_) => Vec::new(),
+            Err(findings) => findings,
+        }),
+    }
+}
+
+/// A new secret for the function's own calls.
+fn identification() -> Result<Identification, Failure> {
+    let mut secret = [0; 16];
+    getrandom::fill(&mut secret).map_err(cannot_start)?;
+    let token = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(Identification {
+        header: IDENTIFICATION_HEADER.to_owned(),
+        token,
+    })
+}
+
+/// Starts the function as a child, if there is a command for it. Gives a future that ends only if
+/// it cannot be started.
+fn start_child(
+    config: &Config,
+    command: Vec<String>,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> impl Future<Output = Failure> + use<> {
+    let (failed, failure) = tokio::sync::oneshot::channel();
+    if !command.is_empty() {
+        let (host, port) = config
+            .function
+            .rsplit_once(':')
+            .unwrap_or(("127.0.0.1", "8080"));
+        let folder = match &config.store {
+            StoreUrl::Embedded(data) => data.parent().map(PathBuf::from).unwrap_or_default(),
+            StoreUrl::Memory => PathBuf::from(".firn"),
+        };
+        let child = Child {
+            command: command.clone(),
+            host: host.to_owned(),
+            port: port.to_owned(),
+            record: folder.join("function.pid"),
+        };
+        let run = child.run(stop.clone());
+        tasks.spawn(async move {
+            if let Err(error) = run.await {
+                let cause = format!("{}: {error}", command.join(" "));
+                let remedy = "check the command after --, and that it is on the PATH";
+                let _ = failed.send(Failure::new(Code::CommandNotStarted, cause, remedy));
+            }
+        });
+    }
+    async move {
+        match failure.await {
+            Ok(failure) => failure,
+            Err(_) => std::future::pending().await,
+        }
+    }
+}
+
+fn taken(error: BindError) -> Failure {
+    let remedy = "stop the other process, or choose another address with --listen";
+    Failure::new(error.code(), error, remedy)
+}
+
+fn admin_taken(config: &Config, error: &std::io::Error) -> Failure {
+    let code = match error.kind() {
+        std::io::ErrorKind::AddrInUse => Code::PortTaken,
+        _ => Code::ListenFailed,
+    };
+    let cause = format!("cannot listen on {}: {error}", config.admin);
+    Failure::new(
+        code,
+        cause,
+        "stop the other process, or choose another address with --admin",
+    )
+}
+
+/// The signals that mean to stop.
+struct Signals {
+    term: tokio::signal::unix::Signal,
+    int: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            term: signal(SignalKind::terminate())?,
+            int: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn wait(mut self) {
+        tokio::select! {
+            _ = self.term.recv() => info!("told to stop"),
+            _ = self.int.recv() => info!("interrupted"),
+        }
+    }
+}

@@ -1,0 +1,608 @@
+//! Settings: one table for flags, environment and file, and what they become.
+//!
+//! # How it works
+//! Every setting is text until all sources were read: flag before environment before file before
+//! default. Then all of them are parsed, and all faults are told at once, each with where the bad
+//! value came from.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Arg, ArgMatches};
+use firn_link::Family;
+use firn_model::code::Code;
+
+/// One setting as a person sees it.
+pub(crate) struct Setting {
+    /// Its name: `--name` as a flag, `name` in a file.
+    pub(crate) name: &'static str,
+    /// Its environment variable.
+    pub(crate) env: &'static str,
+    /// What the value looks like, for the help text.
+    pub(crate) value: &'static str,
+    /// The value when nobody sets one.
+    pub(crate) default: &'static str,
+    /// What it does, in a line.
+    pub(crate) help: &'static str,
+}
+
+/// Every setting, in the order of the help text.
+pub(crate) const SETTINGS: &[Setting] = &[
+    Setting {
+        name: "listen",
+        env: "FIRN_LISTEN",
+        value: "HOST:PORT",
+        default: "0.0.0.0:9000",
+        help: "Where clients come in: gRPC, gRPC-Web and HTTP/JSON [also env: HTTP_PORT]",
+    },
+    Setting {
+        name: "function",
+        env: "FIRN_FUNCTION",
+        value: "HOST:PORT",
+        default: "127.0.0.1:8080",
+        help: "The function to dial [also env: USER_FUNCTION_HOST and USER_FUNCTION_PORT, \
+               USER_SERVICE_HOST and USER_SERVICE_PORT]",
+    },
+    Setting {
+        name: "admin",
+        env: "FIRN_ADMIN",
+        value: "HOST:PORT",
+        default: "127.0.0.1:9002",
+        help: "Health and the read-only admin interface [proxy: 0.0.0.0:9002]",
+    },
+    Setting {
+        name: "store",
+        env: "FIRN_STORE",
+        value: "URL",
+        default: "embedded:.firn/data",
+        help: "Where state is kept: embedded:FOLDER, or memory: for nothing that lasts",
+    },
+    Setting {
+        name: "family",
+        env: "FIRN_FAMILY",
+        value: "NAME",
+        default: "auto",
+        help: "The function's protocol: auto, kalix, akka-serverless or cloudstate",
+    },
+    Setting {
+        name: "advertise",
+        env: "FIRN_ADVERTISE",
+        value: "HOST:PORT",
+        default: "",
+        help: "Where the function can call Firn back [default: the client port on this host]",
+    },
+    Setting {
+        name: "command-timeout",
+        env: "FIRN_COMMAND_TIMEOUT",
+        value: "DURATION",
+        default: "60s",
+        help: "How long a caller waits for the function at most",
+    },
+    Setting {
+        name: "passivate-after",
+        env: "FIRN_PASSIVATE_AFTER",
+        value: "DURATION",
+        default: "30s",
+        help: "How long an entity may be idle in memory, unless its component says otherwise",
+    },
+    Setting {
+        name: "drain-grace",
+        env: "FIRN_DRAIN_GRACE",
+        value: "DURATION",
+        default: "10s",
+        help: "How long open requests may go on after the word to stop",
+    },
+    Setting {
+        name: "max-message-bytes",
+        env: "FIRN_MAX_MESSAGE_BYTES",
+        value: "BYTES",
+        default: "12582912",
+        help: "The largest message taken from a client or the function",
+    },
+    Setting {
+        name: "max-streams",
+        env: "FIRN_MAX_STREAMS",
+        value: "COUNT",
+        default: "10000",
+        help: "Entities in memory at once; each open stream takes about 24 KB",
+    },
+    Setting {
+        name: "mailbox",
+        env: "FIRN_MAILBOX",
+        value: "COUNT",
+        default: "256",
+        help: "Commands that may wait for one entity",
+    },
+    Setting {
+        name: "idempotency-ttl",
+        env: "FIRN_IDEMPOTENCY_TTL",
+        value: "DURATION",
+        default: "24h",
+        help: "How long the answer to an idempotency key is remembered",
+    },
+    Setting {
+        name: "cache-bytes",
+        env: "FIRN_CACHE_BYTES",
+        value: "BYTES",
+        default: "67108864",
+        help: "Memory for the embedded store's cache",
+    },
+    Setting {
+        name: "lanes",
+        env: "FIRN_LANES",
+        value: "COUNT",
+        default: "",
+        help: "Single-threaded workers that own the entities [default: one for each processor]",
+    },
+    Setting {
+        name: "allow-origin",
+        env: "FIRN_ALLOW_ORIGIN",
+        value: "ORIGINS",
+        default: "*",
+        help: "Web pages that may call from a browser, separated by commas; * for all",
+    },
+    Setting {
+        name: "old-names",
+        env: "FIRN_OLD_NAMES",
+        value: "BOOL",
+        default: "false",
+        help: "Offer Cloudstate functions the component names of the 0.1 protocol too",
+    },
+    Setting {
+        name: "log",
+        env: "FIRN_LOG",
+        value: "FILTER",
+        default: "info",
+        help: "What is logged: error, warn, info, debug, or a filter by module",
+    },
+];
+
+/// How Firn runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// On a developer's machine.
+    Dev,
+    /// Beside a function in production.
+    Proxy,
+}
+
+/// Every setting with its parsed value.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    pub(crate) mode: Mode,
+    pub(crate) listen: SocketAddr,
+    pub(crate) function: String,
+    pub(crate) admin: SocketAddr,
+    pub(crate) store: StoreUrl,
+    pub(crate) family: Family,
+    /// `None` stands for the client port on this host.
+    pub(crate) advertise: Option<(String, u16)>,
+    pub(crate) command_timeout: Duration,
+    pub(crate) passivate_after: Duration,
+    pub(crate) drain_grace: Duration,
+    pub(crate) max_message_bytes: usize,
+    pub(crate) max_streams: usize,
+    pub(crate) mailbox: usize,
+    pub(crate) idempotency_ttl: Duration,
+    pub(crate) cache_bytes: u64,
+    pub(crate) lanes: NonZeroUsize,
+    pub(crate) allow_origin: Vec<http::HeaderValue>,
+    pub(crate) old_names: bool,
+    pub(crate) log: String,
+}
+
+/// Which store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum StoreUrl {
+    /// Nothing lasts.
+    Memory,
+    /// A folder of this machine.
+    Embedded(PathBuf),
+}
+
+/// Something wrong with a setting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Fault {
+    pub(crate) code: Code,
+    pub(crate) text: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.code, self.text)
+    }
+}
+
+/// The flags of all settings.
+pub(crate) fn args() -> impl Iterator<Item = Arg> {
+    let config = Arg::new("config")
+        .long("config")
+        .value_name("FILE")
+        .help("A TOML file with the settings below by their names [env: FIRN_CONFIG]");
+    std::iter::once(config).chain(SETTINGS.iter().map(|setting| {
+        let mut help = format!("{} [env: {}]", setting.help, setting.env);
+        if !setting.default.is_empty() {
+            help.push_str(&format!(" [default: {}]", setting.default));
+        }
+        Arg::new(setting.name)
+            .long(setting.name)
+            .value_name(setting.value)
+            .help(help)
+            .help_heading("Settings")
+    }))
+}
+
+/// Reads all sources; gives the configuration, or everything that is wrong.
+pub(crate) fn gather(
+    mode: Mode,
+    flags: &ArgMatches,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Config, Vec<Fault>> {
+    let mut faults = Vec::new();
+    let path = flags
+        .get_one::<String>("config")
+        .cloned()
+        .or_else(|| env("FIRN_CONFIG"));
+    let file = path
+        .map(|path| read_file(Path::new(&path), &mut faults))
+        .unwrap_or_default();
+    let sources = Sources {
+        mode,
+        flags,
+        env,
+        file: &file,
+    };
+    let config = sources.config(&mut faults);
+    match config {
+        Some(config) if faults.is_empty() => Ok(config),
+        _ => Err(faults),
+    }
+}
+
+/// The values of a file by name, with their origin.
+type FileValues = BTreeMap<String, (String, String)>;
+
+fn read_file(path: &Path, faults: &mut Vec<Fault>) -> FileValues {
+    let mut unreadable = |text: String| {
+        let text = format!("{}: {text}", path.display());
+        faults.push(Fault {
+            code: Code::ConfigUnreadable,
+            text,
+        });
+        FileValues::new()
+    };
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) => return unreadable(error.to_string()),
+    };
+    let table: toml::Table = match text.parse() {
+        Ok(table) => table,
+        Err(error) => return unreadable(error.to_string().trim_end().to_owned()),
+    };
+    let mut values = FileValues::new();
+    for (name, value) in table {
+        if !SETTINGS.iter().any(|setting| setting.name == name) {
+            let text = format!(
+                "{}: {name} is not a setting{}",
+                path.display(),
+                nearest(&name)
+            );
+            faults.push(Fault {
+                code: Code::UnknownSetting,
+                text,
+            });
+            continue;
+        }
+        let text = match value {
+            toml::Value::String(text) => text,
+            toml::Value::Integer(number) => number.to_string(),
+            toml::Value::Boolean(flag) => flag.to_string(),
+            other => {
+                let text = format!(
+                    "{name} in {} is of type {}; write it as text",
+                    path.display(),
+                    other.type_str()
+                );
+                faults.push(Fault {
+                    code: Code::BadSetting,
+                    text,
+                });
+                continue;
+            }
+        };
+        let origin = format!("{name} in {}", path.display());
+        values.insert(name, (text, origin));
+    }
+    values
+}
+
+/// A hint for a name that is not a setting.
+fn nearest(name: &str) -> String {
+    let underscored = name.replace('_', "-");
+    SETTINGS
+        .iter()
+        .find(|setting| setting.name == underscored || setting.name.starts_with(&underscored))
+        .map_or_else(String::new, |setting| {
+            format!("; did you mean {}?", setting.name)
+        })
+}
+
+/// Where values come from.
+struct Sources<'a> {
+    mode: Mode,
+    flags: &'a ArgMatches,
+    env: &'a dyn Fn(&str) -> Option<String>,
+    file: &'a FileValues,
+}
+
+/// A value and where it came from.
+struct Found {
+    text: String,
+    origin: String,
+}
+
+impl Sources<'_> {
+    fn config(&self, faults: &mut Vec<Fault>) -> Option<Config> {
+        let listen = self.parse("listen", faults, address);
+        let function = self.parse("function", faults, host_port);
+        let admin = self.parse("admin", faults, address);
+        let store = self.parse("store", faults, store);
+        let family = self.parse("family", faults, family);
+        let advertise = self.parse("advertise", faults, |text| match text {
+            "" => Ok(None),
+            text => host_port(text).map(Some),
+        });
+        let command_timeout = self.parse("command-timeout", faults, duration);
+        let passivate_after = self.parse("passivate-after", faults, duration);
+        let drain_grace = self.parse("drain-grace", faults, duration);
+        let max_message_bytes = self.parse("max-message-bytes", faults, at_least_one);
+        let max_streams = self.parse("max-streams", faults, at_least_one);
+        let mailbox = self.parse("mailbox", faults, at_least_one);
+        let idempotency_ttl = self.parse("idempotency-ttl", faults, duration);
+        let cache_bytes = self.parse("cache-bytes", faults, number);
+        let lanes = self.parse("lanes", faults, lanes);
+        let allow_origin = self.parse("allow-origin", faults, origins);
+        let old_names = self.parse("old-names", faults, boolean);
+        let log = self.parse("log", faults, log_filter);
+        let (function_host, function_port) = function?;
+        Some(Config {
+            mode: self.mode,
+            listen: listen?,
+            function: join(&function_host, function_port),
+            admin: admin?,
+            store: store?,
+            family: family?,
+            advertise: advertise?,
+            command_timeout: command_timeout?,
+            passivate_after: passivate_after?,
+            drain_grace: drain_grace?,
+            max_message_bytes: max_message_bytes?,
+            max_streams: max_streams?,
+            mailbox: mailbox?,
+            idempotency_ttl: idempotency_ttl?,
+            cache_bytes: cache_bytes?,
+            lanes: lanes?,
+            allow_origin: allow_origin?,
+            old_names: old_names?,
+            log: log?,
+        })
+    }
+
+    /// Finds and parses one setting; what is wrong goes to `faults`.
+    fn parse<T>(
+        &self,
+        name: &'static str,
+        faults: &mut Vec<Fault>,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        let found = self.find(name);
+        match parse(found.text.trim()) {
+            Ok(value) => Some(value),
+            Err(reason) => {
+                let text = format!("{} is {:?}: {reason}", found.origin, found.text);
+                faults.push(Fault {
+                    code: Code::BadSetting,
+                    text,
+                });
+                None
+            }
+        }
+    }
+
+    fn find(&self, name: &'static str) -> Found {
+        let setting = SETTINGS.iter().find(|setting| setting.name == name);
+        let (env, default) = setting.map_or(("", ""), |setting| (setting.env, setting.default));
+        if let Some(text) = self.flags.get_one::<String>(name) {
+            return Found {
+                text: text.clone(),
+                origin: format!("--{name}"),
+            };
+        }
+        if let Some(text) = (self.env)(env) {
+            return Found {
+                text,
+                origin: env.to_owned(),
+            };
+        }
+        if let Some(found) = self.older(name) {
+            return found;
+        }
+        if let Some((text, origin)) = self.file.get(name) {
+            return Found {
+                text: text.clone(),
+                origin: origin.clone(),
+            };
+        }
+        let default = match (name, self.mode) {
+            ("admin", Mode::Proxy) => "0.0.0.0:9002",
+            _ => default,
+        };
+        Found {
+            text: default.to_owned(),
+            origin: format!("the default of --{name}"),
+        }
+    }
+
+    /// The environment variables that users of the older proxies know.
+    fn older(&self, name: &str) -> Option<Found> {
+        let env = self.env;
+        match name {
+            "listen" => {
+                let port = env("HTTP_PORT")?;
+                Some(Found {
+                    text: format!("0.0.0.0:{port}"),
+                    origin: "HTTP_PORT".to_owned(),
+                })
+            }
+            "function" => ["USER_FUNCTION", "USER_SERVICE"].iter().find_map(|prefix| {
+                let (host_name, port_name) = (format!("{prefix}_HOST"), format!("{prefix}_PORT"));
+                let (host, port) = (env(&host_name), env(&port_name));
+                if host.is_none() && port.is_none() {
+                    return None;
+                }
+                let host = host.unwrap_or_else(|| "127.0.0.1".to_owned());
+                let port = port.unwrap_or_else(|| "8080".to_owned());
+                let origin = format!("{host_name} and {port_name}");
+                Some(Found {
+                    text: format!("{host}:{port}"),
+                    origin,
+                })
+            }),
+            _ => None,
+        }
+    }
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let (host, port) = host_port(text)?;
+    let ip = match host.as_str() {
+        "localhost" => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        host => host.parse().map_err(|_| {
+            format!("{host} is not an address to listen on; write for example 127.0.0.1:{port}")
+        })?,
+    };
+    Ok(SocketAddr::new(ip, port))
+}
+
+fn host_port(text: &str) -> Result<(String, u16), String> {
+    let wanted = "expected HOST:PORT";
+    let (host, port) = text.rsplit_once(':').ok_or_else(|| wanted.to_owned())?;
+    let port = port
+        .parse()
+        .map_err(|_| format!("{wanted}, with a port from 0 to 65535"))?;
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    if host.is_empty() {
+        return Err(wanted.to_owned());
+    }
+    Ok((host.to_owned(), port))
+}
+
+/// `HOST:PORT`, with brackets around an IPv6 address.
+fn join(host: &str, port: u16) -> String {
+    if host.contains(':') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    }
+}
+
+fn store(text: &str) -> Result<StoreUrl, String> {
+    match text.split_once(':') {
+        Some(("memory", "")) => Ok(StoreUrl::Memory),
+        Some(("embedded", folder)) if !folder.is_empty() => Ok(StoreUrl::Embedded(folder.into())),
+        Some((scheme @ ("postgres" | "mysql" | "sqlite"), _)) => Err(format!(
+            "{scheme} is not served by this version ({})",
+            Code::StoreUnknown
+        )),
+        _ => Err(format!(
+            "expected embedded:FOLDER or memory: ({})",
+            Code::StoreUnknown
+        )),
+    }
+}
+
+fn family(text: &str) -> Result<Family, String> {
+    let names: Vec<&str> = Family::NAMES.iter().map(|(name, _)| *name).collect();
+    Family::NAMES
+        .iter()
+        .find(|(name, _)| *name == text)
+        .map(|(_, family)| *family)
+        .ok_or_else(|| format!("expected one of {}", names.join(", ")))
+}
+
+/// A number and its unit: `250ms`, `30s`, `5m`, `24h`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let (amount, unit) = text.split_at(digits);
+    let milliseconds = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err("expected a number with ms, s, m or h, for example 30s".to_owned()),
+    };
+    amount
+        .parse::<u64>()
+        .ok()
+        .and_then(|amount| amount.checked_mul(milliseconds))
+        .filter(|milliseconds| *milliseconds > 0)
+        .map(Duration::from_millis)
+        .ok_or_else(|| "expected a number above 0 with ms, s, m or h, for example 30s".to_owned())
+}
+
+fn number(text: &str) -> Result<u64, String> {
+    text.parse()
+        .map_err(|_| "expected a whole number".to_owned())
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("expected a whole number above 0".to_owned()),
+        Ok(number) => Ok(number),
+    }
+}
+
+fn lanes(text: &str) -> Result<NonZeroUsize, String> {
+    if text.is_empty() {
+        return Ok(std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN));
+    }
+    text.parse()
+        .map_err(|_| "expected a whole number above 0".to_owned())
+}
+
+/// No origins stand for all.
+fn origins(text: &str) -> Result<Vec<http::HeaderValue>, String> {
+    if text == "*" {
+        return Ok(Vec::new());
+    }
+    text.split(',')
+        .map(|origin| {
+            let origin = origin.trim();
+            if !origin.contains("://") {
+                return Err(format!(
+                    "{origin:?} is no origin; write for example https://a.example"
+                ));
+            }
+            origin
+                .parse()
+                .map_err(|_| format!("{origin:?} is no origin"))
+        })
+        .collect()
+}
+
+fn boolean(text: &str) -> Result<bool, String> {
+    text.parse()
+        .map_err(|_| "expected true or false".to_owned())
+}
+
+fn log_filter(text: &str) -> Result<String, String> {
+    tracing_subscriber::EnvFilter::try_new(text)
+        .map(|_| text.to_owned())
+        .map_err(|error| error.to_string())
+}

@@ -1,0 +1,225 @@
+//! One HTTP/2 connection to a function, and the moment it ends.
+//!
+//! tonic's channels connect again by themselves. A function that comes back may be another one, so
+//! here a connection that is gone stays gone: a new one begins with discovery. The end is noticed
+//! when hyper lets go of the socket, without a call that the protocol does not name.
+
+use std::io;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, Bytes};
+use http::uri::PathAndQuery;
+use hyper_util::rt::TokioIo;
+use prost::Message;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tonic::client::Grpc;
+use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Response, Status, Streaming};
+use tonic_prost::ProstCodec;
+
+/// A connection that was made once and is never made again.
+#[derive(Debug, Clone)]
+pub(crate) struct Connection {
+    channel: Channel,
+    over: CancellationToken,
+    message_bytes_max: usize,
+}
+
+impl Connection {
+    /// Connects to `address`, which is `host:port`.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub(crate) async fn open(address: &str, message_bytes_max: usize) -> io::Result<Self> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        let over = CancellationToken::new();
+        let mut first = Some(Watched {
+            stream,
+            _end: over.clone().drop_guard(),
+        });
+        let connector = tower::service_fn(move |_: http::Uri| {
+            let stream = first.take().map(TokioIo::new);
+            async move { stream.ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected)) }
+        });
+        let endpoint = Endpoint::from_shared(format!("http://{address}"))
+            .map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW);
+        let channel = endpoint
+            .connect_with_connector(connector)
+            .await
+            .map_err(io::Error::other)?;
+        Ok(Self {
+            channel,
+            over,
+            message_bytes_max,
+        })
+    }
+
+    /// Whether it is still there.
+    pub(crate) fn is_open(&self) -> bool {
+        !self.over.is_cancelled()
+    }
+
+    /// Waits for its end. Cancel-safe.
+    pub(crate) async fn closed(&self) {
+        self.over.cancelled().await;
+    }
+
+    /// Calls a unary method.
+    pub(crate) async fn unary<Q, A>(&self, path: &'static str, request: Q) -> Result<A, Status>
+    where
+        Q: Message + 'static,
+        A: Message + Default + 'static,
+    {
+        let mut grpc = self.grpc().await?;
+        let codec = ProstCodec::<Q, A>::default();
+        let path = PathAndQuery::from_static(path);
+        Ok(grpc
+            .unary(Request::new(request), path, codec)
+            .await?
+            .into_inner())
+    }
+
+    /// Calls a unary method and gives the answer as it came, for who reads several dialects.
+    pub(crate) async fn unary_raw<Q>(&self, path: &'static str, request: Q) -> Result<Bytes, Status>
+    where
+        Q: Message + 'static,
+    {
+        let mut grpc = self.grpc().await?;
+        let path = PathAndQuery::from_static(path);
+        let codec = RawAnswer::<Q>(PhantomData);
+        Ok(grpc
+            .unary(Request::new(request), path, codec)
+            .await?
+            .into_inner())
+    }
+
+    /// Calls a method that streams in both directions; either may hold one message only.
+    pub(crate) async fn streaming<Q, A>(
+        &self,
+        path: &'static str,
+        requests: impl futures_util::Stream<Item = Q> + Send + 'static,
+    ) -> Result<Response<Streaming<A>>, Status>
+    where
+        Q: Message + 'static,
+        A: Message + Default + 'static,
+    {
+        let mut grpc = self.grpc().await?;
+        let codec = ProstCodec::<Q, A>::default();
+        grpc.streaming(
+            Request::new(requests),
+            PathAndQuery::from_static(path),
+            codec,
+        )
+        .await
+    }
+
+    async fn grpc(&self) -> Result<Grpc<Channel>, Status> {
+        let mut grpc = Grpc::new(self.channel.clone())
+            .max_decoding_message_size(self.message_bytes_max)
+            .max_encoding_message_size(usize::MAX);
+        grpc.ready()
+            .await
+            .map_err(|error| Status::unavailable(error.to_string()))?;
+        Ok(grpc)
+    }
+}
+
+/// Encodes a message, leaves the answer as bytes.
+struct RawAnswer<Q>(PhantomData<Q>);
+
+impl<Q: Message + 'static> Codec for RawAnswer<Q> {
+    type Encode = Q;
+    type Decode = Bytes;
+    type Encoder = Self;
+    type Decoder = RawDecoder;
+
+    fn encoder(&mut self) -> Self {
+        Self(PhantomData)
+    }
+
+    fn decoder(&mut self) -> RawDecoder {
+        RawDecoder
+    }
+}
+
+impl<Q: Message> Encoder for RawAnswer<Q> {
+    type Item = Q;
+    type Error = Status;
+
+    fn encode(&mut self, item: Q, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        item.encode(buffer)
+            .map_err(|error| Status::internal(error.to_string()))
+    }
+}
+
+struct RawDecoder;
+
+impl Decoder for RawDecoder {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+        Ok(Some(buffer.copy_to_bytes(buffer.remaining())))
+    }
+}
+
+/// How much a function may send on one stream before Firn has read it, in bytes. Replies are small
+/// and come one at a time, so the HTTP/2 default is enough.
+const STREAM_WINDOW: u32 = 65_535;
+
+/// The same for all streams together: many entities answer at once.
+const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+
+/// A socket that tells when it is let go.
+struct Watched {
+    stream: TcpStream,
+    _end: DropGuard,
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

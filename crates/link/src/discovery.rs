@@ -1,0 +1,177 @@
+//! The handshake: finds out which family a function speaks, and reads what it declares.
+
+use bytes::Bytes;
+use firn_model::contract::Finding;
+use firn_wire::contract::{self, Declared};
+use firn_wire::convert::discovery::{self, Weight};
+use firn_wire::dialect::{self, Dialect, Introduction};
+use firn_wire::superset::{IdentificationInfo, ProxyInfo, UserFunctionError};
+use tonic::Code;
+
+use crate::connection::Connection;
+use crate::entity::cause;
+
+/// Who asks.
+#[derive(Debug, Clone)]
+pub struct Asker {
+    /// The version of this Firn.
+    pub version: &'static str,
+    /// Whether it runs in development: functions then do not wait for its end.
+    pub dev_mode: bool,
+    /// Under which host a function can call it back.
+    pub host: String,
+    /// Under which port it can.
+    pub port: u16,
+    /// Whether names that only the oldest dialect knows are offered too.
+    pub offer_old_names: bool,
+    /// How a function proves that a call is its own, for families that have it.
+    pub identification: Identification,
+}
+
+/// A header by which a function's own calls are known.
+#[derive(Debug, Clone)]
+pub struct Identification {
+    /// The header's name.
+    pub header: String,
+    /// The value that only the function knows.
+    pub token: String,
+}
+
+/// Which protocol family a function speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// Find out by asking.
+    Auto,
+    /// Kalix.
+    Kalix,
+    /// Akka Serverless, both generations.
+    AkkaServerless,
+    /// Cloudstate, both dialects.
+    Cloudstate,
+}
+
+impl Family {
+    /// Every family with the name it has in settings.
+    pub const NAMES: [(&'static str, Self); 4] = [
+        ("auto", Self::Auto),
+        ("kalix", Self::Kalix),
+        ("akka-serverless", Self::AkkaServerless),
+        ("cloudstate", Self::Cloudstate),
+    ];
+
+    /// The dialects to try, in order.
+    fn probes(self) -> Vec<&'static Dialect> {
+        let wanted = Self::NAMES
+            .iter()
+            .find(|(_, family)| *family == self)
+            .map(|(name, _)| *name);
+        dialect::PROBES
+            .into_iter()
+            .filter(|dialect| self == Self::Auto || Some(dialect.family.name()) == wanted)
+            .collect()
+    }
+}
+
+/// What a function answered.
+pub(crate) struct Discovered {
+    pub(crate) declared: Declared,
+    /// The answer itself, to notice a change.
+    pub(crate) answer: Bytes,
+}
+
+/// Why a function could not be discovered.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DiscoverError {
+    /// It answered with an error. It may be starting still; ask again.
+    #[error("the function failed the discovery call: {cause}")]
+    Failed {
+        /// The status in words.
+        cause: String,
+    },
+    /// It knows none of the discovery services.
+    #[error("the function speaks none of the protocols {tried}")]
+    UnknownFamily {
+        /// The families that were tried, joined with commas.
+        tried: String,
+    },
+    /// Its contract is not acceptable. Asking again does not help until it changes.
+    #[error("the contract was refused: {} findings", findings.len())]
+    Refused {
+        /// Everything that is wrong with it.
+        findings: Vec<Finding>,
+        /// Where to report it.
+        report_path: &'static str,
+    },
+}
+
+/// Asks a function what it declares.
+pub(crate) async fn discover(
+    connection: &Connection,
+    asker: &Asker,
+    family: Family,
+) -> Result<Discovered, DiscoverError> {
+    let probes = family.probes();
+    for dialect in &probes {
+        let path = dialect.discovery.discover;
+        let answer = connection.unary_raw(path, proxy_info(dialect, asker)).await;
+        match answer {
+            Ok(answer) => return read(dialect, answer),
+            Err(status) if status.code() == Code::Unimplemented => {}
+            Err(status) => {
+                return Err(DiscoverError::Failed {
+                    cause: cause(&status),
+                });
+            }
+        }
+    }
+    let tried: Vec<&str> = probes.iter().map(|dialect| dialect.family.name()).collect();
+    Err(DiscoverError::UnknownFamily {
+        tried: tried.join(", "),
+    })
+}
+
+fn read(dialect: &'static Dialect, answer: Bytes) -> Result<Discovered, DiscoverError> {
+    match contract::read(dialect, answer.clone()) {
+        Ok(declared) => Ok(Discovered { declared, answer }),
+        Err(findings) => {
+            let report_path = dialect.discovery.report_error;
+            Err(DiscoverError::Refused {
+                findings,
+                report_path,
+            })
+        }
+    }
+}
+
+fn proxy_info(dialect: &Dialect, asker: &Asker) -> ProxyInfo {
+    let mut info = discovery::proxy_info(
+        dialect,
+        discovery::Asker {
+            name: "firn",
+            version: asker.version,
+            dev_mode: asker.dev_mode,
+            host: &asker.host,
+            port: asker.port,
+            offer_old_names: asker.offer_old_names,
+        },
+    );
+    if dialect.introduction == Introduction::Address {
+        info.identification_info = Some(IdentificationInfo {
+            self_identification_header: asker.identification.header.clone(),
+            self_identification_token: asker.identification.token.clone(),
+            ..IdentificationInfo::default()
+        });
+    }
+    info
+}
+
+/// The report of a finding that refuses a contract.
+pub(crate) fn refusal(finding: &Finding) -> UserFunctionError {
+    discovery::report(finding, Weight::Refusal)
+}
+
+/// The report of a finding with which the function runs all the same.
+pub(crate) fn warning(finding: &Finding) -> UserFunctionError {
+    discovery::report(finding, Weight::Warning)
+}

@@ -1,0 +1,137 @@
+//! One connected function with its contract: what the engine calls a link.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use firn_model::contract::{Contract, Kind};
+use firn_model::status::Status;
+use firn_runtime::link::{
+    ActionAnswer, ActionCall, AnswerStream, EntityStream, EventSink, Link, MessageStream, Opening,
+};
+use firn_wire::dialect::{Dialect, Streaming};
+use firn_wire::superset::UserFunctionError;
+use futures_util::future::BoxFuture;
+use tokio_util::task::TaskTracker;
+use tracing::debug;
+
+use crate::action;
+use crate::connection::Connection;
+use crate::entity::{self, Route, cause};
+
+/// How long the function may take to answer a call of the discovery service that nobody waits for.
+const COURTESY: Duration = Duration::from_secs(5);
+
+/// A function that was discovered. Cheap to clone.
+#[derive(Clone)]
+pub struct Function {
+    pub(crate) connection: Connection,
+    pub(crate) dialect: &'static Dialect,
+    pub(crate) contract: Arc<Contract>,
+    pub(crate) streams_max: Option<usize>,
+    pub(crate) tasks: TaskTracker,
+}
+
+impl Function {
+    /// What it declares.
+    pub fn contract(&self) -> &Arc<Contract> {
+        &self.contract
+    }
+
+    /// How many entity streams its SDK bears, if it has a limit.
+    pub fn streams_max(&self) -> Option<usize> {
+        self.streams_max
+    }
+
+    /// Tells the function that Firn ends; always the last call. Some SDKs wait for it before they
+    /// end themselves, and some end before they have answered.
+    pub async fn terminate(&self) {
+        let Some(path) = self.dialect.discovery.proxy_terminated else {
+            return;
+        };
+        if !self.connection.is_open() {
+            return;
+        }
+        let told = self.connection.unary::<(), ()>(path, ());
+        match tokio::time::timeout(COURTESY, told).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(status)) => debug!("the function ended before it answered: {}", cause(&status)),
+            Err(_) => debug!("the function did not answer the word that Firn ends"),
+        }
+    }
+
+    /// Reports an error to the function; the outcome is of no interest.
+    pub(crate) fn tell(&self, error: UserFunctionError) {
+        tell(
+            &self.tasks,
+            self.connection.clone(),
+            self.dialect.discovery.report_error,
+            error,
+        );
+    }
+
+    fn entity_path(&self, kind: Kind) -> &'static str {
+        match (kind, self.dialect.value) {
+            (Kind::Value, Some(value)) => value.handle,
+            _ => self.dialect.event_sourced.handle,
+        }
+    }
+
+    fn action_path(&self, call: &ActionCall) -> &'static str {
+        let requests = call.method.streams_in();
+        let replies = call.method.streams_out();
+        self.dialect.action.path(Streaming { requests, replies })
+    }
+}
+
+/// Reports an error to a function.
+pub(crate) fn tell(
+    tasks: &TaskTracker,
+    connection: Connection,
+    path: &'static str,
+    error: UserFunctionError,
+) {
+    tasks.spawn(async move {
+        let told = connection.unary::<UserFunctionError, ()>(path, error);
+        if let Ok(Err(status)) = tokio::time::timeout(COURTESY, told).await {
+            // One SDK always fails this call, after it has printed the text.
+            debug!("the function did not take a report: {}", cause(&status));
+        }
+    });
+}
+
+impl Link for Function {
+    fn is_up(&self) -> bool {
+        self.connection.is_open()
+    }
+
+    fn open(&self, opening: Opening, events: EventSink) -> Box<dyn EntityStream> {
+        let route = Route {
+            connection: self.connection.clone(),
+            path: self.entity_path(opening.component.kind),
+            tasks: self.tasks.clone(),
+        };
+        entity::open(route, opening, events)
+    }
+
+    fn act(
+        &self,
+        call: ActionCall,
+        message: Bytes,
+    ) -> BoxFuture<'static, Result<ActionAnswer, Status>> {
+        let path = self.action_path(&call);
+        Box::pin(action::unary(self.connection.clone(), path, call, message))
+    }
+
+    fn act_streamed(&self, call: ActionCall, messages: MessageStream) -> AnswerStream {
+        let path = self.action_path(&call);
+        action::streamed(self.connection.clone(), path, call, messages)
+    }
+
+    fn report(&self, text: String) {
+        self.tell(UserFunctionError {
+            message: text,
+            ..UserFunctionError::default()
+        });
+    }
+}

@@ -1,0 +1,241 @@
+//! Finding a function and keeping the connection: the life of a link.
+//!
+//! # How it works
+//! [`Watch::run`] is one loop: connect, discover, serve until the connection ends, begin again. It
+//! tells what happens as [`Event`]s and leaves what follows from them to its caller. While the
+//! function is away the pauses grow to a bound, and one event is told, not one for each attempt.
+
+use std::collections::HashSet;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use firn_model::contract::{Contract, Finding};
+use firn_wire::contract::streams_max;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::connection::Connection;
+use crate::discovery::{Asker, DiscoverError, Discovered, Family, discover, refusal, warning};
+use crate::function::{Function, tell};
+
+/// How a function is looked for.
+#[derive(Clone)]
+pub struct Watch {
+    /// Where it is, `host:port`.
+    pub address: String,
+    /// Which family it speaks.
+    pub family: Family,
+    /// Who asks.
+    pub asker: Asker,
+    /// The largest message taken from it, in bytes.
+    pub message_bytes_max: usize,
+    /// What else may be wrong with a contract; findings refuse it.
+    pub check: Arc<dyn Fn(&Contract) -> Vec<Finding> + Send + Sync>,
+}
+
+/// What became of a function.
+pub enum Event {
+    /// It cannot be reached or does not answer yet. Told once until something else happens.
+    Waiting {
+        /// Why, in words for the log.
+        cause: String,
+    },
+    /// Its contract was refused. Told once until the findings change.
+    Refused {
+        /// Everything that is wrong with it.
+        findings: Vec<Finding>,
+    },
+    /// It is connected, and its contract is good.
+    Serving {
+        /// The function.
+        function: Function,
+        /// Whether it was there before with another contract.
+        changed: bool,
+    },
+    /// Its connection ended.
+    Lost,
+}
+
+/// The first pause after a failed attempt: a function that is just starting is found at once.
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+
+/// The longest pause: bounds how late a function that came back is noticed.
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+
+/// How long a function may take to answer the discovery call before it is asked again.
+const DISCOVERY_TIMEOUT: Duration = Duration::from_secs(10);
+
+impl Watch {
+    /// Runs until `stop`. Ends early if nobody takes its events.
+    pub async fn run(self, events: mpsc::Sender<Event>, stop: CancellationToken) {
+        let tasks = TaskTracker::new();
+        let mut known = Known::default();
+        let run = self.rounds(&events, &tasks, &mut known);
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => {}
+            () = run => {}
+        }
+    }
+
+    async fn rounds(&self, events: &mpsc::Sender<Event>, tasks: &TaskTracker, known: &mut Known) {
+        let mut pause = PAUSE_MIN;
+        loop {
+            let event = match self.attempt(tasks, known).await {
+                Ok(function) => {
+                    pause = PAUSE_MIN;
+                    if !self.serve(function, events, known).await {
+                        return;
+                    }
+                    continue;
+                }
+                Err(event) => event,
+            };
+            if known.is_news(&event) && events.send(event).await.is_err() {
+                return;
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    /// Tells of a function and waits for the end of its connection; `false` if nobody listens.
+    async fn serve(
+        &self,
+        function: Serving,
+        events: &mpsc::Sender<Event>,
+        known: &mut Known,
+    ) -> bool {
+        let Serving { function, changed } = function;
+        let connection = function.connection.clone();
+        known.told = None;
+        if events
+            .send(Event::Serving { function, changed })
+            .await
+            .is_err()
+        {
+            return false;
+        }
+        connection.closed().await;
+        events.send(Event::Lost).await.is_ok()
+    }
+
+    /// Connects and discovers once.
+    async fn attempt(&self, tasks: &TaskTracker, known: &mut Known) -> Result<Serving, Event> {
+        let waiting = |cause: String| Event::Waiting { cause };
+        let connection = Connection::open(&self.address, self.message_bytes_max)
+            .await
+            .map_err(|error| waiting(format!("{} at {}", error, self.address)))?;
+        let discovery = discover(&connection, &self.asker, self.family);
+        let result = tokio::time::timeout(DISCOVERY_TIMEOUT, discovery)
+            .await
+            .map_err(|_| waiting("the function does not answer the discovery call".to_owned()))?;
+        match result {
+            Ok(discovered) => self.accept(connection, discovered, tasks, known),
+            Err(DiscoverError::Refused {
+                findings,
+                report_path,
+            }) => {
+                self.refuse(&connection, report_path, findings, tasks, known)
+                    .await
+            }
+            Err(error) => Err(waiting(error.to_string())),
+        }
+    }
+
+    fn accept(
+        &self,
+        connection: Connection,
+        discovered: Discovered,
+        tasks: &TaskTracker,
+        known: &mut Known,
+    ) -> Result<Serving, Event> {
+        let Discovered { declared, answer } = discovered;
+        let findings = (self.check)(&declared.contract);
+        let function = Function {
+            connection,
+            dialect: declared.dialect,
+            streams_max: streams_max(declared.dialect, &declared.contract.info, processors()),
+            contract: Arc::new(declared.contract),
+            tasks: tasks.clone(),
+        };
+        if !findings.is_empty() {
+            for finding in known.unreported(&findings) {
+                function.tell(refusal(finding));
+            }
+            return Err(Event::Refused { findings });
+        }
+        for finding in known.unreported(&function.contract.warnings) {
+            function.tell(warning(finding));
+        }
+        let changed = known
+            .answer
+            .as_ref()
+            .is_some_and(|earlier| *earlier != answer);
+        known.answer = Some(answer);
+        Ok(Serving { function, changed })
+    }
+
+    async fn refuse(
+        &self,
+        connection: &Connection,
+        path: &'static str,
+        findings: Vec<Finding>,
+        tasks: &TaskTracker,
+        known: &mut Known,
+    ) -> Result<Serving, Event> {
+        for finding in known.unreported(&findings) {
+            tell(tasks, connection.clone(), path, refusal(finding));
+        }
+        // The reports are on this connection; give them their moment before it is let go.
+        tasks.close();
+        let _ = tokio::time::timeout(PAUSE_MAX, tasks.wait()).await;
+        tasks.reopen();
+        Err(Event::Refused { findings })
+    }
+}
+
+/// The processors of this machine; the function is taken to run beside Firn.
+fn processors() -> NonZeroUsize {
+    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}
+
+/// A function that was accepted.
+struct Serving {
+    function: Function,
+    changed: bool,
+}
+
+/// What was said before.
+#[derive(Default)]
+struct Known {
+    answer: Option<Bytes>,
+    told: Option<String>,
+    reported: HashSet<String>,
+}
+
+impl Known {
+    /// Whether an event says something that the last one did not.
+    fn is_news(&mut self, event: &Event) -> bool {
+        let text = match event {
+            // One line while it is away, whatever the operating system calls each attempt.
+            Event::Waiting { .. } => "waiting".to_owned(),
+            Event::Refused { findings } => findings.iter().map(ToString::to_string).collect(),
+            Event::Serving { .. } | Event::Lost => return true,
+        };
+        let news = self.told.as_ref() != Some(&text);
+        self.told = Some(text);
+        news
+    }
+
+    /// The findings that the function was not told yet.
+    fn unreported<'a>(&mut self, findings: &'a [Finding]) -> Vec<&'a Finding> {
+        findings
+            .iter()
+            .filter(|finding| self.reported.insert(finding.to_string()))
+            .collect()
+    }
+}
