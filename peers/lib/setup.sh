@@ -130,3 +130,12 @@ add(importlib.import_module(sys.argv[1]).DESCRIPTOR)
 sys.stdout.buffer.write(files.SerializeToString())
 PY
 }
+
+# target/classes and target/lib from pom.xml, and target/check from check/ and lib/java.
+maven_build() {
+  say "mvn compile"
+  mvn -B -q -ntp -Dmaven.repo.local=.m2 compile dependency:copy-dependencies \
+    -DincludeScope=runtime -DoutputDirectory=target/lib
+  mkdir -p target/check
+  javac -d target/check -cp "target/classes:target/lib/*" "$PEERS"/lib/java/*.java check/*.java
+}
