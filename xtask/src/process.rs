@@ -5,7 +5,7 @@
 //! - Nothing here waits without a deadline.
 
 use std::fs::{self, File};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -55,13 +55,6 @@ impl Process {
     /// How it ended, if it has.
     pub(crate) fn ended(&mut self) -> Result<Option<ExitStatus>> {
         Ok(self.child.try_wait()?)
-    }
-
-    /// Waits until something listens at `address`.
-    pub(crate) fn wait_for_port(&mut self, address: SocketAddr, limit: Duration) -> Result<()> {
-        self.wait(&format!("to listen on {address}"), limit, |_| {
-            TcpStream::connect(address).is_ok()
-        })
     }
 
     /// Waits until `ready` says so; fails, with the end of the log, when the program ends or the
