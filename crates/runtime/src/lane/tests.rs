@@ -1,1 +1,8 @@
+//! The machine as data: inputs in, outputs out, no function and no store.
 
+mod bench;
+mod commands;
+mod commits;
+mod failures;
+mod interleavings;
+mod room;

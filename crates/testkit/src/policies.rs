@@ -1,0 +1,51 @@
+//! Policies as two families have them, for tests that need some.
+
+use std::time::Duration;
+
+use firn_model::policy::{
+    ActionEffects, Delete, EmptyAnswer, FailedQueue, FailureMutation, Headers, HttpErrors,
+    Pipelining, Policies, Replay, StreamFailure, Texts,
+};
+use firn_model::status::GrpcCode;
+
+/// A failure drops its mutation, the queue of a failed instance stays, deletes leave a tombstone.
+pub fn careful() -> Policies {
+    Policies {
+        failure_mutation: FailureMutation::Drop,
+        stream_failure: StreamFailure::FailsCommand,
+        failed_queue: FailedQueue::Keep,
+        delete: Delete::Tombstone(Duration::from_secs(3600)),
+        passivate_after: None,
+        headers: Headers::Listed(Vec::new()),
+        pipelining: Pipelining::Off,
+        action_effects: ActionEffects::AtMostOnce,
+        replay: Replay::FromSnapshot,
+        snapshot_every: None,
+        empty_answer: EmptyAnswer::EmptyMessage,
+        texts: Texts {
+            code: GrpcCode::Unknown,
+            failure: "failure",
+            reply: "reply",
+            message: "message",
+            termination: "termination",
+            queued: "queued",
+            pass_on: false,
+        },
+        http_errors: HttpErrors::PlainText,
+    }
+}
+
+/// A failure keeps its mutation unless it restarts, the queue of a failed instance fails, deletes
+/// leave nothing.
+pub fn plain() -> Policies {
+    Policies {
+        failure_mutation: FailureMutation::Keep,
+        stream_failure: StreamFailure::EndsInstance,
+        failed_queue: FailedQueue::Fail,
+        delete: Delete::Plain,
+        headers: Headers::None,
+        empty_answer: EmptyAnswer::Failure,
+        http_errors: HttpErrors::PlainText500,
+        ..careful()
+    }
+}
