@@ -24,6 +24,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// Lines that may wait to be shown; more make the tests wait.
 const LINES_QUEUED: usize = 1024;
 
+/// The folders whose folders are packages.
+const PACKAGES: &[&str] = &["crates", "samples"];
+
 /// Builds everything that tests use: the programs that integration tests start, and the tests.
 pub(crate) fn build(root: &Path) -> bool {
     let cargo = |arguments: &[&str]| {
@@ -88,20 +91,22 @@ fn cargo(root: &Path) -> Command {
     command
 }
 
-/// The integration test targets that cargo finds by itself: `crates/*/tests/<name>.rs` and
-/// `crates/*/tests/<name>/main.rs`.
+/// The integration test targets that cargo finds by itself: `tests/<name>.rs` and
+/// `tests/<name>/main.rs` of every package.
 fn integration_targets(root: &Path) -> Result<BTreeSet<String>> {
     let mut targets = BTreeSet::new();
-    for package in fs::read_dir(root.join("crates"))? {
-        let Ok(files) = fs::read_dir(package?.path().join("tests")) else {
-            continue;
-        };
-        for file in files {
-            let path = file?.path();
-            let is_target =
-                path.extension().is_some_and(|end| end == "rs") || path.join("main.rs").exists();
-            if let (true, Some(name)) = (is_target, path.file_stem()) {
-                targets.insert(name.to_string_lossy().into_owned());
+    for folder in PACKAGES {
+        for package in fs::read_dir(root.join(folder))? {
+            let Ok(files) = fs::read_dir(package?.path().join("tests")) else {
+                continue;
+            };
+            for file in files {
+                let path = file?.path();
+                let is_target = path.extension().is_some_and(|end| end == "rs")
+                    || path.join("main.rs").exists();
+                if let (true, Some(name)) = (is_target, path.file_stem()) {
+                    targets.insert(name.to_string_lossy().into_owned());
+                }
             }
         }
     }
