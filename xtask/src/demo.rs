@@ -120,8 +120,9 @@ fn show(stage: &mut Stage, stop: &StopAsked) -> Result<()> {
             .collect();
         ensure!(
             lost.is_empty(),
-            "acknowledged and gone: {}",
-            lost.join(", ")
+            "{} of {acknowledged} acknowledged items are gone, the first is {}",
+            lost.len(),
+            lost[0]
         );
         let cart = stage.call("GetCart", r#"{"cartId":"alice"}"#)?;
         ensure!(
