@@ -17,7 +17,11 @@ mod encoding;
 mod fence;
 mod rows;
 
+pub mod embedded;
 pub mod memory;
+
+#[cfg(any(test, feature = "testkit"))]
+pub mod suite;
 
 pub use clock::Clock;
 pub use commit::{Change, Commit, Head, Outcome, ReplyRecord, SlotOutcome, StoredAnswer};

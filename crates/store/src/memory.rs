@@ -209,3 +209,27 @@ impl Store for Memory {
         self.answer(|rows| read::events(rows, key, after, limit))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::suite::{self, Backend};
+
+    struct InMemory(Clock);
+
+    impl Backend for InMemory {
+        fn open(&self) -> BoxFuture<'_, Box<dyn Store>> {
+            let store: Box<dyn Store> = Box::new(Memory::with_clock(self.0.clone()));
+            future::ready(store).boxed()
+        }
+
+        fn keeps(&self) -> bool {
+            false
+        }
+    }
+
+    #[test]
+    fn memory_conforms() {
+        futures_executor::block_on(suite::run(InMemory));
+    }
+}

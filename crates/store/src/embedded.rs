@@ -1,0 +1,512 @@
+//! The embedded store: one node, one folder, no server. The default.
+//!
+//! # How it works
+//! ```text
+//! commit ─▶ fence ─▶ log ─▶ outcome          load, list, tail …
+//!                     │ (durable)                    │
+//!                     └─▶ backlog ─▶ applier ─▶ rows ◀┘ readers
+//! ```
+//! A batch of commits is judged by the [fence](crate::fence) in memory, written to the
+//! [log](self::log) with one write and one flush, and then acknowledged. A thread of its own brings it
+//! into the [rows](crate::rows), which fjall holds, without a flush; every now and then fjall is
+//! flushed and the log shortened. A start reads what the rows have reached and applies the rest of
+//! the log.
+//!
+//! # Invariants
+//! - What was acknowledged is in the log, flushed. The rows are only ever behind.
+//! - A read sees what was acknowledged before it began: it waits until the rows have got there.
+//! - A failed write or flush ends the store: the handler is called once, and the batch is never
+//!   answered.
+
+mod applier;
+mod backlog;
+pub mod disk;
+mod error;
+mod folder;
+mod log;
+mod readers;
+mod table;
+
+pub use error::{Fatal, OpenError};
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+use std::{io, panic};
+
+use firn_model::id::{EffectId, EntityKey, Slot, SlotSequence, StorageName};
+use firn_model::policy::Replay;
+use futures_util::future::{self, BoxFuture};
+
+use crate::clock::Clock;
+use crate::commit::{Commit, Head, Outcome, ReplyRecord, SlotOutcome};
+use crate::entity::{Entity, Event};
+use crate::fence::{Fence, Progress};
+use crate::rows::{View, read};
+use crate::{Pending, ReadError, Store, Tailed};
+use applier::{Applier, CheckpointEvery, RowWriter};
+use backlog::{Backlog, Batch};
+use disk::{Disk, Folder};
+use folder::DataFolder;
+use log::recovery::LogError;
+use log::{Log, Start};
+use readers::{Readers, Stopped};
+use table::{Fjall, Table};
+
+/// How the embedded store uses memory and disk.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// How large a segment of the log is made. A larger one is flushed into the rows more rarely
+    /// and takes longer to read after a crash. Default 64 MiB, since 0.1.
+    pub segment_bytes: u64,
+    /// Memory for blocks of rows that were read, in bytes. Default 64 MiB, since 0.1.
+    pub cache_bytes: u64,
+    /// Memory for rows that were written and are not yet in a file of their own, in bytes; twice
+    /// as much while they are being put there. Fixed when the folder is made. Default 16 MiB, since
+    /// 0.1.
+    pub memtable_bytes: u64,
+    /// The longest that applied commits wait for a checkpoint, after which the log can be shortened.
+    /// Default 10 s, since 0.1.
+    pub checkpoint_every: Duration,
+    /// Threads that read rows. Default 2, since 0.1.
+    pub read_threads: usize,
+    /// The clock by which reply records expire.
+    pub clock: Clock,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            segment_bytes: 64 * 1024 * 1024,
+            cache_bytes: 64 * 1024 * 1024,
+            memtable_bytes: 16 * 1024 * 1024,
+            checkpoint_every: Duration::from_secs(10),
+            read_threads: 2,
+            clock: Clock::system(),
+        }
+    }
+}
+
+/// How many bytes of the log are brought into the rows at once at a start.
+const REPLAY_BYTES: usize = 1024 * 1024;
+
+/// A store in a folder.
+///
+/// Dropping it stops it in order, like [`Embedded::close`].
+pub struct Embedded {
+    shared: Arc<Shared>,
+    clock: Clock,
+    /// Reads that are asked for end before the rows do.
+    readers: Readers,
+    writer: Mutex<Writer>,
+    /// Held as long as the store lives; `None` over a disk that is not a folder.
+    _folder: Option<DataFolder>,
+}
+
+/// What the committer, the applier and the readers share.
+struct Shared {
+    table: Arc<dyn Table>,
+    backlog: Backlog,
+    /// The number of the last record whose outcome was given.
+    acknowledged: AtomicU64,
+    has_failed: AtomicBool,
+    on_fatal: OnFatal,
+}
+
+type OnFatal = Box<dyn Fn(&Fatal) + Send + Sync>;
+
+/// What only the committer uses.
+struct Writer {
+    fence: Fence,
+    log: Log,
+    /// `None` once the store is closed.
+    applier: Option<JoinHandle<()>>,
+}
+
+/// The parts that a store is put together from.
+struct Parts {
+    disk: Arc<dyn Disk>,
+    table: Arc<dyn Table>,
+    /// Where the log and the rows are, for messages.
+    places: Places,
+    folder: Option<DataFolder>,
+}
+
+struct Places {
+    log: PathBuf,
+    rows: PathBuf,
+}
+
+impl Embedded {
+    /// Opens a data folder; makes it if it is not there. Reads the disk, so it may take a moment.
+    ///
+    /// `on_fatal` is called, from any thread and at most once, when the store cannot go on; the
+    /// process should then exit. Commits that were not answered by then never are.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open(
+        path: &Path,
+        config: Config,
+        on_fatal: impl Fn(&Fatal) + Send + Sync + 'static,
+    ) -> Result<Self, OpenError> {
+        let folder = DataFolder::open(path)?;
+        let places = Places {
+            log: folder.log(),
+            rows: folder.rows(),
+        };
+        let disk = Folder::new(places.log.clone()).map_err(|source| OpenError::Unusable {
+            folder: places.log.clone(),
+            source,
+        })?;
+        let memory = table::Memory {
+            cache_bytes: config.cache_bytes,
+            memtable_bytes: config.memtable_bytes,
+        };
+        let rows = Fjall::open(&places.rows, memory)
+            .map_err(|error| OpenError::from_table(error, places.rows.clone()))?;
+        let parts = Parts {
+            disk: Arc::new(disk),
+            table: Arc::new(rows),
+            places,
+            folder: Some(folder),
+        };
+        Self::assemble(parts, &config, Box::new(on_fatal))
+    }
+
+    /// Stops in order: everything is brought into the rows, the rows are flushed, the log is
+    /// sealed. Blocks meanwhile. Commits are refused from then on; reads still work.
+    pub fn close(&self) {
+        let mut writer = self.writer();
+        let Some(applier) = writer.applier.take() else {
+            return;
+        };
+        self.shared.backlog.close();
+        // The applier has told of its own failure.
+        let _ = applier.join();
+        if self.shared.has_failed() {
+            return;
+        }
+        if let Err(error) = writer.log.seal() {
+            self.shared
+                .fail(&Fatal::disk("the log cannot be sealed", &error));
+        }
+    }
+
+    fn assemble(parts: Parts, config: &Config, on_fatal: OnFatal) -> Result<Self, OpenError> {
+        let start = replay(&parts)?;
+        let log = Log::start(parts.disk, config.segment_bytes, start);
+        let log = log.map_err(|source| OpenError::Flush {
+            folder: parts.places.log.clone(),
+            source,
+        })?;
+        let heads = read::heads(&*parts.table.view())
+            .map_err(|error| OpenError::from_rows(error, parts.places.rows.clone()))?;
+        let reached = log.next() - 1;
+        let shared = Arc::new(Shared {
+            table: parts.table,
+            backlog: Backlog::new(reached),
+            acknowledged: AtomicU64::new(reached),
+            has_failed: AtomicBool::new(false),
+            on_fatal,
+        });
+        let applier = Applier {
+            table: shared.table.clone(),
+            segments: log.segments(),
+            every: CheckpointEvery {
+                bytes: config.segment_bytes,
+                time: config.checkpoint_every,
+            },
+            rows: RowWriter::new(),
+            pending: applier::Pending {
+                reached,
+                bytes: 0,
+                since: Some(Instant::now()),
+            },
+        };
+        let no_thread = |source| OpenError::Unusable {
+            folder: parts.places.rows.clone(),
+            source,
+        };
+        Ok(Self {
+            readers: Readers::start(config.read_threads).map_err(no_thread)?,
+            writer: Mutex::new(Writer {
+                fence: Fence::new(heads),
+                log,
+                applier: Some(spawn(applier, shared.clone()).map_err(no_thread)?),
+            }),
+            shared,
+            clock: config.clock.clone(),
+            _folder: parts.folder,
+        })
+    }
+
+    /// Judges, writes and acknowledges a batch; `None` if the store cannot go on.
+    fn commit_blocking(&self, batch: Vec<Commit>) -> Option<Vec<SlotOutcome>> {
+        let mut writer = self.writer();
+        if self.shared.has_failed() {
+            return None;
+        }
+        if writer.applier.is_none() {
+            return Some(writer.refuse(&batch));
+        }
+        let progress = Progress {
+            batch: writer.log.next() + batch.len() as u64,
+            applied: self.shared.backlog.reached(),
+        };
+        let table = &self.shared.table;
+        let judgement = writer
+            .fence
+            .judge(batch, progress, |key| read::last_event(&*table.view(), key));
+        if !judgement.accepted.is_empty() {
+            self.write(&mut writer, judgement.accepted)?;
+        }
+        let landed = judgement.landing.into_iter().map(|slot| SlotOutcome {
+            slot,
+            outcome: Outcome::Landed,
+        });
+        Some(judgement.refused.into_iter().chain(landed).collect())
+    }
+
+    fn write(&self, writer: &mut Writer, commits: Vec<Commit>) -> Option<()> {
+        let appended = match writer.log.append(&commits) {
+            Ok(appended) => appended,
+            Err(error) => {
+                let fatal = Fatal::disk("the log cannot be written", &error);
+                self.shared.fail(&fatal);
+                return None;
+            }
+        };
+        let batch = Batch {
+            commits,
+            last: appended.last,
+            bytes: appended.bytes,
+        };
+        self.shared.backlog.push(batch).ok()?;
+        self.shared
+            .acknowledged
+            .store(appended.last, Ordering::Release);
+        Some(())
+    }
+
+    fn writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs a read on a thread for reading, once the rows show what was acknowledged.
+    fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&dyn View) -> Result<T, ReadError> + Send + 'static,
+    ) -> BoxFuture<'_, Result<T, ReadError>> {
+        let shared = self.shared.clone();
+        let acknowledged = shared.acknowledged.load(Ordering::Acquire);
+        let read = move || {
+            let reached = shared.backlog.reach(acknowledged);
+            reached.map_err(|backlog::Failed| unavailable("it has failed"))?;
+            read(&*shared.table.view())
+        };
+        Box::pin(async move {
+            let outcome = self.readers.run(read).await;
+            outcome.unwrap_or_else(|Stopped| Err(unavailable("it is closed, or the read failed")))
+        })
+    }
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Shared {
+    fn has_failed(&self) -> bool {
+        self.has_failed.load(Ordering::Acquire)
+    }
+
+    /// Ends the store. The first failure is told, later ones follow from it.
+    fn fail(&self, fatal: &Fatal) {
+        let is_first = !self.has_failed.swap(true, Ordering::AcqRel);
+        self.backlog.fail();
+        if is_first {
+            (self.on_fatal)(fatal);
+        }
+    }
+}
+
+impl Writer {
+    fn refuse(&self, batch: &[Commit]) -> Vec<SlotOutcome> {
+        let heads: std::collections::HashMap<Slot, Head> = self.fence.heads().into_iter().collect();
+        let slots: std::collections::BTreeSet<Slot> =
+            batch.iter().map(|commit| commit.slot).collect();
+        let refused = |slot: Slot| SlotOutcome {
+            slot,
+            outcome: Outcome::Refused {
+                head: heads.get(&slot).copied().unwrap_or_default(),
+            },
+        };
+        slots.into_iter().map(refused).collect()
+    }
+}
+
+/// Brings the rows up to the end of the log. Tells what the next log begins with.
+fn replay(parts: &Parts) -> Result<Start, OpenError> {
+    let in_rows = |error| OpenError::from_rows(error, parts.places.rows.clone());
+    let reached = applier::reached(&*parts.table.view()).map_err(in_rows)?;
+    let mut replay = ReplayBuffer {
+        table: &*parts.table,
+        rows: RowWriter::new(),
+        commits: Vec::new(),
+        bytes: 0,
+        last: reached,
+    };
+    let outcome = log::recovery::recover(&parts.disk, reached, |number, commit, bytes| {
+        replay.push(number, commit, bytes)
+    });
+    let start = outcome.map_err(|error| match error {
+        ReplayError::Log(error) => OpenError::from_log(error, parts.places.log.clone()),
+        ReplayError::Rows(error) => in_rows(error),
+    })?;
+    replay.flush().map_err(in_rows)?;
+    Ok(start)
+}
+
+/// Commits of the log on their way into the rows.
+struct ReplayBuffer<'a> {
+    table: &'a dyn Table,
+    rows: RowWriter,
+    commits: Vec<Commit>,
+    bytes: usize,
+    last: u64,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum ReplayError {
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error(transparent)]
+    Rows(#[from] ReadError),
+}
+
+impl ReplayBuffer<'_> {
+    fn push(&mut self, number: u64, commit: Commit, bytes: usize) -> Result<(), ReplayError> {
+        self.commits.push(commit);
+        self.last = number;
+        self.bytes += bytes;
+        if self.bytes >= REPLAY_BYTES {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), ReadError> {
+        if !self.commits.is_empty() {
+            self.rows.write(self.table, &self.commits, self.last)?;
+        }
+        self.commits.clear();
+        self.bytes = 0;
+        Ok(())
+    }
+}
+
+/// Starts the applier. Its failure, also a panic, ends the store.
+fn spawn(applier: Applier, shared: Arc<Shared>) -> io::Result<JoinHandle<()>> {
+    let thread = thread::Builder::new().name("firn-store-apply".into());
+    thread.spawn(move || {
+        let run = panic::AssertUnwindSafe(|| applier.run(&shared.backlog));
+        match panic::catch_unwind(run) {
+            Ok(Ok(())) => {}
+            Ok(Err(fatal)) => shared.fail(&fatal),
+            Err(_) => shared.fail(&Fatal::bug("applying commits to the rows panicked")),
+        }
+    })
+}
+
+fn unavailable(why: &str) -> ReadError {
+    ReadError::Unavailable {
+        cause: format!("the embedded store does not answer: {why}"),
+    }
+}
+
+impl Store for Embedded {
+    fn heads(&self) -> BoxFuture<'_, Result<Vec<(Slot, Head)>, ReadError>> {
+        self.read(|rows| read::heads(rows))
+    }
+
+    /// Blocks while it is polled, for a write and a flush of the disk: the committer calls it from
+    /// a thread of its own.
+    fn commit(&self, batch: Vec<Commit>) -> BoxFuture<'_, Vec<SlotOutcome>> {
+        Box::pin(async move {
+            match self.commit_blocking(batch) {
+                Some(outcomes) => outcomes,
+                None => future::pending().await,
+            }
+        })
+    }
+
+    fn load<'a>(
+        &'a self,
+        key: &'a EntityKey,
+        replay: Replay,
+    ) -> BoxFuture<'a, Result<Entity, ReadError>> {
+        let key = key.clone();
+        self.read(move |rows| read::load(rows, &key, replay))
+    }
+
+    fn reply_record<'a>(
+        &'a self,
+        key: &'a EntityKey,
+        method: &'a str,
+        idempotency_key: &'a str,
+    ) -> BoxFuture<'a, Result<Option<ReplyRecord>, ReadError>> {
+        let (key, method) = (key.clone(), method.to_owned());
+        let idempotency_key = idempotency_key.to_owned();
+        let now = self.clock.now();
+        self.read(move |rows| read::reply_record(rows, &key, (&method, &idempotency_key), now))
+    }
+
+    fn was_received(&self, slot: Slot, effect: EffectId) -> BoxFuture<'_, Result<bool, ReadError>> {
+        self.read(move |rows| read::was_received(rows, slot, effect))
+    }
+
+    fn outbox(
+        &self,
+        after: Option<EffectId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Pending>, ReadError>> {
+        self.read(move |rows| read::outbox(rows, after, limit))
+    }
+
+    fn tail(
+        &self,
+        slot: Slot,
+        after: SlotSequence,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Tailed>, ReadError>> {
+        self.read(move |rows| read::tail(rows, slot, after, limit))
+    }
+
+    fn list<'a>(
+        &'a self,
+        storage: &'a StorageName,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<String>, ReadError>> {
+        let (storage, after) = (storage.clone(), after.map(str::to_owned));
+        self.read(move |rows| read::list(rows, &storage, after.as_deref(), limit))
+    }
+
+    fn events<'a>(
+        &'a self,
+        key: &'a EntityKey,
+        after: u64,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Event>, ReadError>> {
+        let key = key.clone();
+        self.read(move |rows| read::events(rows, &key, after, limit))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,195 @@
+//! The backlog: batches that are durable in the log and not yet in the rows.
+//!
+//! The committer puts batches in, the applier takes them out. Readers wait at [`Backlog::reach`]
+//! until the rows show what was acknowledged.
+//!
+//! # Invariants
+//! - Never more than [`BATCHES_MAX`] batches or, unless it is a single one, [`BYTES_MAX`] bytes;
+//!   when full, the committer waits, and with it everybody who commits.
+//! - After [`Backlog::fail`] nobody waits any more.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::commit::Commit;
+
+/// How many batches may wait: enough to carry commits over a pause of the rows of some hundred
+/// milliseconds.
+pub(crate) const BATCHES_MAX: usize = 1024;
+
+/// How many bytes of log the waiting batches may have.
+pub(crate) const BYTES_MAX: u64 = 32 * 1024 * 1024;
+
+/// How many bytes of log are applied at once, so that a reader who waits for the first of many
+/// batches does not wait for all.
+const TAKE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Commits that are durable.
+pub(crate) struct Batch {
+    /// The commits, in order.
+    pub(crate) commits: Vec<Commit>,
+    /// The number of the last one's record.
+    pub(crate) last: u64,
+    /// How many bytes of log they have.
+    pub(crate) bytes: u64,
+}
+
+/// What the applier is to do next.
+pub(crate) enum Work {
+    /// Apply these.
+    Apply(Vec<Batch>),
+    /// Nothing came for the time that was asked for.
+    Idle,
+    /// Everything is applied and nothing will come any more.
+    Close,
+}
+
+/// The applier has failed; the rows will not go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Failed;
+
+/// Batches between committer and applier.
+pub(crate) struct Backlog {
+    state: Mutex<State>,
+    /// There is work, or the end.
+    filled: Condvar,
+    /// There is room, the rows went on, or the end.
+    applied: Condvar,
+}
+
+struct State {
+    batches: VecDeque<Batch>,
+    bytes: u64,
+    /// The number that the rows have reached.
+    reached: u64,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Open,
+    Closed,
+    Failed,
+}
+
+impl Backlog {
+    /// An empty backlog over rows that have reached this number.
+    pub(crate) fn new(reached: u64) -> Self {
+        Self {
+            state: Mutex::new(State {
+                batches: VecDeque::new(),
+                bytes: 0,
+                reached,
+                phase: Phase::Open,
+            }),
+            filled: Condvar::new(),
+            applied: Condvar::new(),
+        }
+    }
+
+    /// Adds a batch; waits for room.
+    pub(crate) fn push(&self, batch: Batch) -> Result<(), Failed> {
+        let mut state = self.lock();
+        while state.phase != Phase::Failed && state.is_full() {
+            state = self.wait(state);
+        }
+        if state.phase == Phase::Failed {
+            return Err(Failed);
+        }
+        state.bytes += batch.bytes;
+        state.batches.push_back(batch);
+        drop(state);
+        self.filled.notify_one();
+        Ok(())
+    }
+
+    /// Takes some batches, in order; waits for them as long as `idle` at most.
+    pub(crate) fn take(&self, idle: Duration) -> Work {
+        let state = self.lock();
+        let is_idle = |state: &mut State| state.batches.is_empty() && state.phase == Phase::Open;
+        let (mut state, _) = self
+            .filled
+            .wait_timeout_while(state, idle, is_idle)
+            .unwrap_or_else(PoisonError::into_inner);
+        let batches = state.take();
+        match state.phase {
+            _ if !batches.is_empty() => Work::Apply(batches),
+            Phase::Open => Work::Idle,
+            Phase::Closed | Phase::Failed => Work::Close,
+        }
+    }
+
+    /// Tells that the rows have reached a number.
+    pub(crate) fn advance(&self, reached: u64) {
+        self.lock().reached = reached;
+        self.applied.notify_all();
+    }
+
+    /// The number that the rows have reached.
+    pub(crate) fn reached(&self) -> u64 {
+        self.lock().reached
+    }
+
+    /// Waits until the rows have reached a number.
+    pub(crate) fn reach(&self, number: u64) -> Result<(), Failed> {
+        let mut state = self.lock();
+        while state.reached < number && state.phase != Phase::Failed {
+            state = self.wait(state);
+        }
+        if state.reached < number {
+            return Err(Failed);
+        }
+        Ok(())
+    }
+
+    /// No batch will come any more.
+    pub(crate) fn close(&self) {
+        self.end(Phase::Closed);
+    }
+
+    /// The rows will not go on.
+    pub(crate) fn fail(&self) {
+        self.end(Phase::Failed);
+    }
+
+    fn end(&self, phase: Phase) {
+        let mut state = self.lock();
+        if state.phase != Phase::Failed {
+            state.phase = phase;
+        }
+        drop(state);
+        self.filled.notify_all();
+        self.applied.notify_all();
+    }
+
+    /// A panic while the lock is held leaves nothing half done.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        self.applied
+            .wait(state)
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn is_full(&self) -> bool {
+        !self.batches.is_empty() && (self.batches.len() >= BATCHES_MAX || self.bytes >= BYTES_MAX)
+    }
+
+    fn take(&mut self) -> Vec<Batch> {
+        let mut taken = Vec::new();
+        let mut bytes = 0;
+        while bytes < TAKE_BYTES_MAX
+            && let Some(batch) = self.batches.pop_front()
+        {
+            bytes += batch.bytes;
+            taken.push(batch);
+        }
+        self.bytes -= bytes;
+        taken
+    }
+}

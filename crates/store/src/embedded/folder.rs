@@ -1,0 +1,125 @@
+//! The data folder: who may use it, and what is in it.
+//!
+//! | name | what |
+//! |---|---|
+//! | `lock` | locked, through the operating system, by the process that has the folder open |
+//! | `format` | `firn-store` and the version of everything in the folder |
+//! | `log` | the segments of the log |
+//! | `rows` | fjall |
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::error::OpenError;
+
+/// The version of the folder: the log, the keys and values of rows, and their meaning.
+pub(crate) const FORMAT: u32 = 1;
+
+const FORMAT_NAME: &str = "firn-store";
+
+/// A data folder that this process alone may use.
+#[derive(Debug)]
+pub(crate) struct DataFolder {
+    path: PathBuf,
+    /// Locked for as long as it is open.
+    _lock: File,
+}
+
+impl DataFolder {
+    /// Takes a folder; makes it if it is not there.
+    pub(crate) fn open(path: &Path) -> Result<Self, OpenError> {
+        let unusable = |source| OpenError::Unusable {
+            folder: path.to_path_buf(),
+            source,
+        };
+        let is_new = !path.exists();
+        fs::create_dir_all(path).map_err(unusable)?;
+        let lock = lock(path)?;
+        check_format(path)?;
+        if is_new {
+            sync_parent(path).map_err(unusable)?;
+        }
+        Ok(Self {
+            path: path.to_path_buf(),
+            _lock: lock,
+        })
+    }
+
+    /// Where the log is.
+    pub(crate) fn log(&self) -> PathBuf {
+        self.path.join("log")
+    }
+
+    /// Where the rows are.
+    pub(crate) fn rows(&self) -> PathBuf {
+        self.path.join("rows")
+    }
+}
+
+fn lock(path: &Path) -> Result<File, OpenError> {
+    let unusable = |source| OpenError::Unusable {
+        folder: path.to_path_buf(),
+        source,
+    };
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path.join("lock"))
+        .map_err(unusable)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::Locked {
+            folder: path.to_path_buf(),
+        }),
+        Err(TryLockError::Error(source)) => Err(unusable(source)),
+    }
+}
+
+fn check_format(path: &Path) -> Result<(), OpenError> {
+    let file = path.join("format");
+    let unusable = |source| OpenError::Unusable {
+        folder: path.to_path_buf(),
+        source,
+    };
+    let text = match fs::read(&file) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound && !path.join("log").exists() => {
+            return write_format(path).map_err(unusable);
+        }
+        Err(source) => return Err(unusable(source)),
+    };
+    let text = String::from_utf8_lossy(&text);
+    let version = text.trim_end().strip_prefix(FORMAT_NAME);
+    match version.and_then(|version| version.trim_start().parse().ok()) {
+        Some(FORMAT) => Ok(()),
+        Some(found) if found > FORMAT => Err(OpenError::Newer {
+            folder: path.to_path_buf(),
+            found,
+            known: FORMAT,
+        }),
+        _ => Err(OpenError::Damaged {
+            file,
+            offset: 0,
+            fault: "it does not say which format the folder has".into(),
+        }),
+    }
+}
+
+/// Whole or not at all.
+fn write_format(path: &Path) -> io::Result<()> {
+    let unfinished = path.join("format.new");
+    fs::write(&unfinished, format!("{FORMAT_NAME} {FORMAT}\n"))?;
+    File::open(&unfinished)?.sync_all()?;
+    fs::rename(&unfinished, path.join("format"))?;
+    File::open(path)?.sync_all()
+}
+
+fn sync_parent(path: &Path) -> io::Result<()> {
+    match path.canonicalize()?.parent() {
+        Some(parent) => File::open(parent)?.sync_all(),
+        None => Ok(()),
+    }
+}

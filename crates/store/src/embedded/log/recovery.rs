@@ -1,0 +1,345 @@
+//! Reading the log again: what is there, what was torn off, and what is damaged.
+//!
+//! # How it works
+//! Records are read one after the other. At the first that is not valid the question is whether
+//! anybody has vouched for it: the header of the next segment, a record further behind that says
+//! "durable up to here", or the rows, which are only filled with what is durable. If so, it was
+//! acknowledged and is *damaged*: opening ends with its place. If not, it is the torn rest of a
+//! batch that was never acknowledged, and the log ends before it.
+//!
+//! # What cannot be told
+//! After a crash nobody vouches for the very last batch, so damage in it looks like a torn write.
+//! A process that stops in order leaves a seal that vouches for it.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::codec::{ALIGNMENT, HEADER_BYTES, Header, HeaderFault, Kind, RECORD_BYTES, Record};
+use super::{Start, UNFINISHED, first_of, name};
+use crate::commit::Commit;
+use crate::embedded::disk::{Disk, File};
+use crate::encoding::record::decode_commit;
+
+/// Why the log cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LogError {
+    /// The disk failed.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What it said.
+        source: io::Error,
+    },
+    /// Something that was durable is not what was written.
+    #[error("{} is damaged at byte {offset}: {fault}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Where in it.
+        offset: u64,
+        /// What is wrong.
+        fault: String,
+    },
+    /// A segment has a later version.
+    #[error("{} has version {version}", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        version: u32,
+    },
+}
+
+/// Reads the log and hands every commit above `reached`, in order, to `replay`. Tells what the
+/// next log begins with.
+pub(crate) fn recover<E: From<LogError>>(
+    disk: &Arc<dyn Disk>,
+    reached: u64,
+    mut replay: impl FnMut(u64, Commit, usize) -> Result<(), E>,
+) -> Result<Start, E> {
+    let segments = segments(&**disk)?;
+    let oldest = segments.first().copied();
+    if oldest.is_some_and(|first| first > reached + 1) || (oldest.is_none() && reached > 0) {
+        let fault = format!("the records from {} on are missing", reached + 1);
+        return Err(damaged(&**disk, &name(reached + 1), 0, fault).into());
+    }
+    let mut tail = Tail {
+        vouched: reached.max(segments.last().map_or(0, |first| first - 1)),
+        records: Vec::new(),
+    };
+    for (place, first) in segments.iter().enumerate() {
+        let mut reader = Reader::open(disk, *first)?;
+        let end = segments.get(place + 1).copied();
+        while let Some((record, payload)) = reader.next(end, reached)? {
+            if record.number > reached {
+                let commit = reader.commit(&record, payload.clone())?;
+                replay(record.number, commit, record.length)?;
+            }
+            tail.push(&record, payload);
+        }
+        tail.vouched = tail.vouched.max(reader.vouched);
+    }
+    Ok(Start {
+        first: tail.vouched + 1,
+        carried: tail.unvouched(),
+        segments,
+    })
+}
+
+/// The segments that are there; removes what an earlier process did not finish.
+fn segments(disk: &dyn Disk) -> Result<Vec<u64>, LogError> {
+    let names = disk.list().map_err(|source| io_error(disk, "", source))?;
+    let mut firsts = Vec::new();
+    for name in names {
+        if name.ends_with(UNFINISHED) {
+            disk.remove(&name)
+                .map_err(|source| io_error(disk, &name, source))?;
+        } else {
+            firsts.extend(first_of(&name));
+        }
+    }
+    firsts.sort_unstable();
+    Ok(firsts)
+}
+
+/// The records that may have to be written again because nobody has vouched for them.
+struct Tail {
+    vouched: u64,
+    records: Vec<(u64, Bytes)>,
+}
+
+impl Tail {
+    fn push(&mut self, record: &Record, payload: Bytes) {
+        if record.durable > self.vouched {
+            self.vouched = record.durable;
+            self.records.clear();
+        }
+        if record.number > self.vouched {
+            self.records.push((record.number, payload));
+        }
+    }
+
+    fn unvouched(self) -> Vec<Bytes> {
+        let vouched = self.vouched;
+        let unvouched = |(number, payload)| (number > vouched).then_some(payload);
+        self.records.into_iter().filter_map(unvouched).collect()
+    }
+}
+
+/// Reads one segment.
+struct Reader {
+    disk: Arc<dyn Disk>,
+    first: u64,
+    window: Window,
+    /// Where the next record is expected, and its number.
+    offset: u64,
+    number: u64,
+    /// The highest number that a seal has vouched for.
+    vouched: u64,
+}
+
+impl Reader {
+    fn open(disk: &Arc<dyn Disk>, first: u64) -> Result<Self, LogError> {
+        let file = disk.open(&name(first));
+        let window = file.and_then(Window::new);
+        let mut reader = Self {
+            window: window.map_err(|source| io_error(&**disk, &name(first), source))?,
+            disk: disk.clone(),
+            first,
+            offset: HEADER_BYTES,
+            number: first,
+            vouched: 0,
+        };
+        let bytes = reader.bytes(0, HEADER_BYTES as usize)?.unwrap_or_default();
+        match Header::decode(bytes) {
+            Ok(header) if header.first == first => Ok(reader),
+            Err(HeaderFault::Newer(version)) => Err(LogError::Newer {
+                path: disk.path(&name(first)),
+                version,
+            }),
+            _ => Err(reader.damaged(0, "the header of the segment is not what was written")),
+        }
+    }
+
+    /// The next commit before number `end`; `None` at the end of what counts.
+    fn next(
+        &mut self,
+        end: Option<u64>,
+        reached: u64,
+    ) -> Result<Option<(Record, Bytes)>, LogError> {
+        if end == Some(self.number) {
+            return Ok(None);
+        }
+        let expected = self.number;
+        let found = self.valid(self.offset)?;
+        let Some((record, payload)) = found.filter(|(record, _)| record.number == expected) else {
+            let is_vouched = end.is_some() || expected <= reached || self.is_vouched()?;
+            return if is_vouched {
+                let fault =
+                    format!("record {expected}, which was durable, is not what was written");
+                Err(self.damaged(self.offset, fault))
+            } else {
+                Ok(None)
+            };
+        };
+        self.vouched = self.vouched.max(record.durable);
+        if record.kind == Kind::Seal {
+            return self.after_seal(end, reached);
+        }
+        self.offset += record.size() as u64;
+        self.number += 1;
+        Ok(Some((record, payload)))
+    }
+
+    /// A seal is the last record of its segment, and its number is not used up.
+    fn after_seal(
+        &self,
+        end: Option<u64>,
+        reached: u64,
+    ) -> Result<Option<(Record, Bytes)>, LogError> {
+        if end.is_some() || self.number <= reached {
+            let fault = format!("the segment ends before record {}", self.number);
+            return Err(self.damaged(self.offset, fault));
+        }
+        Ok(None)
+    }
+
+    /// Whether a record at or behind the expected one vouches for it.
+    fn is_vouched(&mut self) -> Result<bool, LogError> {
+        let mut offset = self.offset;
+        while let Some(zeros) = self.zeros(offset)? {
+            if zeros > 0 {
+                offset += zeros;
+                continue;
+            }
+            let fixed = self.bytes(offset, RECORD_BYTES)?;
+            let record = fixed.and_then(Record::parse);
+            let expected = self.number;
+            let vouches = record.is_some_and(|record| record.durable >= expected);
+            if vouches && self.valid(offset)?.is_some() {
+                return Ok(true);
+            }
+            offset += ALIGNMENT as u64;
+        }
+        Ok(false)
+    }
+
+    /// How many bytes of zeros begin at `offset`, in whole blocks; `None` where no record can be.
+    fn zeros(&mut self, offset: u64) -> Result<Option<u64>, LogError> {
+        const BLOCK_BYTES: usize = 4096;
+        if !offset.is_multiple_of(BLOCK_BYTES as u64) {
+            return Ok(self.bytes(offset, RECORD_BYTES)?.map(|_| 0));
+        }
+        let Some(block) = self.bytes(offset, BLOCK_BYTES)? else {
+            return Ok(self.bytes(offset, RECORD_BYTES)?.map(|_| 0));
+        };
+        let is_zero = block.iter().all(|byte| *byte == 0);
+        Ok(Some(if is_zero { BLOCK_BYTES as u64 } else { 0 }))
+    }
+
+    /// The record at `offset`, whatever its number, if it is what was written there.
+    fn valid(&mut self, offset: u64) -> Result<Option<(Record, Bytes)>, LogError> {
+        let first = self.first;
+        let Some(record) = self.bytes(offset, RECORD_BYTES)?.and_then(Record::parse) else {
+            return Ok(None);
+        };
+        let bytes = self.bytes(offset, record.size())?;
+        Ok(bytes
+            .filter(|bytes| record.is_valid(bytes, first, offset))
+            .map(|bytes| {
+                let payload = &bytes[RECORD_BYTES..RECORD_BYTES + record.length];
+                (record, Bytes::copy_from_slice(payload))
+            }))
+    }
+
+    fn commit(&self, record: &Record, payload: Bytes) -> Result<Commit, LogError> {
+        decode_commit(payload).map_err(|fault| {
+            let offset = self.offset - record.size() as u64;
+            self.damaged(offset, format!("record {}: {fault}", record.number))
+        })
+    }
+
+    fn bytes(&mut self, offset: u64, length: usize) -> Result<Option<&[u8]>, LogError> {
+        let (disk, first) = (&self.disk, self.first);
+        self.window
+            .bytes(offset, length)
+            .map_err(|source| io_error(&**disk, &name(first), source))
+    }
+
+    fn damaged(&self, offset: u64, fault: impl Into<String>) -> LogError {
+        damaged(&*self.disk, &name(self.first), offset, fault.into())
+    }
+}
+
+/// A part of a file that is in memory.
+struct Window {
+    file: Box<dyn File>,
+    size: u64,
+    start: u64,
+    bytes: Vec<u8>,
+}
+
+/// How much is read at once.
+const WINDOW_BYTES: usize = 256 * 1024;
+
+impl Window {
+    fn new(file: Box<dyn File>) -> io::Result<Self> {
+        Ok(Self {
+            size: file.size()?,
+            file,
+            start: 0,
+            bytes: Vec::new(),
+        })
+    }
+
+    /// Bytes of the file; `None` where it has not as many.
+    fn bytes(&mut self, offset: u64, length: usize) -> io::Result<Option<&[u8]>> {
+        let end = offset.checked_add(length as u64);
+        if end.is_none_or(|end| end > self.size) {
+            return Ok(None);
+        }
+        let is_inside =
+            offset >= self.start && offset + length as u64 <= self.start + self.bytes.len() as u64;
+        if !is_inside {
+            self.fill(offset, length)?;
+        }
+        let from = (offset - self.start) as usize;
+        Ok(self.bytes.get(from..from + length))
+    }
+
+    fn fill(&mut self, offset: u64, length: usize) -> io::Result<()> {
+        self.start = offset;
+        self.bytes.resize(length.max(WINDOW_BYTES), 0);
+        let mut filled = 0;
+        while filled < self.bytes.len() {
+            match self
+                .file
+                .read_at(offset + filled as u64, &mut self.bytes[filled..])?
+            {
+                0 => break,
+                read => filled += read,
+            }
+        }
+        self.bytes.truncate(filled);
+        Ok(())
+    }
+}
+
+fn io_error(disk: &dyn Disk, name: &str, source: io::Error) -> LogError {
+    LogError::Io {
+        path: disk.path(name),
+        source,
+    }
+}
+
+fn damaged(disk: &dyn Disk, name: &str, offset: u64, fault: String) -> LogError {
+    LogError::Damaged {
+        path: disk.path(name),
+        offset,
+        fault,
+    }
+}

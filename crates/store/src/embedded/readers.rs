@@ -1,0 +1,145 @@
+//! Readers: a few threads that read rows, so that no thread of an async runtime waits for a disk.
+//!
+//! A read waits in a queue of at most [`QUEUE_MAX`]; more wait outside, as futures, until there is
+//! room. Who drops the future takes the read back, or its answer goes nowhere.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
+use std::thread::JoinHandle;
+use std::{io, thread};
+
+use futures_channel::oneshot;
+
+/// How many reads may wait for a thread: some milliseconds of work, and little memory.
+const QUEUE_MAX: usize = 1024;
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// A few threads that read.
+pub(crate) struct Readers {
+    queue: Arc<Queue>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// The threads are gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stopped;
+
+struct Queue {
+    state: Mutex<State>,
+    filled: Condvar,
+}
+
+struct State {
+    jobs: VecDeque<Job>,
+    /// Who waits for room.
+    waiting: Vec<Waker>,
+    is_closed: bool,
+}
+
+impl Readers {
+    /// Starts the threads.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub(crate) fn start(count: usize) -> io::Result<Self> {
+        let queue = Arc::new(Queue {
+            state: Mutex::new(State {
+                jobs: VecDeque::new(),
+                waiting: Vec::new(),
+                is_closed: false,
+            }),
+            filled: Condvar::new(),
+        });
+        let mut readers = Self {
+            queue,
+            threads: Vec::new(),
+        };
+        for _ in 0..count.max(1) {
+            let queue = readers.queue.clone();
+            let thread = thread::Builder::new().name("firn-store-read".into());
+            readers.threads.push(thread.spawn(move || queue.work())?);
+        }
+        Ok(readers)
+    }
+
+    /// Runs `read` on one of the threads.
+    ///
+    /// # Cancel safety
+    /// Dropping the future before it is in the queue takes the read back; later, only its answer
+    /// is lost.
+    pub(crate) async fn run<T: Send + 'static>(
+        &self,
+        read: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Stopped> {
+        let (sender, receiver) = oneshot::channel();
+        let mut job: Option<Job> = Some(Box::new(move || {
+            // The caller may have gone; then nobody wants the answer.
+            let _ = sender.send(read());
+        }));
+        poll_fn(|context| self.queue.push(&mut job, context.waker())).await?;
+        receiver.await.map_err(|oneshot::Canceled| Stopped)
+    }
+}
+
+impl Drop for Readers {
+    /// Waits for the reads that run.
+    fn drop(&mut self) {
+        self.queue.close();
+        for thread in self.threads.drain(..) {
+            // A reader that panicked has dropped its answer already.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Queue {
+    fn push(&self, job: &mut Option<Job>, waker: &Waker) -> Poll<Result<(), Stopped>> {
+        let mut state = self.lock();
+        if state.is_closed {
+            return Poll::Ready(Err(Stopped));
+        }
+        if state.jobs.len() >= QUEUE_MAX {
+            state.waiting.push(waker.clone());
+            return Poll::Pending;
+        }
+        state.jobs.extend(job.take());
+        drop(state);
+        self.filled.notify_one();
+        Poll::Ready(Ok(()))
+    }
+
+    fn work(&self) {
+        while let Some(job) = self.next() {
+            job();
+        }
+    }
+
+    fn next(&self) -> Option<Job> {
+        let state = self.lock();
+        let mut state = self
+            .filled
+            .wait_while(state, |state| state.jobs.is_empty() && !state.is_closed)
+            .unwrap_or_else(PoisonError::into_inner);
+        let job = state.jobs.pop_front()?;
+        let waiting = std::mem::take(&mut state.waiting);
+        drop(state);
+        waiting.into_iter().for_each(Waker::wake);
+        Some(job)
+    }
+
+    fn close(&self) {
+        let mut state = self.lock();
+        state.is_closed = true;
+        let waiting = std::mem::take(&mut state.waiting);
+        drop(state);
+        self.filled.notify_all();
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

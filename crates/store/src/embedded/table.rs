@@ -1,0 +1,157 @@
+//! The table: the ordered map that the log is applied to.
+//!
+//! fjall holds all rows in one keyspace. One matters: after a crash each keyspace of its own comes
+//! back at its own point in time, and [`Space::Reached`](crate::rows::key::Space::Reached) would no
+//! longer tell the truth about the others. fjall writes a journal of its own, which is flushed only
+//! in [`Table::persist`]; a crash takes back the last batches, whole, and the log brings them again.
+
+use std::io;
+use std::path::Path;
+
+use bytes::Bytes;
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
+
+use crate::ReadError;
+use crate::rows::key::Key;
+use crate::rows::overlay::Changes;
+use crate::rows::{Entry, View};
+
+/// The name of the one keyspace.
+const KEYSPACE: &str = "rows";
+
+/// Threads on which fjall flushes and compacts: one can flush while another compacts.
+const WORKERS: usize = 2;
+
+/// How much of fjall's own journals may pile up, in bytes; fjall takes no less than 64 MiB.
+const JOURNAL_BYTES_MAX: u64 = 128 * 1024 * 1024;
+
+/// The ordered map below the log.
+pub(crate) trait Table: Send + Sync + 'static {
+    /// The rows as they are now.
+    fn view(&self) -> Box<dyn View + '_>;
+
+    /// Writes changes, all or none, in order, without a flush.
+    fn write(&self, changes: Changes) -> Result<(), TableError>;
+
+    /// Makes everything written so far durable.
+    fn persist(&self) -> Result<(), TableError>;
+}
+
+/// Why the table cannot be used any more.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TableError {
+    /// The disk failed.
+    #[error("{0}")]
+    Io(io::Error),
+    /// What is stored is not what was written.
+    #[error("{0}")]
+    Damaged(String),
+}
+
+/// How much memory fjall may use.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Memory {
+    /// Cached blocks.
+    pub(crate) cache_bytes: u64,
+    /// Rows that are not yet in a file of their own.
+    pub(crate) memtable_bytes: u64,
+}
+
+/// Rows in fjall.
+pub(crate) struct Fjall {
+    database: Database,
+    rows: Keyspace,
+}
+
+impl Fjall {
+    /// Opens the folder; makes it if it is not there.
+    pub(crate) fn open(path: &Path, memory: Memory) -> Result<Self, TableError> {
+        let database = Database::builder(path)
+            .cache_size(memory.cache_bytes)
+            .worker_threads(WORKERS)
+            .max_journaling_size(JOURNAL_BYTES_MAX)
+            .open()?;
+        let rows = database.keyspace(KEYSPACE, || {
+            KeyspaceCreateOptions::default().max_memtable_size(memory.memtable_bytes)
+        })?;
+        Ok(Self { database, rows })
+    }
+}
+
+impl Table for Fjall {
+    fn view(&self) -> Box<dyn View + '_> {
+        Box::new(Snapshot {
+            snapshot: self.database.snapshot(),
+            rows: &self.rows,
+        })
+    }
+
+    fn write(&self, changes: Changes) -> Result<(), TableError> {
+        let mut batch = self.database.batch();
+        for (key, change) in changes {
+            match change {
+                Some(value) => batch.insert(&self.rows, key, &*value),
+                None => batch.remove(&self.rows, key),
+            }
+        }
+        Ok(batch.commit()?)
+    }
+
+    fn persist(&self) -> Result<(), TableError> {
+        Ok(self.database.persist(PersistMode::SyncAll)?)
+    }
+}
+
+struct Snapshot<'a> {
+    snapshot: fjall::Snapshot,
+    rows: &'a Keyspace,
+}
+
+impl View for Snapshot<'_> {
+    /// Copies: a part of a cached block would keep the whole block in memory for as long as an
+    /// entity lives.
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
+        let value = self
+            .snapshot
+            .get(self.rows, key)
+            .map_err(TableError::from)?;
+        Ok(value.map(|value| Bytes::copy_from_slice(&value)))
+    }
+
+    fn scan<'a>(&'a self, from: Key, to: Key) -> Box<dyn Iterator<Item = Entry> + 'a> {
+        if from >= to {
+            return Box::new(std::iter::empty());
+        }
+        let rows = self.snapshot.range(self.rows, from..to);
+        Box::new(rows.map(|row| {
+            let (key, value) = row.into_inner().map_err(TableError::from)?;
+            Ok((Bytes::copy_from_slice(&key), Bytes::copy_from_slice(&value)))
+        }))
+    }
+}
+
+impl From<fjall::Error> for TableError {
+    fn from(error: fjall::Error) -> Self {
+        match error {
+            fjall::Error::Io(error) => Self::Io(error),
+            fjall::Error::Poisoned | fjall::Error::Locked => {
+                Self::Io(io::Error::other(error.to_string()))
+            }
+            error => Self::Damaged(error.to_string()),
+        }
+    }
+}
+
+impl From<TableError> for ReadError {
+    fn from(error: TableError) -> Self {
+        match error {
+            TableError::Io(error) => Self::Unavailable {
+                cause: error.to_string(),
+            },
+            TableError::Damaged(fault) => Self::Damaged {
+                place: format!("the keyspace `{KEYSPACE}`"),
+                fault,
+            },
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! The conformance suite: what every backend must do, in the order of [`Store`]'s promises.
+//!
+//! A backend's tests call [`run`] with something that makes a fresh [`Backend`] for every case. Each
+//! case writes, looks, opens the store again where that is possible, and looks once more.
+
+mod cases;
+mod subject;
+
+use futures_util::future::BoxFuture;
+
+use crate::Store;
+use crate::clock::Clock;
+use subject::Subject;
+
+/// A backend under test.
+pub trait Backend {
+    /// Opens the store; again and again with the same contents, the last one having been dropped.
+    fn open(&self) -> BoxFuture<'_, Box<dyn Store>>;
+
+    /// Whether the contents outlive the store.
+    fn keeps(&self) -> bool;
+}
+
+/// Runs every case, each on a backend of its own that uses the given clock.
+///
+/// # Panics
+/// If the backend breaks a promise.
+pub async fn run<B: Backend + 'static>(fresh: impl Fn(Clock) -> B) {
+    let subject = || Subject::open(|clock| Box::new(fresh(clock)));
+    cases::sequences_are_contiguous(subject().await).await;
+    cases::refused_slots_leave_others_alone(subject().await).await;
+    cases::broken_commits_are_refused(subject().await).await;
+    cases::many_slots_land_in_one_batch(subject().await).await;
+    cases::values_are_the_newest(subject().await).await;
+    cases::events_replay_in_order(subject().await).await;
+    cases::snapshots_shorten_the_replay(subject().await).await;
+    cases::tombstones_stay_until_cleaned(subject().await).await;
+    cases::cleaned_entities_begin_again(subject().await).await;
+    cases::large_generations_are_cleaned_in_parts(subject().await).await;
+    cases::tails_show_every_change_once(subject().await).await;
+    cases::tails_have_no_gap_while_others_write(subject().await).await;
+    cases::outbox_holds_what_is_not_delivered(subject().await).await;
+    cases::receipts_stay_until_trimmed(subject().await).await;
+    cases::reply_records_expire(subject().await).await;
+    cases::reply_records_hold_any_answer(subject().await).await;
+    cases::lists_page_through_the_living(subject().await).await;
+    cases::large_states_come_back(subject().await).await;
+    cases::odd_ids_keep_apart(subject().await).await;
+}

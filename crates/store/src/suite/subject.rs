@@ -1,0 +1,131 @@
+//! The store under test, and a writer that numbers commits.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use firn_model::id::{EntityKey, Epoch, Slot, SlotSequence, StorageName};
+use firn_model::payload::Payload;
+use firn_model::policy::Replay;
+
+use super::Backend;
+use crate::Store;
+use crate::clock::Clock;
+use crate::commit::{Change, Commit, Outcome};
+use crate::entity::{Entity, Timestamp};
+
+/// When every case begins.
+pub(super) const START: Timestamp = Timestamp(1_700_000_000_000);
+
+/// The store under test.
+pub(super) struct Subject {
+    backend: Box<dyn Backend>,
+    store: Option<Box<dyn Store>>,
+    now: Arc<AtomicU64>,
+    sequences: HashMap<Slot, u64>,
+}
+
+impl Subject {
+    pub(super) async fn open(fresh: impl Fn(Clock) -> Box<dyn Backend>) -> Self {
+        let now = Arc::new(AtomicU64::new(START.0));
+        let clock = now.clone();
+        let backend = fresh(Clock::new(move || Timestamp(clock.load(Ordering::Relaxed))));
+        let store = backend.open().await;
+        Self {
+            backend,
+            store: Some(store),
+            now,
+            sequences: HashMap::new(),
+        }
+    }
+
+    pub(super) fn store(&self) -> &dyn Store {
+        &**self.store.as_ref().expect("it is open between calls")
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        Timestamp(self.now.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn advance(&self, time: Duration) {
+        self.now.store(self.now().plus(time).0, Ordering::Relaxed);
+    }
+
+    /// Closes the store and opens it again, if its contents outlive it.
+    pub(super) async fn reopen(&mut self) {
+        if self.backend.keeps() {
+            self.store = None;
+            self.store = Some(self.backend.open().await);
+        }
+    }
+
+    /// The next commit of a slot, without contents.
+    pub(super) fn next(&mut self, slot: Slot) -> Commit {
+        let sequence = self.sequences.entry(slot).or_default();
+        *sequence += 1;
+        Commit::empty(slot, Epoch(0), SlotSequence(*sequence), self.now())
+    }
+
+    /// The next commit of an entity's slot, with contents for the entity.
+    pub(super) fn change(&mut self, key: &EntityKey, change: Change) -> Commit {
+        let mut commit = self.next(key.slot());
+        commit.key = Some(key.clone());
+        commit.change = Some(change);
+        commit
+    }
+
+    /// Writes a batch that must land.
+    pub(super) async fn land(&self, batch: Vec<Commit>) {
+        for outcome in self.store().commit(batch).await {
+            assert_eq!(outcome.outcome, Outcome::Landed, "slot {}", outcome.slot);
+        }
+    }
+
+    /// Writes one change that must land.
+    pub(super) async fn apply(&mut self, key: &EntityKey, change: Change) {
+        let commit = self.change(key, change);
+        self.land(vec![commit]).await;
+    }
+
+    pub(super) async fn load(&self, key: &EntityKey) -> Entity {
+        let loaded = self.store().load(key, Replay::FromSnapshot).await;
+        loaded.expect("the entity can be loaded")
+    }
+}
+
+pub(super) fn key(storage: &str, id: &str) -> EntityKey {
+    EntityKey::new(StorageName::new(storage), id)
+}
+
+pub(super) fn payload(text: &str) -> Payload {
+    Payload::new(
+        "type.googleapis.com/test.Text",
+        text.to_owned().into_bytes(),
+    )
+}
+
+pub(super) fn payloads(texts: &[&str]) -> Vec<Payload> {
+    texts.iter().copied().map(payload).collect()
+}
+
+/// Events that were appended, without more.
+pub(super) fn append(first: u64, texts: &[&str]) -> Change {
+    Change::Append {
+        first,
+        events: payloads(texts),
+        snapshot: None,
+        deleted_until: None,
+    }
+}
+
+/// The numbers and texts of an entity's events.
+pub(super) fn texts(entity: &Entity) -> Vec<(u64, Payload)> {
+    let text = |event: &crate::Event| (event.sequence, event.payload.clone());
+    entity.events.iter().map(text).collect()
+}
+
+/// Numbered payloads, as [`texts`] gives them.
+pub(super) fn numbered(first: u64, texts: &[&str]) -> Vec<(u64, Payload)> {
+    (first..).zip(payloads(texts)).collect()
+}
