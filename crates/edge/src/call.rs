@@ -1,12 +1,12 @@
 //! A call through the backend, whatever its shape, within its deadline.
 
-use std::future::pending;
+use std::future::{Future, pending};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use firn_model::call::{Call, CallHead, Reply};
 use firn_model::code::Code;
-use firn_model::contract::Method;
+use firn_model::contract::{Method, Unenforced};
 use firn_model::status::{GrpcCode, Status};
 use futures_util::StreamExt as _;
 use futures_util::stream;
@@ -59,13 +59,32 @@ pub(crate) fn admit(
                 "{} declares {}, which this version of Firn does not enforce: it is served by `firn dev` only",
                 method.path(),
                 match rule {
-                    firn_model::contract::Unenforced::Acl => "an access control list",
-                    firn_model::contract::Unenforced::Jwt => "validation of web tokens",
+                    Unenforced::Acl => "an access control list",
+                    Unenforced::Jwt => "validation of web tokens",
                 }
             ),
         ));
     }
     head::read(headers, method, &state.config)
+}
+
+/// Reads what a call needs before it can be made, within its deadline.
+///
+/// # Errors
+/// Those of `reading`, and DEADLINE_EXCEEDED.
+pub(crate) async fn in_time<T>(
+    head: &CallHead,
+    reading: impl Future<Output = Result<T, Status>>,
+) -> Result<T, Status> {
+    tokio::select! {
+        biased;
+        result = reading => result,
+        () = until(cutoff(head)) => Err(Status::refused(
+            GrpcCode::DeadlineExceeded,
+            Code::DeadlinePassedQueued,
+            "the deadline passed before the request was complete: nothing was sent to the function",
+        )),
+    }
 }
 
 /// Calls the backend and waits until its answer begins.
@@ -77,19 +96,15 @@ pub(crate) async fn call(
     head: CallHead,
     messages: Messages,
 ) -> Result<Answer, Status> {
-    let cutoff = head
-        .deadline
-        .and_then(|deadline| Instant::from_std(deadline).checked_add(DEADLINE_GRACE));
+    let cutoff = cutoff(&head);
     let method = Arc::clone(&head.method);
     let messages = match messages {
         Messages::One(message) if !method.streams_out() && !method.streams_in() => {
             let reply = state.backend.unary(Call { head, message });
-            return match cutoff {
-                None => reply.await.map(Answer::One),
-                Some(at) => match time::timeout_at(at, reply).await {
-                    Ok(reply) => reply.map(Answer::One),
-                    Err(_) => Err(deadline_passed()),
-                },
+            return tokio::select! {
+                biased;
+                reply = reply => reply.map(Answer::One),
+                () = until(cutoff) => Err(deadline_passed()),
             };
         }
         Messages::One(message) => stream::iter([Ok(message)]).boxed(),
@@ -165,8 +180,25 @@ impl Replies {
                     Ok(status) => return Some(Err(status)),
                     Err(_) => self.broken = None,
                 },
-                reply = self.replies.next() => return reply,
+                reply = self.replies.next() => {
+                    // The backend may have noticed the broken request in this very step.
+                    return match self.broken_now() {
+                        Some(status) => Some(Err(status)),
+                        None => reply,
+                    };
+                }
                 () = until(self.cutoff) => return Some(Err(deadline_passed())),
+            }
+        }
+    }
+
+    fn broken_now(&mut self) -> Option<Status> {
+        match self.broken.as_mut()?.try_recv() {
+            Ok(status) => Some(status),
+            Err(oneshot::error::TryRecvError::Empty) => None,
+            Err(oneshot::error::TryRecvError::Closed) => {
+                self.broken = None;
+                None
             }
         }
     }
@@ -180,6 +212,11 @@ async fn wait_for(
         Some(broken) => broken.await,
         None => pending().await,
     }
+}
+
+/// When the edge gives up in the backend's place.
+fn cutoff(head: &CallHead) -> Option<Instant> {
+    Instant::from_std(head.deadline?).checked_add(DEADLINE_GRACE)
 }
 
 async fn until(cutoff: Option<Instant>) {

@@ -124,7 +124,7 @@ where
     let mut frames = frames(state, wire, request)?;
     let messages = match method.streams_in() {
         true => Messages::Many(frames.into_stream().boxed()),
-        false => Messages::One(frames.only().await?),
+        false => Messages::One(call::in_time(&head, frames.only()).await?),
     };
     call::call(state, head, messages).await
 }

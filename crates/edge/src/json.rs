@@ -137,3 +137,103 @@ where
         self.0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+
+    use super::*;
+    use crate::testing::contract;
+
+    fn note() -> MessageDescriptor {
+        let text = r#"syntax = "proto3"; package test;
+            import "google/protobuf/any.proto";
+            import "google/protobuf/duration.proto";
+            import "google/protobuf/field_mask.proto";
+            import "google/protobuf/struct.proto";
+            import "google/protobuf/timestamp.proto";
+            import "google/protobuf/wrappers.proto";
+            message Note {
+              string text = 1;
+              repeated Note notes = 2;
+              map<string, Note> named = 3;
+              google.protobuf.Any any = 4;
+              google.protobuf.Duration duration = 5;
+              google.protobuf.FieldMask mask = 6;
+              google.protobuf.Struct struct = 7;
+              google.protobuf.Value value = 8;
+              google.protobuf.Timestamp time = 9;
+              google.protobuf.FloatValue float = 10;
+              bytes data = 11;
+              Color color = 12;
+              oneof one { int64 big = 13; double ratio = 14; }
+              map<bool, Color> colors = 15;
+            }
+            enum Color { RED = 0; }"#;
+        contract(text)
+            .pool
+            .get_message_by_name("test.Note")
+            .unwrap()
+    }
+
+    #[test]
+    fn faults_are_told_with_their_place() {
+        let note = note();
+        let check = |text: &str, expected: &str| {
+            let status = read(&note, text.as_bytes()).unwrap_err();
+            assert_eq!(status.firn, Some(Code::JsonMalformed));
+            let expected = format!("the JSON is not valid for test.Note{expected}");
+            assert_eq!(status.message, expected, "{text}");
+        };
+        check("", ", line 1 column 0: EOF while parsing a value");
+        check(
+            "{\n  \"nope\": 1\n}",
+            ", line 2 column 8: unrecognized field name 'nope'",
+        );
+        check(
+            r#"{"notes":[{},{"text":1}]}"#,
+            " at field notes[1].text, line 1 column 22: invalid type: integer `1`, expected a string",
+        );
+        check(
+            r#"{"named":{"a":{"color":"BLUE"}}}"#,
+            " at field named.a.color, line 1 column 29: unrecognized enum value 'BLUE'",
+        );
+        check("{}x", ", line 1 column 3: trailing characters");
+    }
+
+    #[test]
+    fn deep_nesting_is_refused_not_followed() {
+        let deep = format!("{}{}", r#"{"notes":["#.repeat(5000), "]}".repeat(5000));
+        let status = read(&note(), deep.as_bytes()).unwrap_err();
+        assert!(status.message.contains("recursion"), "{}", status.message);
+    }
+
+    #[test]
+    fn fuzzed_json_is_read_as_it_is_written_or_refused() {
+        let note = note();
+        bolero::check!().for_each(|text: &[u8]| {
+            if let Ok(message) = read(&note, text)
+                && let Ok(written) = write(&message)
+            {
+                let again = read(&note, &written).expect("what was written can be read");
+                let bytes = again.encode_to_vec();
+                assert!(DynamicMessage::decode(note.clone(), bytes.as_slice()).is_ok());
+            }
+        });
+    }
+
+    #[test]
+    fn fuzzed_replies_are_written_or_refused() {
+        let note = note();
+        bolero::check!().for_each(|bytes: &[u8]| {
+            if let Ok(message) = DynamicMessage::decode(note.clone(), bytes)
+                && let Ok(text) = write(&message)
+            {
+                assert!(serde_json::from_slice::<serde_json::Value>(&text).is_ok());
+                for field in note.fields() {
+                    let _ = write_field(&message, &field);
+                }
+            }
+        });
+    }
+}

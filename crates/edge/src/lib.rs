@@ -5,11 +5,10 @@
 //! edge knows no protocol family; where families differ it reads the component's policies.
 //!
 //! # The way of a request
-//! A connection is accepted and owned by [`server`]; each request on it goes to [`route`], which
-//! decides in a fixed order what it is: [`grpc`] (and gRPC-Web, the same in another wrapping),
-//! [`transcode`]d HTTP by the contract's [`rules`], one of the built-in services, or a probe. All
-//! of them read the request's headers with [`head`], call through [`call`] and answer with a
-//! [`body`].
+//! A connection is accepted and owned by `server`; each request on it goes to `route`, which decides
+//! in a fixed order what it is: `grpc` (and gRPC-Web, the same in another wrapping), `transcode`d
+//! HTTP by the contract's [`rules`], one of the `builtin` services, or a probe. All of them read the
+//! request's headers with `head`, call through `call` and answer with a `body`.
 //!
 //! # Invariants
 //! - A message that came by gRPC is passed on as bytes: never decoded, copied at most once.
@@ -42,3 +41,7 @@ mod metadata;
 pub use backend::{Backend, MessageStream, ReplyStream};
 pub use config::{Config, Origins};
 pub use server::{BindError, Bound, Edge};
+
+#[cfg(test)]
+#[path = "../tests/edge/contract.rs"]
+mod testing;

@@ -25,7 +25,7 @@ use tokio::task::JoinSet;
 use tokio::time;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{Instrument, debug, info_span, warn};
+use tracing::{Instrument, debug, error, info_span, warn};
 
 use crate::backend::Backend;
 use crate::config::Config;
@@ -48,6 +48,10 @@ const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 
 /// Bytes that a client may send ahead on one connection, over all its streams.
 const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+
+/// How long streams may take to notice that their connection is gone: they are woken by it, so this
+/// passes only if that is broken.
+const STREAM_END_WAIT: Duration = Duration::from_secs(1);
 
 /// How long the accept loop rests when the system has no file descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -208,8 +212,16 @@ impl Server {
                 "closing connections whose requests outlasted the grace"
             );
             self.connections.shutdown().await;
-            // The connections are gone, so their streams end at their next step.
-            self.streams.wait().await;
+            // The streams end by themselves when their connection is gone.
+            if time::timeout(STREAM_END_WAIT, self.streams.wait())
+                .await
+                .is_err()
+            {
+                error!(
+                    streams = self.streams.len(),
+                    "streams outlived their connection"
+                );
+            }
         }
     }
 }

@@ -59,7 +59,8 @@ where
     };
     let is_head = request.method() == Verb::HEAD;
     let bytes_max = state.config.message_bytes_max;
-    let messages = match request::messages(binding, values, request, bytes_max).await {
+    let reading = request::messages(binding, values, request, bytes_max);
+    let messages = match call::in_time(&head, reading).await {
         Ok(messages) => messages,
         Err(status) => return refuse::refused(&status),
     };

@@ -154,7 +154,9 @@ fn is_json(content_type: &HeaderValue) -> bool {
     let media_type = text.split(';').next().unwrap_or(text).trim();
     let media_type = media_type.to_ascii_lowercase();
     TYPES.contains(&media_type.as_str())
-        || (media_type.starts_with("application/") && media_type.ends_with("+json"))
+        || (media_type.starts_with("application/")
+            && !media_type.starts_with("application/grpc")
+            && media_type.ends_with("+json"))
 }
 
 fn check_encoding(headers: &HeaderMap) -> Result<(), Status> {

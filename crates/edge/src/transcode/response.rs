@@ -1,15 +1,16 @@
 //! Replies as HTTP responses.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use firn_model::call::Reply;
 use firn_model::code::Code;
 use firn_model::status::{GrpcCode, Status};
 use futures_util::StreamExt as _;
 use futures_util::stream::{self, BoxStream};
-use http::{HeaderMap, HeaderValue, Response, header};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use http_body::Frame;
 use prost_reflect::{DynamicMessage, Value};
-use std::sync::Arc;
 
 use super::refuse;
 use crate::backend::ReplyStream;
@@ -67,6 +68,10 @@ fn single(binding: &Binding, reply: &Reply, format: Format) -> Result<Response<B
     let part = Part::of(binding, reply, format)?;
     let mut response = Response::new(Body::whole(part.bytes));
     set_head(&mut response, reply, part.content_type.unwrap_or(JSON));
+    if let StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED = response.status() {
+        *response.body_mut() = Body::empty();
+        response.headers_mut().remove(header::CONTENT_TYPE);
+    }
     Ok(response)
 }
 

@@ -128,7 +128,7 @@ fn with_dependencies(file: FileDescriptor) -> Vec<Vec<u8>> {
 mod tests {
     use prost::Message as _;
 
-    /// Set `FIRN_UPDATE` to write the file anew.
+    /// Set `FIRN_REGENERATE` to write the file anew.
     #[test]
     fn descriptors_are_those_of_the_proto_files() {
         let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../proto");
@@ -138,14 +138,14 @@ mod tests {
             "grpc/reflection/v1alpha/reflection.proto",
         ];
         let fresh = protox::compile(names, [root]).unwrap().encode_to_vec();
-        if std::env::var_os("FIRN_UPDATE").is_some() {
+        if std::env::var_os("FIRN_REGENERATE").is_some() {
             let path = concat!(env!("CARGO_MANIFEST_DIR"), "/src/builtin/descriptors.bin");
             std::fs::write(path, &fresh).unwrap();
         }
         let committed = include_bytes!("../descriptors.bin").as_slice();
         assert!(
             committed == fresh,
-            "stale: run this test with FIRN_UPDATE=1"
+            "stale: run this test with FIRN_REGENERATE=1"
         );
     }
 }
