@@ -4,6 +4,7 @@ pub(crate) mod call;
 pub(crate) mod describe;
 pub(crate) mod entity;
 mod http;
+mod reflection;
 
 use std::process::ExitCode;
 

@@ -1,6 +1,9 @@
-//! What tests share: contracts from a few lines of proto, policies of each family.
+//! What tests share: contracts from a few lines of proto, real processes on free ports, clients.
 //!
 //! Only ever a dev-dependency.
 
+pub mod client;
 pub mod contract;
+pub mod firn;
 pub mod policies;
+pub mod process;

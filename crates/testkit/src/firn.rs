@@ -1,0 +1,151 @@
+//! A real Firn on free ports and a private folder, which can be killed and started again.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+
+use rustix::process::Signal;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::process::Process;
+
+/// How a Firn is started.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// The binary: `env!("CARGO_BIN_EXE_firn")` in its own tests.
+    pub binary: PathBuf,
+    /// Where the function is.
+    pub function: SocketAddr,
+    /// Further arguments.
+    pub args: Vec<String>,
+}
+
+/// A running `firn proxy` with an embedded store in its folder.
+pub struct Firn {
+    setup: Setup,
+    folder: TempDir,
+    process: Process,
+    /// The client port.
+    pub clients: SocketAddr,
+    /// The admin port.
+    pub admin: SocketAddr,
+}
+
+impl Firn {
+    /// Starts one and waits until it listens. The function may come later.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    pub fn start(setup: Setup) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (process, clients, admin) = launch(&setup, folder.path());
+        Self {
+            setup,
+            folder,
+            process,
+            clients,
+            admin,
+        }
+    }
+
+    /// Starts one and waits until it serves its function.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    pub fn serving(setup: Setup) -> Self {
+        let mut firn = Self::start(setup);
+        firn.wait_until_serving();
+        firn
+    }
+
+    /// Waits until it serves its function, since it was last started.
+    pub fn wait_until_serving(&mut self) {
+        self.wait_for_log("serving ");
+    }
+
+    /// Waits for a text in the log, since it was last started.
+    pub fn wait_for_log(&mut self, text: &str) {
+        let start = run_start(&self.process.log());
+        self.process.wait_for(text, |process| {
+            process.log()[start..].contains(text).then_some(())
+        });
+    }
+
+    /// Its log since it was last started.
+    pub fn log(&self) -> String {
+        let log = self.process.log();
+        log[run_start(&log)..].to_owned()
+    }
+
+    /// Its folder; the data is in `data`.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Kills it without a word.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Starts it again on the same folder, on new ports. More arguments may be given.
+    pub fn start_again(&mut self) {
+        self.process.kill();
+        let (process, clients, admin) = launch(&self.setup, self.folder.path());
+        (self.process, self.clients, self.admin) = (process, clients, admin);
+    }
+
+    /// Asks it to stop in order and waits for its end.
+    pub fn stop(&mut self) -> ExitStatus {
+        self.process.signal(Signal::TERM);
+        self.process.wait()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        self.process.signal(signal);
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> ExitStatus {
+        self.process.wait()
+    }
+}
+
+/// What each run begins with in the log.
+const RUN: &str = "--- a new run\n";
+
+fn run_start(log: &str) -> usize {
+    log.rfind(RUN).unwrap_or(0)
+}
+
+fn launch(setup: &Setup, folder: &Path) -> (Process, SocketAddr, SocketAddr) {
+    let log = folder.join("firn.log");
+    let before = std::fs::read_to_string(&log).unwrap_or_default();
+    std::fs::write(&log, before + RUN).expect("a log");
+    let mut command = Command::new(&setup.binary);
+    command
+        .current_dir(folder)
+        .arg("proxy")
+        .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
+        .args(["--function", &setup.function.to_string()])
+        .args([
+            "--store",
+            &format!("embedded:{}", folder.join("data").display()),
+        ])
+        .args(&setup.args);
+    let mut process = Process::start("firn", &mut command, &log);
+    let (clients, admin) = process.wait_for("word that it is up", |process| {
+        let log = process.log();
+        log[run_start(&log)..].lines().find_map(addresses)
+    });
+    (process, clients, admin)
+}
+
+/// The addresses in the line that says that Firn is up.
+fn addresses(line: &str) -> Option<(SocketAddr, SocketAddr)> {
+    let line: Value = serde_json::from_str(line).ok()?;
+    let address = |name: &str| line[name].as_str()?.parse().ok();
+    (line["message"] == "Firn is up").then_some(())?;
+    Some((address("clients")?, address("admin")?))
+}

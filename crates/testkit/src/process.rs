@@ -1,0 +1,156 @@
+//! Real processes: started by a test, ended by their own process id, logs kept on failure.
+
+use std::fs::File;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+
+/// How long anything that a test waits for may take: far more than it ever does.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often a test looks whether what it waits for is there.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// A process group of its own, ended with this value.
+pub struct Process {
+    name: String,
+    child: Child,
+    log: PathBuf,
+    ended: Option<ExitStatus>,
+}
+
+impl Process {
+    /// Starts a command with both outputs going to `log`.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub fn start(name: &str, command: &mut Command, log: &Path) -> Self {
+        let append = || {
+            let file = File::options().create(true).append(true).open(log);
+            Stdio::from(file.unwrap_or_else(|error| panic!("{}: {error}", log.display())))
+        };
+        command
+            .stdin(Stdio::null())
+            .stdout(append())
+            .stderr(append());
+        std::os::unix::process::CommandExt::process_group(command, 0);
+        let child = command
+            .spawn()
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        Self {
+            name: name.to_owned(),
+            child,
+            log: log.to_owned(),
+            ended: None,
+        }
+    }
+
+    /// What it has written so far, this run and earlier ones into the same file.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// The process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The exit status, if it has ended.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        if self.ended.is_none() {
+            self.ended = self.child.try_wait().unwrap_or_default();
+        }
+        self.ended
+    }
+
+    /// Waits until `look` gives something.
+    ///
+    /// # Panics
+    /// If the process ends before, or patience does.
+    pub fn wait_for<T>(&mut self, what: &str, mut look: impl FnMut(&Self) -> Option<T>) -> T {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            if let Some(found) = look(self) {
+                return found;
+            }
+            if let Some(status) = self.ended() {
+                panic!(
+                    "{} ended ({status}) before {what}:\n{}",
+                    self.name,
+                    self.log()
+                );
+            }
+            if Instant::now() >= until {
+                panic!("{} gave no {what}:\n{}", self.name, self.log());
+            }
+            thread::sleep(LOOK);
+        }
+    }
+
+    /// Waits until somebody listens at an address.
+    pub fn wait_for_port(&mut self, address: SocketAddr) {
+        self.wait_for("open port", |_| TcpStream::connect(address).ok());
+    }
+
+    /// Sends a signal to the process alone.
+    pub fn signal(&self, signal: Signal) {
+        if let Some(pid) = self.pid() {
+            // It may have ended already.
+            let _ = kill_process(pid, signal);
+        }
+    }
+
+    /// Kills the process and all it has started, without a word.
+    pub fn kill(&mut self) {
+        if let Some(pid) = self.pid() {
+            let _ = kill_process_group(pid, Signal::KILL);
+        }
+        self.ended = self.child.wait().ok();
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// If patience ends before.
+    pub fn wait(&mut self) -> ExitStatus {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.ended() {
+                return status;
+            }
+            assert!(
+                Instant::now() < until,
+                "{} does not end:\n{}",
+                self.name,
+                self.log()
+            );
+            thread::sleep(LOOK);
+        }
+    }
+
+    fn pid(&self) -> Option<Pid> {
+        i32::try_from(self.child.id()).ok().and_then(Pid::from_raw)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("--- log of {}:\n{}", self.name, self.log());
+        }
+        self.kill();
+    }
+}
+
+/// A port that nobody listens on now. For processes that cannot choose one themselves.
+///
+/// # Panics
+/// If the system has none.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    listener.local_addr().expect("an address").port()
+}
