@@ -3,7 +3,7 @@
 //! They come after the function's own: a function that declares one of these names serves it.
 
 mod health;
-mod reflection;
+pub(crate) mod reflection;
 
 use std::sync::Arc;
 

@@ -39,6 +39,7 @@ mod json;
 mod metadata;
 
 pub use backend::{Backend, MessageStream, ReplyStream};
+pub use builtin::reflection::messages as reflection;
 pub use config::{Config, Origins};
 pub use server::{BindError, Bound, Edge};
 

@@ -8,7 +8,7 @@
 //! error. Existing conformance tests hold a proxy to both.
 
 mod files;
-mod messages;
+pub mod messages;
 
 use std::sync::Arc;
 

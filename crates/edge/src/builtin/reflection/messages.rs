@@ -1,19 +1,21 @@
-//! The messages of `grpc.reflection.v1` and `grpc.reflection.v1alpha`.
+//! The messages of `grpc.reflection.v1` and `grpc.reflection.v1alpha`, for this server and for clients.
+
+#![expect(missing_docs, reason = "the names are the standard's")]
 
 use prost::{Message, Oneof};
 
 /// `ServerReflectionRequest`.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct Request {
+pub struct Request {
     #[prost(string, tag = "1")]
-    pub(super) host: String,
+    pub host: String,
     #[prost(oneof = "Wanted", tags = "3, 4, 5, 6, 7")]
-    pub(super) wanted: Option<Wanted>,
+    pub wanted: Option<Wanted>,
 }
 
 /// `ServerReflectionRequest.message_request`.
 #[derive(Clone, PartialEq, Oneof)]
-pub(super) enum Wanted {
+pub enum Wanted {
     #[prost(string, tag = "3")]
     FileByFilename(String),
     #[prost(string, tag = "4")]
@@ -28,27 +30,27 @@ pub(super) enum Wanted {
 
 /// `ExtensionRequest`.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct Extension {
+pub struct Extension {
     #[prost(string, tag = "1")]
-    pub(super) containing_type: String,
+    pub containing_type: String,
     #[prost(int32, tag = "2")]
-    pub(super) extension_number: i32,
+    pub extension_number: i32,
 }
 
 /// `ServerReflectionResponse`.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct Response {
+pub struct Response {
     #[prost(string, tag = "1")]
-    pub(super) valid_host: String,
+    pub valid_host: String,
     #[prost(message, optional, tag = "2")]
-    pub(super) original_request: Option<Request>,
+    pub original_request: Option<Request>,
     #[prost(oneof = "Answer", tags = "4, 5, 6, 7")]
-    pub(super) answer: Option<Answer>,
+    pub answer: Option<Answer>,
 }
 
 /// `ServerReflectionResponse.message_response`.
 #[derive(Clone, PartialEq, Oneof)]
-pub(super) enum Answer {
+pub enum Answer {
     #[prost(message, tag = "4")]
     Files(FileDescriptors),
     #[prost(message, tag = "5")]
@@ -61,39 +63,39 @@ pub(super) enum Answer {
 
 /// `FileDescriptorResponse`.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct FileDescriptors {
+pub struct FileDescriptors {
     #[prost(bytes = "vec", repeated, tag = "1")]
-    pub(super) files: Vec<Vec<u8>>,
+    pub files: Vec<Vec<u8>>,
 }
 
 /// `ExtensionNumberResponse`.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct ExtensionNumbers {
+pub struct ExtensionNumbers {
     #[prost(string, tag = "1")]
-    pub(super) base_type_name: String,
+    pub base_type_name: String,
     #[prost(int32, repeated, tag = "2")]
-    pub(super) numbers: Vec<i32>,
+    pub numbers: Vec<i32>,
 }
 
 /// `ListServiceResponse`.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct ListServices {
+pub struct ListServices {
     #[prost(message, repeated, tag = "1")]
-    pub(super) services: Vec<Service>,
+    pub services: Vec<Service>,
 }
 
 /// `ServiceResponse`.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct Service {
+pub struct Service {
     #[prost(string, tag = "1")]
-    pub(super) name: String,
+    pub name: String,
 }
 
 /// `ErrorResponse`.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct ErrorResponse {
+pub struct ErrorResponse {
     #[prost(int32, tag = "1")]
-    pub(super) code: i32,
+    pub code: i32,
     #[prost(string, tag = "2")]
-    pub(super) message: String,
+    pub message: String,
 }
