@@ -129,7 +129,7 @@ async fn serve(config: Config, command: Vec<String>) -> Result<(), Failure> {
     }
     tasks.close();
     tasks.wait().await;
-    store.close().await?;
+    store.close().await;
     info!("Firn has stopped");
     result
 }

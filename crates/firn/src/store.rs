@@ -1,25 +1,48 @@
 //! The store as the settings name it.
 
 use std::fmt;
+use std::path::PathBuf;
+use std::process;
 use std::sync::Arc;
 
+use firn_model::code::Code;
 use firn_store::Store;
+use firn_store::embedded::{self, Embedded, Fatal};
 use firn_store::memory::Memory;
+use tracing::error;
 
-use crate::exit::Failure;
+use crate::exit::{FAILED, Failure};
 use crate::settings::{Config, StoreUrl};
 
 /// A store that is open.
 pub(crate) enum OpenStore {
     /// Nothing lasts.
     Memory(Arc<Memory>),
+    /// A folder.
+    Embedded(Arc<Embedded>, PathBuf),
 }
 
 impl OpenStore {
     /// Opens the store of the settings.
     pub(crate) async fn open(config: &Config) -> Result<Self, Failure> {
-        match &config.store {
-            StoreUrl::Memory | StoreUrl::Embedded(_) => Ok(Self::Memory(Arc::new(Memory::new()))),
+        let folder = match &config.store {
+            StoreUrl::Memory => return Ok(Self::Memory(Arc::new(Memory::new()))),
+            StoreUrl::Embedded(folder) => folder.clone(),
+        };
+        let settings = embedded::Config {
+            cache_bytes: config.cache_bytes,
+            ..embedded::Config::default()
+        };
+        let path = folder.clone();
+        let opened = tokio::task::spawn_blocking(move || Embedded::open(&path, settings, end));
+        match opened.await {
+            Ok(Ok(store)) => Ok(Self::Embedded(Arc::new(store), folder)),
+            Ok(Err(error)) => Err(Failure::new(error.code(), &error, error.remedy())),
+            Err(panicked) => Err(Failure::new(
+                Code::DataFolderUnusable,
+                panicked,
+                "this is a fault of Firn; please report it with the log",
+            )),
         }
     }
 
@@ -27,19 +50,32 @@ impl OpenStore {
     pub(crate) fn store(&self) -> Arc<dyn Store> {
         match self {
             Self::Memory(memory) => memory.clone(),
+            Self::Embedded(embedded, _) => embedded.clone(),
         }
     }
 
-    /// Writes down what closing in order is good for.
-    pub(crate) async fn close(self) -> Result<(), Failure> {
-        Ok(())
+    /// Stops it in order: the next start has nothing to recover.
+    pub(crate) async fn close(self) {
+        if let Self::Embedded(embedded, _) = self {
+            // A failure has ended the process through the handler already.
+            let _ = tokio::task::spawn_blocking(move || embedded.close()).await;
+        }
     }
+}
+
+/// Ends the process: what a failed flush left on the disk is not known, so nothing may follow it.
+fn end(fatal: &Fatal) {
+    error!(code = %fatal.code, "the store failed and Firn ends: {fatal}");
+    eprintln!("error {}: {fatal}", fatal.code);
+    eprintln!("  try: {}", fatal.remedy());
+    process::exit(FAILED.into());
 }
 
 impl fmt::Display for OpenStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Memory(_) => f.write_str("memory, nothing lasts"),
+            Self::Embedded(_, folder) => write!(f, "{}", folder.display()),
         }
     }
 }

@@ -50,7 +50,11 @@ fn split(path: &str) -> Result<(&str, &str), Failure> {
     path.split_once('/')
         .or_else(|| path.rsplit_once('.'))
         .filter(|(service, method)| !service.is_empty() && !method.is_empty())
-        .ok_or_else(|| wrong(format!("{path:?} names no method; write package.Service/Method")))
+        .ok_or_else(|| {
+            wrong(format!(
+                "{path:?} names no method; write package.Service/Method"
+            ))
+        })
 }
 
 /// Connects to the client port.
@@ -92,12 +96,19 @@ fn messages(method: &MethodDescriptor, text: &str) -> Result<Vec<Bytes>, Failure
         let options = DeserializeOptions::new().deny_unknown_fields(true);
         let message = DynamicMessage::deserialize_with_options(method.input(), value, &options)
             .map_err(|error| {
-                wrong(format!("the request is no {}: {error}", method.input().full_name()))
+                wrong(format!(
+                    "the request is no {}: {error}",
+                    method.input().full_name()
+                ))
             })?;
         messages.push(message.encode_to_vec().into());
     }
     if !method.is_client_streaming() && messages.len() != 1 {
-        let text = format!("{} takes one message, not {}", method.full_name(), messages.len());
+        let text = format!(
+            "{} takes one message, not {}",
+            method.full_name(),
+            messages.len()
+        );
         return Err(wrong(text));
     }
     Ok(messages)
@@ -132,7 +143,10 @@ async fn exchange(
     grpc.ready().await.map_err(wrong)?;
     let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
     let path = PathAndQuery::try_from(path).map_err(wrong)?;
-    let answers = grpc.streaming(request, path, Raw).await.map_err(|status| failed(&status))?;
+    let answers = grpc
+        .streaming(request, path, Raw)
+        .await
+        .map_err(|status| failed(&status))?;
     let mut answers = answers.into_inner();
     while let Some(answer) = answers.message().await.map_err(|status| failed(&status))? {
         print(method, answer)?;
@@ -150,7 +164,11 @@ fn failed(status: &Status) -> Failure {
     let text = format!("{:?}: {}", status.code(), status.message());
     match code {
         Some(code) => Failure::new(code, text, format!("docs/errors/{code}.md says what to do")),
-        None => Failure::new(Code::FunctionFailed, text, "the function chose this failure itself"),
+        None => Failure::new(
+            Code::FunctionFailed,
+            text,
+            "the function chose this failure itself",
+        ),
     }
 }
 
@@ -160,10 +178,14 @@ fn print(method: &MethodDescriptor, answer: Bytes) -> Result<(), Failure> {
     let mut line = Vec::new();
     if io::stdout().is_terminal() {
         let mut json = serde_json::Serializer::pretty(&mut line);
-        message.serialize_with_options(&mut json, &options).map_err(wrong)?;
+        message
+            .serialize_with_options(&mut json, &options)
+            .map_err(wrong)?;
     } else {
         let mut json = serde_json::Serializer::new(&mut line);
-        message.serialize_with_options(&mut json, &options).map_err(wrong)?;
+        message
+            .serialize_with_options(&mut json, &options)
+            .map_err(wrong)?;
     }
     line.push(b'\n');
     io::stdout().write_all(&line).map_err(wrong)

@@ -19,22 +19,37 @@ pub(super) async fn method(
     service: &str,
     method: &str,
 ) -> Result<MethodDescriptor, Failure> {
-    let files = match ask(channel.clone(), Wanted::FileContainingSymbol(service.to_owned())).await? {
+    let files = match ask(
+        channel.clone(),
+        Wanted::FileContainingSymbol(service.to_owned()),
+    )
+    .await?
+    {
         Some(Answer::Files(found)) => found.files,
         _ => Vec::new(),
     };
     let mut set = FileDescriptorSet::default();
     for file in files {
-        set.file.push(FileDescriptorProto::decode(Bytes::from(file)).map_err(broken)?);
+        set.file
+            .push(FileDescriptorProto::decode(Bytes::from(file)).map_err(broken)?);
     }
     let pool = DescriptorPool::from_file_descriptor_set(set).map_err(broken)?;
     let Some(found) = pool.get_service_by_name(service) else {
         return Err(unknown_service(channel, service).await);
     };
-    found.methods().find(|candidate| candidate.name() == method).ok_or_else(|| {
-        let names: Vec<String> = found.methods().map(|method| method.name().to_owned()).collect();
-        unknown(format!("{service} has no method {method}; it has {}", names.join(", ")))
-    })
+    found
+        .methods()
+        .find(|candidate| candidate.name() == method)
+        .ok_or_else(|| {
+            let names: Vec<String> = found
+                .methods()
+                .map(|method| method.name().to_owned())
+                .collect();
+            unknown(format!(
+                "{service} has no method {method}; it has {}",
+                names.join(", ")
+            ))
+        })
 }
 
 async fn unknown_service(channel: Channel, service: &str) -> Failure {
@@ -48,26 +63,43 @@ async fn unknown_service(channel: Channel, service: &str) -> Failure {
         .filter(|name| !name.starts_with("grpc."))
         .collect();
     match names.as_slice() {
-        [] => unknown(format!("there is no service {service}: no function is served yet")),
-        names => unknown(format!("there is no service {service}; there are {}", names.join(", "))),
+        [] => unknown(format!(
+            "there is no service {service}: no function is served yet"
+        )),
+        names => unknown(format!(
+            "there is no service {service}; there are {}",
+            names.join(", ")
+        )),
     }
 }
 
 fn unknown(text: String) -> Failure {
-    Failure::new(Code::MethodUnknown, text, "firn describe shows what there is")
+    Failure::new(
+        Code::MethodUnknown,
+        text,
+        "firn describe shows what there is",
+    )
 }
 
 fn broken(error: impl std::fmt::Display) -> Failure {
     let text = format!("the server's reflection cannot be read: {error}");
-    Failure::new(Code::ServerUnreachable, text, "check that --server is the client port of Firn")
+    Failure::new(
+        Code::ServerUnreachable,
+        text,
+        "check that --server is the client port of Firn",
+    )
 }
 
 async fn ask(channel: Channel, wanted: Wanted) -> Result<Option<Answer>, Failure> {
     let mut grpc = Grpc::new(channel).max_decoding_message_size(usize::MAX);
     grpc.ready().await.map_err(broken)?;
-    let request = Request { host: String::new(), wanted: Some(wanted) };
+    let request = Request {
+        host: String::new(),
+        wanted: Some(wanted),
+    };
     let messages = futures_util::stream::iter([Bytes::from(request.encode_to_vec())]);
-    let path = PathAndQuery::from_static("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo");
+    let path =
+        PathAndQuery::from_static("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo");
     let mut answers = grpc
         .streaming(tonic::Request::new(messages), path, Raw)
         .await
