@@ -49,6 +49,17 @@ pub fn compile(contract: &Contract) -> Result<RouteTable, Vec<Finding>> {
     }
 }
 
+/// The verbs and templates that call a method, for people: its rules, then the default route.
+pub fn routes(method: &Method) -> Vec<String> {
+    let declared = annotation::read(&method.descriptor);
+    let rules = declared.iter().flat_map(flatten);
+    let default = format!("POST {}", method.path());
+    rules
+        .map(|(rule, _)| rule.shown())
+        .chain([default])
+        .collect()
+}
+
 /// Makes the routes of every rule that is legal, and says what is wrong with the others.
 pub(crate) fn compile_all(contract: &Contract) -> (RouteTable, Vec<Finding>) {
     let mut rules = Vec::new();

@@ -11,10 +11,12 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
+use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::Command;
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -44,6 +46,8 @@ pub(crate) struct Child {
     pub(crate) port: String,
     /// Where its process is written down.
     pub(crate) record: PathBuf,
+    /// Told whenever it was started: it will listen soon.
+    pub(crate) started: Arc<Notify>,
 }
 
 impl Child {
@@ -53,7 +57,6 @@ impl Child {
     /// # Errors
     /// What the operating system says if the command cannot be started the first time.
     pub(crate) async fn run(self, stop: CancellationToken) -> io::Result<()> {
-        end_left_behind(&self.record).await;
         let mut pause = PAUSE_MIN;
         let mut first = true;
         loop {
@@ -61,6 +64,7 @@ impl Child {
             match self.spawn() {
                 Ok(child) => {
                     first = false;
+                    self.started.notify_one();
                     let Some(status) = self.attend(child, &stop).await else {
                         return Ok(());
                     };
@@ -149,7 +153,7 @@ fn write_record(record: &Path, pid: u32) -> io::Result<()> {
 }
 
 /// Ends the function that an earlier, killed run left behind, if it is still the same process.
-async fn end_left_behind(record: &Path) {
+pub(crate) async fn end_left_behind(record: &Path) {
     let Ok(text) = fs::read_to_string(record) else {
         return;
     };
@@ -168,7 +172,7 @@ async fn end_left_behind(record: &Path) {
         );
         let _ = kill_process_group(group, Signal::TERM);
         let until = Instant::now() + GRACE;
-        while test_kill_process_group(group).is_ok() && Instant::now() < until {
+        while start_time(left) == Some(start) && Instant::now() < until {
             sleep(LOOK).await;
         }
         let _ = kill_process_group(group, Signal::KILL);

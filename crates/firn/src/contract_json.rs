@@ -58,6 +58,7 @@ fn method(method: &Method) -> Value {
         "streamsIn": method.streams_in(),
         "streamsOut": method.streams_out(),
         "key": key,
+        "http": firn_edge::rules::routes(method),
     })
 }
 

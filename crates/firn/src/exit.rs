@@ -17,8 +17,8 @@ pub(crate) const CONTRACT: u8 = 3;
 /// A reason to end that is not a mistake in the settings.
 #[derive(Debug)]
 pub(crate) struct Failure {
-    /// The stable code.
-    pub(crate) code: Code,
+    /// The stable code; `None` for a failure that the function chose itself.
+    pub(crate) code: Option<Code>,
     /// What happened.
     pub(crate) cause: String,
     /// What to do about it.
@@ -31,16 +31,30 @@ impl Failure {
     /// A failure while running.
     pub(crate) fn new(code: Code, cause: impl Display, remedy: impl Into<String>) -> Self {
         Self {
-            code,
+            code: Some(code),
             cause: cause.to_string(),
             remedy: remedy.into(),
             exit: FAILED,
         }
     }
 
+    /// A failure that the function chose: it is no fault, so there is no code.
+    pub(crate) fn chosen(cause: String) -> Self {
+        let remedy = "the function refused the request; its text says why".to_owned();
+        Self {
+            code: None,
+            cause,
+            remedy,
+            exit: FAILED,
+        }
+    }
+
     /// Prints it and gives the exit code.
     pub(crate) fn print(&self) -> ExitCode {
-        eprintln!("error {}: {}", self.code, self.cause);
+        match self.code {
+            Some(code) => eprintln!("error {code}: {}", self.cause),
+            None => eprintln!("error: {}", self.cause),
+        }
         eprintln!("  try: {}", self.remedy);
         ExitCode::from(self.exit)
     }

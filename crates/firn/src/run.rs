@@ -15,13 +15,13 @@ use firn_runtime::lane;
 use http::HeaderName;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
 use crate::admin::Admin;
-use crate::child::Child;
+use crate::child::{Child, end_left_behind};
 use crate::exit::{CONTRACT, Failure};
 use crate::gateway::Gateway;
 use crate::settings::{Config, Mode, StoreUrl};
@@ -102,9 +102,10 @@ async fn serve(config: Config, command: Vec<String>) -> Result<(), Failure> {
         stop.clone().cancelled_owned(),
     ));
     let (events, inbox) = mpsc::channel(EVENTS);
-    let watch = watch(&config, listening, identification);
+    let hurry = Arc::new(Notify::new());
+    let child = start_child(&config, command, &tasks, &stop, hurry.clone()).await;
+    let watch = watch(&config, listening, identification, hurry);
     tasks.spawn(watch.run(events, stop.clone()));
-    let child = start_child(&config, command, &tasks, &stop);
     let follow = Follow {
         mode: config.mode,
         engine: engine.clone(),
@@ -241,7 +242,7 @@ fn refused(findings: &[Finding]) -> Failure {
     };
     let remedy = format!("docs/errors/{code}.md says what to change in the function");
     Failure {
-        code,
+        code: Some(code),
         cause,
         remedy,
         exit: CONTRACT,
@@ -279,7 +280,12 @@ fn edge_config(config: &Config, identification: &Identification) -> firn_edge::C
     }
 }
 
-fn watch(config: &Config, listening: SocketAddr, identification: Identification) -> Watch {
+fn watch(
+    config: &Config,
+    listening: SocketAddr,
+    identification: Identification,
+    hurry: Arc<Notify>,
+) -> Watch {
     let (host, port) = config.advertise.clone().unwrap_or_else(|| {
         let ip = listening.ip();
         let host = if ip.is_unspecified() {
@@ -305,6 +311,7 @@ fn watch(config: &Config, listening: SocketAddr, identification: Identification)
             Ok(_) => Vec::new(),
             Err(findings) => findings,
         }),
+        hurry,
     }
 }
 
@@ -320,12 +327,14 @@ fn identification() -> Result<Identification, Failure> {
 }
 
 /// Starts the function as a child, if there is a command for it. Gives a future that ends only if
-/// it cannot be started.
-fn start_child(
+/// it cannot be started. What an earlier run left behind has ended by then, so it is never taken
+/// for the new one.
+async fn start_child(
     config: &Config,
     command: Vec<String>,
     tasks: &TaskTracker,
     stop: &CancellationToken,
+    started: Arc<Notify>,
 ) -> impl Future<Output = Failure> + use<> {
     let (failed, failure) = tokio::sync::oneshot::channel();
     if !command.is_empty() {
@@ -337,11 +346,14 @@ fn start_child(
             StoreUrl::Embedded(data) => data.parent().map(PathBuf::from).unwrap_or_default(),
             StoreUrl::Memory => PathBuf::from(".firn"),
         };
+        let record = folder.join("function.pid");
+        end_left_behind(&record).await;
         let child = Child {
             command: command.clone(),
             host: host.to_owned(),
             port: port.to_owned(),
-            record: folder.join("function.pid"),
+            record,
+            started,
         };
         let run = child.run(stop.clone());
         tasks.spawn(async move {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use firn_model::contract::{Contract, Finding};
 use firn_wire::contract::streams_max;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -34,6 +34,8 @@ pub struct Watch {
     pub message_bytes_max: usize,
     /// What else may be wrong with a contract; findings refuse it.
     pub check: Arc<dyn Fn(&Contract) -> Vec<Finding> + Send + Sync>,
+    /// Told when the function was just started: the pauses begin again from the shortest.
+    pub hurry: Arc<Notify>,
 }
 
 /// What became of a function.
@@ -97,8 +99,10 @@ impl Watch {
             if known.is_news(&event) && events.send(event).await.is_err() {
                 return;
             }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(PAUSE_MAX);
+            tokio::select! {
+                () = tokio::time::sleep(pause) => pause = (pause * 2).min(PAUSE_MAX),
+                () = self.hurry.notified() => pause = PAUSE_MIN,
+            }
         }
     }
 

@@ -164,11 +164,7 @@ fn failed(status: &Status) -> Failure {
     let text = format!("{:?}: {}", status.code(), status.message());
     match code {
         Some(code) => Failure::new(code, text, format!("docs/errors/{code}.md says what to do")),
-        None => Failure::new(
-            Code::FunctionFailed,
-            text,
-            "the function chose this failure itself",
-        ),
+        None => Failure::chosen(text),
     }
 }
 

@@ -27,7 +27,7 @@ fn text(contract: &Value) -> String {
     let who: Vec<&str> = ["name", "version", "family", "sdk", "runtime"]
         .iter()
         .filter_map(|field| contract[*field].as_str())
-        .filter(|word| !word.is_empty())
+        .filter(|word| !word.is_empty() && *word != "none")
         .collect();
     out.push_str(&format!("{}\n", who.join(", ")));
     for component in list(&contract["components"]) {
