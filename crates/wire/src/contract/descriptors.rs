@@ -50,7 +50,8 @@ pub(super) fn link(set: &[u8], dialect: &Dialect) -> Result<Linked, Vec<Finding>
         vec![finding(Code::DescriptorsUnlinkable, text)]
     })?;
     let added = files.complete(&built_in(dialect));
-    let faults = files.broken_imports();
+    let mut faults = files.broken_imports();
+    faults.extend(files.unknown_syntax());
     if !faults.is_empty() {
         return Err(faults);
     }
@@ -110,6 +111,8 @@ struct Head {
     name: String,
     #[prost(string, repeated, tag = "3")]
     imports: Vec<String>,
+    #[prost(string, tag = "12")]
+    syntax: String,
 }
 
 /// Files by name.
@@ -120,14 +123,19 @@ struct Files(BTreeMap<String, File>);
 struct File {
     bytes: Bytes,
     imports: Vec<String>,
+    syntax: String,
 }
 
 impl Files {
     /// Adds the files of a serialized set whose names are new.
     fn read(&mut self, set: &[u8]) -> Result<(), prost::DecodeError> {
         for bytes in Set::decode(set)?.file {
-            let Head { name, imports } = Head::decode(bytes.clone())?;
-            self.0.entry(name).or_insert(File { bytes, imports });
+            let head = Head::decode(bytes.clone())?;
+            self.0.entry(head.name).or_insert(File {
+                bytes,
+                imports: head.imports,
+                syntax: head.syntax,
+            });
         }
         Ok(())
     }
@@ -161,6 +169,21 @@ impl Files {
             walk.from(name);
         }
         walk.faults
+    }
+
+    /// Files that are newer than what can be linked; the library would panic at them.
+    fn unknown_syntax(&self) -> Vec<Finding> {
+        let unknown = |file: &File| !matches!(&*file.syntax, "" | "proto2" | "proto3");
+        let files = self.0.iter().filter(|(_, file)| unknown(file));
+        files
+            .map(|(name, file)| {
+                let text = format!(
+                    "{name} has syntax {:?}; proto2 and proto3 can be linked",
+                    file.syntax
+                );
+                finding(Code::DescriptorsUnlinkable, text)
+            })
+            .collect()
     }
 
     fn encode(&self) -> Vec<u8> {

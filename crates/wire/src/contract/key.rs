@@ -56,7 +56,7 @@ fn collect(
     found: &mut Vec<KeyField>,
 ) -> Result<(), Finding> {
     let nested = match field.kind() {
-        Kind::Message(message) if options.nested_keys() && !field.is_list() => message,
+        Kind::Message(message) if options.nested_keys() && is_single(field) => message,
         _ => {
             found.push(key_field(method, &[field])?);
             return Ok(());
@@ -103,8 +103,12 @@ fn key_field(method: &MethodDescriptor, path: &[&FieldDescriptor]) -> Result<Key
     })
 }
 
+fn is_single(field: &FieldDescriptor) -> bool {
+    !field.is_list() && !field.is_map()
+}
+
 fn key_kind(field: &FieldDescriptor) -> Option<KeyKind> {
-    if field.is_list() || field.is_map() {
+    if !is_single(field) {
         return None;
     }
     match field.kind() {
