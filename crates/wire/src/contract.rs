@@ -3,11 +3,11 @@
 //! [`read`] either gives a contract, with warnings about what is not served, or every fault at once.
 //!
 //! # How it works
-//! 1. [`declaration`] brings the answers of all families into one shape and finds the exact dialect.
-//! 2. [`descriptors`] repairs and links the function's descriptors.
-//! 3. [`component`] turns every declared component into a component of the model with its methods:
-//!    [`key`] finds where requests name their entity, [`options`] reads what the function wrote into
-//!    its proto files, [`policies`] holds in which behaviour the families differ.
+//! 1. `declaration` brings the answers of all families into one shape and finds the exact dialect.
+//! 2. `descriptors` repairs and links the function's descriptors.
+//! 3. `component` turns every declared component into a component of the model with its methods:
+//!    `key` finds where requests name their entity, `options` reads what the function wrote into
+//!    its proto files, `policies` holds in which behaviour the families differ.
 //!
 //! # Not here
 //! HTTP rules: the edge reads them from the linked descriptors.

@@ -257,7 +257,7 @@ mod served {
             .file(&body)
             .component(EVENT_SOURCED, "t.S", "events")
             .component(VALUE, "t.V", "")
-            .component(ACTION, "t.A", "")
+            .component(ACTION, "t.A", "unused")
             .sdk("sdk", "node v20");
         let Declared { contract, dialect } = function.declared();
         assert_eq!(*dialect, dialect::KALIX);
@@ -1120,5 +1120,17 @@ mod policies {
         assert_eq!(replay((0, 0), "Python 3.7"), Replay::AllEvents);
         assert_eq!(replay((0, 0), "node v12"), Replay::FromSnapshot);
         assert_eq!(replay((0, 2), "Python 3.9"), Replay::FromSnapshot);
+        let akka_serverless = |runtime| {
+            let function = Function::akka_serverless().sdk("akkaserverless", runtime);
+            let component_type = "akkaserverless.component.eventsourcedentity.EventSourcedEntities";
+            of(
+                function,
+                "(akkaserverless.field).entity_key",
+                component_type,
+            )
+            .replay
+        };
+        assert_eq!(akka_serverless("Python 3.9"), Replay::AllEvents);
+        assert_eq!(akka_serverless("node v14"), Replay::FromSnapshot);
     }
 }

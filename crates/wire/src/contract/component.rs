@@ -55,10 +55,16 @@ impl<'a> Reader<'a> {
     }
 
     fn serve(&mut self, kind: Kind, declared: &Declared, service: &ServiceDescriptor) {
+        // Some SDKs give an action a name for data that it does not have.
+        let storage = if kind.is_entity() {
+            &declared.storage
+        } else {
+            &declared.service
+        };
         let component = Arc::new(Component {
             service: declared.service.as_str().into(),
             kind,
-            storage: StorageName::new(declared.storage.as_str()),
+            storage: StorageName::new(storage.as_str()),
             policies: policies::of(self.dialect, self.info, kind, declared),
         });
         for descriptor in service.methods() {

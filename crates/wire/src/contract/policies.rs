@@ -29,6 +29,7 @@ pub(super) fn of(
         Family::AkkaServerless => Policies {
             passivate_after: declared.passivate_after,
             delete: Delete::Plain,
+            replay: replay(dialect, info),
             snapshot_every: None,
             empty_answer: EmptyAnswer::EmptyMessage,
             ..kalix(info, kind, declared)
@@ -43,7 +44,6 @@ fn cloudstate(
     kind: Kind,
     declared: &Component,
 ) -> Policies {
-    let cannot_read_snapshots = dialect.deltas == Deltas::States && is_python(info);
     Policies {
         failure_mutation: FailureMutation::Keep,
         stream_failure: StreamFailure::EndsInstance,
@@ -57,11 +57,7 @@ fn cloudstate(
         },
         pipelining: Pipelining::Off,
         action_effects: ActionEffects::AtMostOnce,
-        replay: if cannot_read_snapshots {
-            Replay::AllEvents
-        } else {
-            Replay::FromSnapshot
-        },
+        replay: replay(dialect, info),
         snapshot_every: None,
         empty_answer: EmptyAnswer::Failure,
         texts: match kind {
@@ -94,6 +90,21 @@ fn kalix(info: &FunctionInfo, kind: Kind, declared: &Component) -> Policies {
             ..KALIX_TEXTS
         },
         http_errors: HttpErrors::PlainText,
+    }
+}
+
+/// The Python SDKs of the oldest Cloudstate and of Akka Serverless break a stream that begins with a
+/// snapshot.
+fn replay(dialect: &Dialect, info: &FunctionInfo) -> Replay {
+    let is_broken = match dialect.family {
+        Family::Cloudstate => dialect.deltas == Deltas::States,
+        Family::AkkaServerless => true,
+        Family::Kalix => false,
+    };
+    if is_broken && is_python(info) {
+        Replay::AllEvents
+    } else {
+        Replay::FromSnapshot
     }
 }
 
