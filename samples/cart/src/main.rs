@@ -1,20 +1,6 @@
-//! A shopping cart: an event sourced entity that speaks the Kalix protocol, without an SDK.
-//!
-//! [`cart`] is the domain: commands in, events out, nothing else. [`entity`] speaks the protocol of
-//! one entity's stream, [`server`] carries it over gRPC.
+//! The cart as a process.
 //!
 //! It listens on `HOST`:`PORT`, by default 127.0.0.1:8080; `firn dev` dials it there.
-
-mod cart;
-mod entity;
-mod server;
-
-/// The messages of `proto/shop/`.
-#[rustfmt::skip]
-#[expect(unreachable_pub, reason = "the generator knows no other visibility")]
-mod shop {
-    include!("generated/shop.rs");
-}
 
 use std::env;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -31,7 +17,7 @@ async fn main() -> Result<()> {
     let mut terminated = signal(SignalKind::terminate())?;
     println!("cart: serving on {address}");
     tokio::select! {
-        served = server::serve(address) => served.with_context(|| format!("cannot serve on {address}")),
+        served = cart::serve(address) => served.with_context(|| format!("cannot serve on {address}")),
         _ = terminated.recv() => Ok(()),
         stopped = tokio::signal::ctrl_c() => Ok(stopped?),
     }

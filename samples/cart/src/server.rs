@@ -21,7 +21,10 @@ use tower::service_fn;
 use crate::entity::Entity;
 
 /// Serves until the listener fails.
-pub(crate) async fn serve(address: SocketAddr) -> Result<(), tonic::transport::Error> {
+///
+/// # Errors
+/// If the address cannot be listened on.
+pub async fn serve(address: SocketAddr) -> Result<(), tonic::transport::Error> {
     let server = tonic::transport::Server::builder();
     server.serve(address, service_fn(route)).await
 }
@@ -68,7 +71,7 @@ where
 /// What this function declares.
 fn spec() -> Spec {
     Spec {
-        proto: Bytes::from_static(include_bytes!("generated/descriptors.bin")),
+        proto: Bytes::from_static(crate::DESCRIPTORS),
         components: vec![Component {
             component_type: KALIX.event_sourced.component_type.into(),
             service_name: "shop.Cart".into(),
