@@ -5,5 +5,6 @@
 pub mod client;
 pub mod contract;
 pub mod firn;
+pub mod function;
 pub mod policies;
 pub mod process;

@@ -1,0 +1,211 @@
+//! A Firn, a function that the test plays, and a client: what every sequence begins with.
+
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use firn_testkit::client::Client;
+use firn_testkit::firn::{Firn, Setup};
+use firn_testkit::function::declare::Declaration;
+use firn_testkit::function::message::any;
+use firn_testkit::function::{Function, within};
+use firn_wire::dialect::{Dialect, Family};
+use firn_wire::superset::Any;
+use prost::Message;
+use tokio::task::JoinHandle;
+use tonic::metadata::MetadataMap;
+use tonic::{Code, Status};
+
+/// The request of every method of the model.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Request {
+    #[prost(string, tag = "1")]
+    pub(crate) id: String,
+    #[prost(string, tag = "2")]
+    pub(crate) text: String,
+}
+
+/// The response of every method of the model.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Response {
+    #[prost(string, tag = "1")]
+    pub(crate) message: String,
+}
+
+/// What entities of the model keep.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Kept {
+    #[prost(string, tag = "1")]
+    pub(crate) value: String,
+}
+
+pub(crate) fn request(id: &str, text: &str) -> Request {
+    Request {
+        id: id.to_owned(),
+        text: text.to_owned(),
+    }
+}
+
+/// A request as the function gets it.
+pub(crate) fn asked(id: &str, text: &str) -> Any {
+    any("model.Request", &request(id, text))
+}
+
+/// A response as the function gives it.
+pub(crate) fn said(message: &str) -> Any {
+    let message = message.to_owned();
+    any("model.Response", &Response { message })
+}
+
+/// A state, an event or a snapshot.
+pub(crate) fn kept(value: &str) -> Any {
+    let value = value.to_owned();
+    any("model.Kept", &Kept { value })
+}
+
+/// The model's proto text in the words of a dialect.
+pub(crate) fn model(dialect: &Dialect) -> String {
+    let (options, key) = match dialect.family {
+        Family::Cloudstate => ("cloudstate/entity_key.proto", "(.cloudstate.entity_key)"),
+        Family::AkkaServerless => (
+            "akkaserverless/annotations.proto",
+            "(akkaserverless.field).entity_key",
+        ),
+        Family::Kalix => ("kalix/annotations.proto", "(kalix.field).entity_key"),
+    };
+    include_str!("model.proto")
+        .replace("OPTIONS", options)
+        .replace("ENTITY_KEY", key)
+}
+
+/// A function with every component of the model.
+pub(crate) fn whole(dialect: &'static Dialect) -> Declaration {
+    let declaration = Declaration::new(dialect, &model(dialect))
+        .event_sourced("model.Journal", "journal")
+        .event_sourced("model.JournalTwo", "journal-two")
+        .action("model.Doing")
+        .action("model.DoingTwo");
+    if dialect.value.is_none() {
+        return declaration;
+    }
+    declaration
+        .value("model.Register", "register")
+        .value("model.RegisterTwo", "register-two")
+}
+
+/// Everything that a sequence needs.
+pub(crate) struct World {
+    pub(crate) function: Function,
+    pub(crate) firn: Firn,
+    client: Client,
+}
+
+impl World {
+    /// A Firn that serves this.
+    pub(crate) async fn of(declaration: &Declaration) -> Self {
+        Self::with(declaration, &[]).await
+    }
+
+    /// A Firn with further arguments that serves this.
+    pub(crate) async fn with(declaration: &Declaration, args: &[&str]) -> Self {
+        let function = Function::start(declaration);
+        let firn = Firn::serving(setup(&function, args));
+        let client = Client::connect(firn.clients).await;
+        Self {
+            function,
+            firn,
+            client,
+        }
+    }
+
+    /// Kills Firn without a word and starts it again.
+    pub(crate) async fn kill_and_start_again(&mut self) {
+        self.firn.start_again();
+        self.firn.wait_until_serving();
+        self.client = Client::connect(self.firn.clients).await;
+    }
+
+    /// Calls a method, `Service/Method` of the model.
+    pub(crate) fn call(&self, method: &str, request: Request) -> Call {
+        self.call_with(method, request, MetadataMap::new())
+    }
+
+    /// Calls a method with headers.
+    pub(crate) fn call_with(&self, method: &str, request: Request, headers: MetadataMap) -> Call {
+        let (client, path) = (self.client.clone(), format!("/model.{method}"));
+        Call(tokio::spawn(async move {
+            let message = Bytes::from(request.encode_to_vec());
+            let mut request = tonic::Request::new(tokio_stream::once(message));
+            *request.metadata_mut() = headers;
+            let response = client.stream(&path, request).await?;
+            let headers = response.metadata().clone();
+            let mut messages = Vec::new();
+            let mut stream = response.into_inner();
+            while let Some(message) = stream.message().await? {
+                messages.push(message);
+            }
+            Ok(Answered { headers, messages })
+        }))
+    }
+}
+
+/// How Firn is started beside a function.
+pub(crate) fn setup(function: &Function, args: &[&str]) -> Setup {
+    Setup {
+        binary: PathBuf::from(env!("CARGO_BIN_EXE_firn")),
+        function: function.address(),
+        args: args.iter().map(|&arg| arg.to_owned()).collect(),
+    }
+}
+
+/// What a call that went well gave.
+#[derive(Debug)]
+pub(crate) struct Answered {
+    pub(crate) headers: MetadataMap,
+    pub(crate) messages: Vec<Bytes>,
+}
+
+/// A call under way. Dropping it does not cancel it.
+pub(crate) struct Call(JoinHandle<Result<Answered, Status>>);
+
+impl Call {
+    /// Whether the caller has its answer. Only ever asked where it cannot have one yet.
+    pub(crate) fn is_over(&self) -> bool {
+        self.0.is_finished()
+    }
+
+    /// Cancels it, as a client that goes away does.
+    pub(crate) fn cancel(self) {
+        self.0.abort();
+    }
+
+    /// Its outcome.
+    pub(crate) async fn outcome(self) -> Result<Answered, Status> {
+        within("the answer to a call", self.0)
+            .await
+            .expect("a task")
+    }
+
+    /// Everything that it answers.
+    pub(crate) async fn answered(self) -> Answered {
+        self.outcome()
+            .await
+            .unwrap_or_else(|status| panic!("failed with {status:?}"))
+    }
+
+    /// Expects one reply with this message.
+    pub(crate) async fn replies(self, message: &str) {
+        let answered = self.answered().await;
+        let [only] = answered.messages.as_slice() else {
+            panic!("{} replies", answered.messages.len());
+        };
+        let response = Response::decode(only.clone()).expect("a response");
+        assert_eq!(response.message, message);
+    }
+
+    /// Expects a failure with this status and text, and gives all of it.
+    pub(crate) async fn fails(self, code: Code, text: &str) -> Status {
+        let status = self.outcome().await.expect_err("a failure");
+        assert_eq!((status.code(), status.message()), (code, text));
+        status
+    }
+}
