@@ -50,7 +50,8 @@ function getVia({ key }) {
 }
 
 async function getByClient({ key }) {
-  return replies.message(await tools.clients.peers.KeyValue.get({ key }));
+  const client = tools.clients.peers.KeyValue.createClient();
+  return replies.message(await client.get({ key }));
 }
 
 function remember({ key, value, synchronous }) {
