@@ -6,7 +6,8 @@
 //! events of each open stream.
 //!
 //! # Fate
-//! Cancelled by nobody: it ends by itself when it was told to drain and the machine is empty.
+//! It ends by itself when it was told to drain and the machine is empty, and at once when its engine
+//! is dropped: what was not acknowledged by then never is.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use firn_model::id::{EffectId, EntityKey, Slot};
 use firn_store::{Head, ReadError, Store, Timestamp};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
@@ -40,6 +42,10 @@ pub(crate) type ReplyTo = oneshot::Sender<Result<Settled, Refusal>>;
 
 /// What comes to a driver beside commands.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every message is an input"
+)]
 pub(crate) enum Message {
     /// For the machine.
     Input(Input<ReplyTo>),
@@ -62,6 +68,7 @@ pub(crate) struct Driver {
     pub(crate) streams: Arc<Streams>,
     pub(crate) served: watch::Receiver<Option<Arc<Served>>>,
     pub(crate) tasks: TaskTracker,
+    pub(crate) stop: CancellationToken,
     pub(crate) open: HashMap<Ticket, Box<dyn EntityStream>>,
 }
 
@@ -73,6 +80,7 @@ impl Driver {
             let wake = self.lane.next_wake().map(Instant::from_std);
             tokio::select! {
                 biased;
+                () = self.stop.cancelled() => break,
                 message = self.inbox.recv() => match message {
                     Some(message) => draining |= self.take(message),
                     None => break,
@@ -150,6 +158,7 @@ impl Driver {
             }
             Output::HalfClose(ticket) => {
                 if let Some(stream) = self.open.get_mut(&ticket) {
+                    debug!(lane = self.index, "an entity stream is half-closed");
                     stream.half_close();
                 }
             }
@@ -221,6 +230,7 @@ impl Driver {
         let sink = Box::new(move |event| {
             let _ = reply.send(Message::Input(Input::Stream(ticket, event)));
         });
+        debug!(lane = self.index, id = %opening.id, "an entity stream opens");
         let stream = served.link.open(opening, sink);
         self.open.insert(ticket, stream);
     }
