@@ -12,6 +12,7 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 use tonic::client::Grpc;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::metadata::MetadataMap;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status, Streaming};
 
@@ -57,14 +58,19 @@ impl Answer {
     }
 }
 
-/// Sends one HTTP/1.1 request on a connection of its own.
+/// Sends one HTTP/1.1 request, with its `Host`, on a connection of its own.
 ///
 /// # Errors
 /// Whatever ends the connection before the answer is whole.
 pub async fn http(
     server: SocketAddr,
-    request: http::Request<Bytes>,
+    mut request: http::Request<Bytes>,
 ) -> Result<Answer, Box<dyn std::error::Error + Send + Sync>> {
+    let host = server.to_string().parse()?;
+    request
+        .headers_mut()
+        .entry(http::header::HOST)
+        .or_insert(host);
     let stream = TcpStream::connect(server).await?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
@@ -89,10 +95,7 @@ pub async fn http(
 /// # Panics
 /// If the request cannot be made or the connection fails.
 pub async fn json(server: SocketAddr, method: Method, path: &str, body: Option<Value>) -> Answer {
-    let mut request = http::Request::builder()
-        .method(method)
-        .uri(path)
-        .header(http::header::HOST, server.to_string());
+    let mut request = http::Request::builder().method(method).uri(path);
     let body = match body {
         Some(body) => {
             request = request.header(http::header::CONTENT_TYPE, "application/json");
@@ -147,16 +150,39 @@ impl Client {
     /// # Panics
     /// If the JSON is not of the method's input type.
     pub async fn call(&self, method: &MethodDescriptor, request: Value) -> Result<Value, Status> {
+        let answer = self.call_with(method, request, MetadataMap::new()).await?;
+        Ok(answer.into_inner())
+    }
+
+    /// The same with metadata in both directions.
+    ///
+    /// # Errors
+    /// The status of a call that fails.
+    ///
+    /// # Panics
+    /// If the JSON is not of the method's input type.
+    pub async fn call_with(
+        &self,
+        method: &MethodDescriptor,
+        request: Value,
+        metadata: MetadataMap,
+    ) -> Result<Response<Value>, Status> {
         let message = encode(method, request);
-        let request = Request::new(futures_util::stream::iter([message]));
-        let mut answers = self.stream(&path(method), request).await?.into_inner();
+        let mut request = Request::new(futures_util::stream::iter([message]));
+        *request.metadata_mut() = metadata;
+        let response = self.stream(&path(method), request).await?;
+        let (metadata, mut answers, extensions) = response.into_parts();
         let answer = answers
             .message()
             .await?
             .ok_or_else(|| Status::internal("no answer"))?;
         // The status comes after the message.
         while answers.message().await?.is_some() {}
-        Ok(decode(method, answer))
+        Ok(Response::from_parts(
+            metadata,
+            decode(method, answer),
+            extensions,
+        ))
     }
 }
 

@@ -24,8 +24,9 @@ pub struct Setup {
 /// A running `firn proxy` with an embedded store in its folder.
 pub struct Firn {
     setup: Setup,
-    folder: TempDir,
+    // Dropped before the folder, where its log is.
     process: Process,
+    folder: TempDir,
     /// The client port.
     pub clients: SocketAddr,
     /// The admin port.
@@ -69,6 +70,15 @@ impl Firn {
         let start = run_start(&self.process.log());
         self.process.wait_for(text, |process| {
             process.log()[start..].contains(text).then_some(())
+        });
+    }
+
+    /// Waits until a text is in the log this many times, since it was last started.
+    pub fn wait_for_log_times(&mut self, text: &str, times: usize) {
+        let start = run_start(&self.process.log());
+        self.process.wait_for(text, |process| {
+            let found = process.log()[start..].matches(text).count();
+            (found >= times).then_some(())
         });
     }
 

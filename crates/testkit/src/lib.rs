@@ -6,5 +6,7 @@ pub mod client;
 pub mod contract;
 pub mod firn;
 pub mod function;
+pub mod peer;
 pub mod policies;
 pub mod process;
+pub mod reflection;
