@@ -28,8 +28,8 @@ pub struct Commit {
     pub sequence: SlotSequence,
     /// When the owner made it.
     pub at: Timestamp,
-    /// The entity that it is about; also when it holds only a record or effects. `None` for
-    /// housekeeping of the slot.
+    /// The entity that it is about, one of the slot; also when it holds only a record or effects.
+    /// `None` for housekeeping of the slot.
     pub key: Option<EntityKey>,
     /// What changes in the entity.
     pub change: Option<Change>,

@@ -22,6 +22,8 @@ mod applier;
 mod backlog;
 pub mod disk;
 mod error;
+#[cfg(any(test, feature = "testkit"))]
+pub mod faults;
 mod folder;
 mod log;
 mod readers;
@@ -36,7 +38,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use std::{io, panic};
 
-use firn_model::id::{EffectId, EntityKey, Slot, SlotSequence, StorageName};
+use firn_model::id::{EffectId, EntityKey, SLOTS, Slot, SlotSequence, StorageName};
 use firn_model::policy::Replay;
 use futures_util::future::{self, BoxFuture};
 
@@ -51,7 +53,7 @@ use backlog::{Backlog, Batch};
 use disk::{Disk, Folder};
 use folder::DataFolder;
 use log::recovery::LogError;
-use log::{Log, Start};
+use log::{Carried, Log};
 use readers::{Readers, Stopped};
 use table::{Fjall, Table};
 
@@ -109,10 +111,17 @@ pub struct Embedded {
 struct Shared {
     table: Arc<dyn Table>,
     backlog: Backlog,
-    /// The number of the last record whose outcome was given.
-    acknowledged: AtomicU64,
+    acknowledged: Acknowledged,
     has_failed: AtomicBool,
     on_fatal: OnFatal,
+}
+
+/// The last records whose outcome was given: of each slot, and of all.
+///
+/// A read of one slot need not wait for what others have written meanwhile.
+struct Acknowledged {
+    slots: Box<[AtomicU64]>,
+    all: AtomicU64,
 }
 
 type OnFatal = Box<dyn Fn(&Fatal) + Send + Sync>;
@@ -196,19 +205,14 @@ impl Embedded {
     }
 
     fn assemble(parts: Parts, config: &Config, on_fatal: OnFatal) -> Result<Self, OpenError> {
-        let start = replay(&parts)?;
-        let log = Log::start(parts.disk, config.segment_bytes, start);
-        let log = log.map_err(|source| OpenError::Flush {
-            folder: parts.places.log.clone(),
-            source,
-        })?;
+        let log = recover(&parts, config.segment_bytes)?;
         let heads = read::heads(&*parts.table.view())
             .map_err(|error| OpenError::from_rows(error, parts.places.rows.clone()))?;
         let reached = log.next() - 1;
         let shared = Arc::new(Shared {
             table: parts.table,
             backlog: Backlog::new(reached),
-            acknowledged: AtomicU64::new(reached),
+            acknowledged: Acknowledged::new(reached),
             has_failed: AtomicBool::new(false),
             on_fatal,
         });
@@ -261,7 +265,8 @@ impl Embedded {
             .fence
             .judge(batch, progress, |key| read::last_event(&*table.view(), key));
         if !judgement.accepted.is_empty() {
-            self.write(&mut writer, judgement.accepted)?;
+            let last = self.write(&mut writer, judgement.accepted)?;
+            self.shared.acknowledged.advance(&judgement.landing, last);
         }
         let landed = judgement.landing.into_iter().map(|slot| SlotOutcome {
             slot,
@@ -270,7 +275,8 @@ impl Embedded {
         Some(judgement.refused.into_iter().chain(landed).collect())
     }
 
-    fn write(&self, writer: &mut Writer, commits: Vec<Commit>) -> Option<()> {
+    /// Makes commits durable, hands them on, and tells the number of the last one.
+    fn write(&self, writer: &mut Writer, commits: Vec<Commit>) -> Option<u64> {
         let appended = match writer.log.append(&commits) {
             Ok(appended) => appended,
             Err(error) => {
@@ -285,25 +291,39 @@ impl Embedded {
             bytes: appended.bytes,
         };
         self.shared.backlog.push(batch).ok()?;
-        self.shared
-            .acknowledged
-            .store(appended.last, Ordering::Release);
-        Some(())
+        Some(appended.last)
     }
 
     fn writer(&self) -> MutexGuard<'_, Writer> {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs a read on a thread for reading, once the rows show what was acknowledged.
-    fn read<T: Send + 'static>(
+    /// Reads what may be of any slot, once the rows show all that was acknowledged.
+    fn read_all<T: Send + 'static>(
         &self,
         read: impl FnOnce(&dyn View) -> Result<T, ReadError> + Send + 'static,
     ) -> BoxFuture<'_, Result<T, ReadError>> {
+        self.read_at(self.shared.acknowledged.of_all(), read)
+    }
+
+    /// Reads what is of one slot, once the rows show what was acknowledged of it.
+    fn read_slot<T: Send + 'static>(
+        &self,
+        slot: Slot,
+        read: impl FnOnce(&dyn View) -> Result<T, ReadError> + Send + 'static,
+    ) -> BoxFuture<'_, Result<T, ReadError>> {
+        self.read_at(self.shared.acknowledged.of_slot(slot), read)
+    }
+
+    /// Runs a read on a thread for reading, once the rows have reached a number.
+    fn read_at<T: Send + 'static>(
+        &self,
+        number: u64,
+        read: impl FnOnce(&dyn View) -> Result<T, ReadError> + Send + 'static,
+    ) -> BoxFuture<'_, Result<T, ReadError>> {
         let shared = self.shared.clone();
-        let acknowledged = shared.acknowledged.load(Ordering::Acquire);
         let read = move || {
-            let reached = shared.backlog.reach(acknowledged);
+            let reached = shared.backlog.reach(number);
             reached.map_err(|backlog::Failed| unavailable("it has failed"))?;
             read(&*shared.table.view())
         };
@@ -335,6 +355,30 @@ impl Shared {
     }
 }
 
+impl Acknowledged {
+    fn new(reached: u64) -> Self {
+        Self {
+            slots: (0..SLOTS).map(|_| AtomicU64::new(0)).collect(),
+            all: AtomicU64::new(reached),
+        }
+    }
+
+    fn advance(&self, slots: &[Slot], last: u64) {
+        for slot in slots {
+            self.slots[usize::from(slot.number())].store(last, Ordering::Release);
+        }
+        self.all.store(last, Ordering::Release);
+    }
+
+    fn of_slot(&self, slot: Slot) -> u64 {
+        self.slots[usize::from(slot.number())].load(Ordering::Acquire)
+    }
+
+    fn of_all(&self) -> u64 {
+        self.all.load(Ordering::Acquire)
+    }
+}
+
 impl Writer {
     fn refuse(&self, batch: &[Commit]) -> Vec<SlotOutcome> {
         let heads: std::collections::HashMap<Slot, Head> = self.fence.heads().into_iter().collect();
@@ -350,30 +394,39 @@ impl Writer {
     }
 }
 
-/// Brings the rows up to the end of the log. Tells what the next log begins with.
-fn replay(parts: &Parts) -> Result<Start, OpenError> {
+/// Begins a new segment of the log, and brings the rows up to its end.
+///
+/// Rows may only hold what is durable, so the commits that the new segment carries over are applied
+/// after it was made.
+fn recover(parts: &Parts, segment_bytes: u64) -> Result<Log, OpenError> {
     let in_rows = |error| OpenError::from_rows(error, parts.places.rows.clone());
     let reached = applier::reached(&*parts.table.view()).map_err(in_rows)?;
-    let mut replay = ReplayBuffer {
+    let mut replay = Replayed {
         table: &*parts.table,
         rows: RowWriter::new(),
         commits: Vec::new(),
         bytes: 0,
         last: reached,
     };
-    let outcome = log::recovery::recover(&parts.disk, reached, |number, commit, bytes| {
-        replay.push(number, commit, bytes)
-    });
+    let outcome = log::recovery::recover(&parts.disk, reached, |carried| replay.push(carried));
     let start = outcome.map_err(|error| match error {
         ReplayError::Log(error) => OpenError::from_log(error, parts.places.log.clone()),
         ReplayError::Rows(error) => in_rows(error),
     })?;
+    let log = Log::start(parts.disk.clone(), segment_bytes, &start);
+    let log = log.map_err(|source| OpenError::Flush {
+        folder: parts.places.log.clone(),
+        source,
+    })?;
+    for carried in start.carried {
+        replay.push::<ReadError>(carried).map_err(in_rows)?;
+    }
     replay.flush().map_err(in_rows)?;
-    Ok(start)
+    Ok(log)
 }
 
 /// Commits of the log on their way into the rows.
-struct ReplayBuffer<'a> {
+struct Replayed<'a> {
     table: &'a dyn Table,
     rows: RowWriter,
     commits: Vec<Commit>,
@@ -389,11 +442,11 @@ enum ReplayError {
     Rows(#[from] ReadError),
 }
 
-impl ReplayBuffer<'_> {
-    fn push(&mut self, number: u64, commit: Commit, bytes: usize) -> Result<(), ReplayError> {
-        self.commits.push(commit);
-        self.last = number;
-        self.bytes += bytes;
+impl Replayed<'_> {
+    fn push<E: From<ReadError>>(&mut self, carried: Carried) -> Result<(), E> {
+        self.last = carried.number;
+        self.bytes += carried.payload.len();
+        self.commits.push(carried.commit);
         if self.bytes >= REPLAY_BYTES {
             self.flush()?;
         }
@@ -431,7 +484,7 @@ fn unavailable(why: &str) -> ReadError {
 
 impl Store for Embedded {
     fn heads(&self) -> BoxFuture<'_, Result<Vec<(Slot, Head)>, ReadError>> {
-        self.read(|rows| read::heads(rows))
+        self.read_all(read::heads)
     }
 
     /// Blocks while it is polled, for a write and a flush of the disk: the committer calls it from
@@ -451,7 +504,7 @@ impl Store for Embedded {
         replay: Replay,
     ) -> BoxFuture<'a, Result<Entity, ReadError>> {
         let key = key.clone();
-        self.read(move |rows| read::load(rows, &key, replay))
+        self.read_slot(key.slot(), move |rows| read::load(rows, &key, replay))
     }
 
     fn reply_record<'a>(
@@ -463,11 +516,13 @@ impl Store for Embedded {
         let (key, method) = (key.clone(), method.to_owned());
         let idempotency_key = idempotency_key.to_owned();
         let now = self.clock.now();
-        self.read(move |rows| read::reply_record(rows, &key, (&method, &idempotency_key), now))
+        self.read_slot(key.slot(), move |rows| {
+            read::reply_record(rows, &key, (&method, &idempotency_key), now)
+        })
     }
 
     fn was_received(&self, slot: Slot, effect: EffectId) -> BoxFuture<'_, Result<bool, ReadError>> {
-        self.read(move |rows| read::was_received(rows, slot, effect))
+        self.read_slot(slot, move |rows| read::was_received(rows, slot, effect))
     }
 
     fn outbox(
@@ -475,7 +530,7 @@ impl Store for Embedded {
         after: Option<EffectId>,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<Pending>, ReadError>> {
-        self.read(move |rows| read::outbox(rows, after, limit))
+        self.read_all(move |rows| read::outbox(rows, after, limit))
     }
 
     fn tail(
@@ -484,7 +539,7 @@ impl Store for Embedded {
         after: SlotSequence,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<Tailed>, ReadError>> {
-        self.read(move |rows| read::tail(rows, slot, after, limit))
+        self.read_slot(slot, move |rows| read::tail(rows, slot, after, limit))
     }
 
     fn list<'a>(
@@ -494,7 +549,7 @@ impl Store for Embedded {
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<String>, ReadError>> {
         let (storage, after) = (storage.clone(), after.map(str::to_owned));
-        self.read(move |rows| read::list(rows, &storage, after.as_deref(), limit))
+        self.read_all(move |rows| read::list(rows, &storage, after.as_deref(), limit))
     }
 
     fn events<'a>(
@@ -504,9 +559,13 @@ impl Store for Embedded {
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<Event>, ReadError>> {
         let key = key.clone();
-        self.read(move |rows| read::events(rows, &key, after, limit))
+        self.read_slot(key.slot(), move |rows| {
+            read::events(rows, &key, after, limit)
+        })
     }
 }
 
+#[cfg(test)]
+mod simulation;
 #[cfg(test)]
 mod tests;

@@ -171,12 +171,20 @@ fn continues(head: Head, commit: &Commit) -> bool {
     commit.epoch == head.epoch && commit.sequence == head.sequence.next()
 }
 
-/// Whether everything that needs an entity has one, and effects are acknowledged by their sender.
+/// Whether everything that needs an entity has one, of this slot, and effects are acknowledged by
+/// their sender.
 fn is_whole(commit: &Commit) -> bool {
     let needs_key =
         commit.change.is_some() || commit.reply_record.is_some() || !commit.effects.is_empty();
-    let is_sender = |effect: &firn_model::id::EffectId| effect.slot == commit.slot;
-    (commit.key.is_some() || !needs_key) && commit.delivered.iter().all(is_sender)
+    let has_key = match &commit.key {
+        Some(key) => key.slot() == commit.slot,
+        None => !needs_key,
+    };
+    has_key
+        && commit
+            .delivered
+            .iter()
+            .all(|effect| effect.slot == commit.slot)
 }
 
 /// The number of the last event after a change; `None` if the change does not fit.

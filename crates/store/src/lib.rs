@@ -74,13 +74,18 @@ pub struct Tailed {
     /// When the owner made it.
     pub at: Timestamp,
     /// What changed. Of a value entity only the newest change is kept, older ones are left out;
-    /// events are kept as long as their entity.
+    /// events are kept as long as their entity. Snapshots are no changes: one that came with
+    /// events is left out of them.
     pub change: Change,
 }
 
 /// A durable store.
 ///
 /// All methods may be called at once from many tasks; `commit` is called by one committer at a time.
+///
+/// A commit that breaks its own rules (events or a snapshot that do not continue its entity, an
+/// entity of another slot or none where one is needed, an acknowledged effect of another slot) is
+/// refused like one with a wrong sequence: it is never stored.
 pub trait Store: Send + Sync + 'static {
     /// The head of every slot that was ever written or owned, in any order.
     fn heads(&self) -> BoxFuture<'_, Result<Vec<(Slot, Head)>, ReadError>>;

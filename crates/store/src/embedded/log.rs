@@ -25,6 +25,8 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
+
 use crate::commit::Commit;
 use crate::embedded::disk::{Disk, File};
 use crate::encoding::record::encode_commit;
@@ -69,8 +71,19 @@ pub(crate) struct Start {
     pub(crate) segments: Vec<u64>,
     /// The number of the first record of the new segment.
     pub(crate) first: u64,
-    /// Encoded commits that the new segment begins with.
-    pub(crate) carried: Vec<bytes::Bytes>,
+    /// What the new segment begins with.
+    pub(crate) carried: Vec<Carried>,
+}
+
+/// A commit that was read from the log.
+#[derive(Debug)]
+pub(crate) struct Carried {
+    /// The number of its record.
+    pub(crate) number: u64,
+    /// Its stored form.
+    pub(crate) payload: Bytes,
+    /// The commit.
+    pub(crate) commit: Commit,
 }
 
 /// What was appended.
@@ -84,23 +97,25 @@ pub(crate) struct Appended {
 
 impl Log {
     /// Begins a new segment behind what is there.
-    pub(crate) fn start(disk: Arc<dyn Disk>, segment_bytes: u64, start: Start) -> io::Result<Self> {
+    pub(crate) fn start(
+        disk: Arc<dyn Disk>,
+        segment_bytes: u64,
+        start: &Start,
+    ) -> io::Result<Self> {
         let mut buffer = RecordWriter::default();
-        for (number, payload) in (start.first..).zip(&start.carried) {
-            buffer.push(Kind::Commit, number, start.first - 1, |bytes| {
-                bytes.extend_from_slice(payload);
+        for carried in &start.carried {
+            buffer.push(Kind::Commit, carried.number, start.first - 1, |bytes| {
+                bytes.extend_from_slice(&carried.payload);
             });
         }
         let segment = Segment::create(&*disk, segment_bytes, start.first, &mut buffer)?;
-        let mut firsts = VecDeque::from(start.segments);
-        if firsts.back() != Some(&start.first) {
-            firsts.push_back(start.first);
-        }
+        let segments = Segments {
+            disk: disk.clone(),
+            firsts: Mutex::new(start.segments.clone().into()),
+        };
+        segments.push(start.first);
         Ok(Self {
-            segments: Arc::new(Segments {
-                disk: disk.clone(),
-                firsts: Mutex::new(firsts),
-            }),
+            segments: Arc::new(segments),
             disk,
             segment_bytes,
             segment,
@@ -221,9 +236,12 @@ impl Segments {
         Ok(())
     }
 
+    /// Adds a new segment. It took the place of the last one if that held no record that counts.
     fn push(&self, first: u64) {
         let mut firsts = self.firsts.lock().unwrap_or_else(PoisonError::into_inner);
-        firsts.push_back(first);
+        if firsts.back() != Some(&first) {
+            firsts.push_back(first);
+        }
     }
 }
 
@@ -236,3 +254,6 @@ fn name(first: u64) -> String {
 fn first_of(name: &str) -> Option<u64> {
     name.strip_suffix(SEGMENT)?.parse().ok()
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use firn_model::call::Reply;
 use firn_model::code::Code;
 use firn_model::decision::{Effect, Forward};
-use firn_model::id::{EffectId, EntityKey, Epoch, Slot, SlotSequence, StorageName};
+use firn_model::id::{EffectId, EntityKey, Epoch, SLOTS, Slot, SlotSequence, StorageName};
 use firn_model::metadata::{Entry, Metadata, Value};
 use firn_model::payload::Payload;
 use firn_model::policy::Replay;
@@ -127,14 +127,23 @@ pub(super) async fn broken_commits_are_refused(mut subject: Subject) {
         let outcomes = outcomes(subject.store(), vec![commit]).await;
         assert!(matches!(outcomes[..], [(_, Outcome::Refused { .. })]));
     }
+    let mut misplaced = subject.next(neighbour_slot(cart.slot()));
+    misplaced.key = Some(cart.clone());
+    misplaced.change = Some(Change::Set(payload("elsewhere")));
+    let refused = outcomes(subject.store(), vec![misplaced]).await;
+    assert!(matches!(refused[..], [(_, Outcome::Refused { .. })]));
     let mut foreign = next.clone();
-    foreign.delivered = vec![effect_id(slot(1), 1, 0)];
+    foreign.delivered = vec![effect_id(neighbour_slot(cart.slot()), 1, 0)];
     let outcomes = outcomes(subject.store(), vec![foreign]).await;
     assert!(matches!(outcomes[..], [(_, Outcome::Refused { .. })]));
     subject.land(vec![next]).await;
     subject.reopen().await;
     let entity = subject.load(&cart).await;
     assert_eq!(texts(&entity), numbered(1, &["one", "two"]));
+}
+
+fn neighbour_slot(of: Slot) -> Slot {
+    slot((of.number() + 1) % SLOTS)
 }
 
 pub(super) async fn many_slots_land_in_one_batch(mut subject: Subject) {

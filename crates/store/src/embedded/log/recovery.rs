@@ -11,6 +11,7 @@
 //! After a crash nobody vouches for the very last batch, so damage in it looks like a torn write.
 //! A process that stops in order leaves a seal that vouches for it.
 
+use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::codec::{ALIGNMENT, HEADER_BYTES, Header, HeaderFault, Kind, RECORD_BYTES, Record};
-use super::{Start, UNFINISHED, first_of, name};
+use super::{Carried, Start, UNFINISHED, first_of, name};
 use crate::commit::Commit;
 use crate::embedded::disk::{Disk, File};
 use crate::encoding::record::decode_commit;
@@ -54,12 +55,13 @@ pub(crate) enum LogError {
     },
 }
 
-/// Reads the log and hands every commit above `reached`, in order, to `replay`. Tells what the
-/// next log begins with.
+/// Reads the log and hands every commit above `reached` that is known to be durable to `replay`, in
+/// order. Gives what the next log begins with; the commits that it carries over may be applied once
+/// it has made them durable.
 pub(crate) fn recover<E: From<LogError>>(
     disk: &Arc<dyn Disk>,
     reached: u64,
-    mut replay: impl FnMut(u64, Commit, usize) -> Result<(), E>,
+    mut replay: impl FnMut(Carried) -> Result<(), E>,
 ) -> Result<Start, E> {
     let segments = segments(&**disk)?;
     let oldest = segments.first().copied();
@@ -67,25 +69,29 @@ pub(crate) fn recover<E: From<LogError>>(
         let fault = format!("the records from {} on are missing", reached + 1);
         return Err(damaged(&**disk, &name(reached + 1), 0, fault).into());
     }
-    let mut tail = Tail {
-        vouched: reached.max(segments.last().map_or(0, |first| first - 1)),
-        records: Vec::new(),
-    };
+    let newest = segments.last().map_or(0, |first| first - 1);
+    let mut vouched = reached.max(newest);
+    let mut waiting = VecDeque::new();
     for (place, first) in segments.iter().enumerate() {
         let mut reader = Reader::open(disk, *first)?;
         let end = segments.get(place + 1).copied();
-        while let Some((record, payload)) = reader.next(end, reached)? {
-            if record.number > reached {
-                let commit = reader.commit(&record, payload.clone())?;
-                replay(record.number, commit, record.length)?;
+        loop {
+            let record = reader.next(end, reached)?;
+            vouched = vouched.max(reader.vouched);
+            waiting.extend(record);
+            while let Some(record) = waiting.pop_front_if(|record| record.number <= vouched) {
+                if record.number > reached {
+                    replay(record)?;
+                }
             }
-            tail.push(&record, payload);
+            if reader.has_ended {
+                break;
+            }
         }
-        tail.vouched = tail.vouched.max(reader.vouched);
     }
     Ok(Start {
-        first: tail.vouched + 1,
-        carried: tail.unvouched(),
+        first: vouched + 1,
+        carried: waiting.into(),
         segments,
     })
 }
@@ -106,30 +112,6 @@ fn segments(disk: &dyn Disk) -> Result<Vec<u64>, LogError> {
     Ok(firsts)
 }
 
-/// The records that may have to be written again because nobody has vouched for them.
-struct Tail {
-    vouched: u64,
-    records: Vec<(u64, Bytes)>,
-}
-
-impl Tail {
-    fn push(&mut self, record: &Record, payload: Bytes) {
-        if record.durable > self.vouched {
-            self.vouched = record.durable;
-            self.records.clear();
-        }
-        if record.number > self.vouched {
-            self.records.push((record.number, payload));
-        }
-    }
-
-    fn unvouched(self) -> Vec<Bytes> {
-        let vouched = self.vouched;
-        let unvouched = |(number, payload)| (number > vouched).then_some(payload);
-        self.records.into_iter().filter_map(unvouched).collect()
-    }
-}
-
 /// Reads one segment.
 struct Reader {
     disk: Arc<dyn Disk>,
@@ -138,8 +120,9 @@ struct Reader {
     /// Where the next record is expected, and its number.
     offset: u64,
     number: u64,
-    /// The highest number that a seal has vouched for.
+    /// The highest number that its records have vouched for.
     vouched: u64,
+    has_ended: bool,
 }
 
 impl Reader {
@@ -153,6 +136,7 @@ impl Reader {
             offset: HEADER_BYTES,
             number: first,
             vouched: 0,
+            has_ended: false,
         };
         let bytes = reader.bytes(0, HEADER_BYTES as usize)?.unwrap_or_default();
         match Header::decode(bytes) {
@@ -166,41 +150,46 @@ impl Reader {
     }
 
     /// The next commit before number `end`; `None` at the end of what counts.
-    fn next(
-        &mut self,
-        end: Option<u64>,
-        reached: u64,
-    ) -> Result<Option<(Record, Bytes)>, LogError> {
+    fn next(&mut self, end: Option<u64>, reached: u64) -> Result<Option<Carried>, LogError> {
+        self.has_ended = true;
         if end == Some(self.number) {
             return Ok(None);
         }
         let expected = self.number;
         let found = self.valid(self.offset)?;
         let Some((record, payload)) = found.filter(|(record, _)| record.number == expected) else {
-            let is_vouched = end.is_some() || expected <= reached || self.is_vouched()?;
-            return if is_vouched {
-                let fault =
-                    format!("record {expected}, which was durable, is not what was written");
-                Err(self.damaged(self.offset, fault))
-            } else {
-                Ok(None)
-            };
+            return self.after_invalid(end, reached);
         };
         self.vouched = self.vouched.max(record.durable);
         if record.kind == Kind::Seal {
             return self.after_seal(end, reached);
         }
+        let commit = self.commit(&record, payload.clone())?;
+        self.has_ended = false;
         self.offset += record.size() as u64;
         self.number += 1;
-        Ok(Some((record, payload)))
+        Ok(Some(Carried {
+            number: record.number,
+            payload,
+            commit,
+        }))
+    }
+
+    fn after_invalid(
+        &mut self,
+        end: Option<u64>,
+        reached: u64,
+    ) -> Result<Option<Carried>, LogError> {
+        let expected = self.number;
+        if end.is_some() || expected <= reached || self.is_vouched()? {
+            let fault = format!("record {expected}, which was durable, is not what was written");
+            return Err(self.damaged(self.offset, fault));
+        }
+        Ok(None)
     }
 
     /// A seal is the last record of its segment, and its number is not used up.
-    fn after_seal(
-        &self,
-        end: Option<u64>,
-        reached: u64,
-    ) -> Result<Option<(Record, Bytes)>, LogError> {
+    fn after_seal(&self, end: Option<u64>, reached: u64) -> Result<Option<Carried>, LogError> {
         if end.is_some() || self.number <= reached {
             let fault = format!("the segment ends before record {}", self.number);
             return Err(self.damaged(self.offset, fault));
@@ -258,8 +247,8 @@ impl Reader {
 
     fn commit(&self, record: &Record, payload: Bytes) -> Result<Commit, LogError> {
         decode_commit(payload).map_err(|fault| {
-            let offset = self.offset - record.size() as u64;
-            self.damaged(offset, format!("record {}: {fault}", record.number))
+            let fault = format!("record {}: {fault}", record.number);
+            self.damaged(self.offset, fault)
         })
     }
 

@@ -1,0 +1,337 @@
+//! The whole store over a disk and rows that fail: lives of a process, and a model of what every
+//! entity must hold afterwards.
+
+use std::collections::BTreeMap;
+use std::sync::RwLock;
+
+use bytes::Bytes;
+use firn_model::id::{Epoch, SlotSequence};
+use firn_model::payload::Payload;
+use futures_executor::block_on;
+use futures_util::FutureExt;
+
+use super::faults::{Chance, Failure, FaultyDisk};
+use super::table::TableError;
+use super::*;
+use crate::commit::Change;
+use crate::entity::Timestamp;
+use crate::memory;
+use crate::rows::Entry;
+use crate::rows::key::Key;
+use crate::rows::overlay::Changes;
+
+const SEGMENT_BYTES: u64 = 8 * 1024;
+
+const ENTITIES: u64 = 6;
+
+/// Rows in memory that lose, at the end of a process, some of the last batches.
+#[derive(Default)]
+struct FaultyTable {
+    rows: RwLock<FaultyRows>,
+}
+
+#[derive(Default)]
+struct FaultyRows {
+    seen: memory::Table,
+    durable: memory::Table,
+    unflushed: Vec<Changes>,
+    fails: bool,
+}
+
+struct Copy(memory::Table);
+
+impl View for Copy {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
+        self.0.get(key)
+    }
+
+    fn scan<'a>(&'a self, from: Key, to: Key) -> Box<dyn Iterator<Item = Entry> + 'a> {
+        self.0.scan(from, to)
+    }
+}
+
+impl Table for FaultyTable {
+    fn view(&self) -> Box<dyn View + '_> {
+        Box::new(Copy(self.rows.read().unwrap().seen.clone()))
+    }
+
+    fn write(&self, changes: Changes) -> Result<(), TableError> {
+        let mut rows = self.rows.write().unwrap();
+        if rows.fails {
+            return Err(TableError::Io(io::ErrorKind::StorageFull.into()));
+        }
+        rows.seen.write(changes.clone());
+        rows.unflushed.push(changes);
+        Ok(())
+    }
+
+    fn persist(&self) -> Result<(), TableError> {
+        let mut rows = self.rows.write().unwrap();
+        if rows.fails {
+            return Err(TableError::Io(io::ErrorKind::StorageFull.into()));
+        }
+        rows.durable = rows.seen.clone();
+        rows.unflushed.clear();
+        Ok(())
+    }
+}
+
+impl FaultyTable {
+    /// What the next process finds: some batches more than what was flushed.
+    fn survive(&self, chance: &mut Chance) -> Self {
+        let rows = self.rows.read().unwrap();
+        let mut table = rows.durable.clone();
+        let kept = chance.below(rows.unflushed.len() as u64 + 1) as usize;
+        for changes in &rows.unflushed[..kept] {
+            table.write(changes.clone());
+        }
+        let survived = FaultyRows {
+            seen: table.clone(),
+            durable: table,
+            ..FaultyRows::default()
+        };
+        Self {
+            rows: RwLock::new(survived),
+        }
+    }
+}
+
+fn assemble(
+    disk: &FaultyDisk,
+    table: Arc<FaultyTable>,
+    on_fatal: impl Fn(&Fatal) + Send + Sync + 'static,
+) -> Result<Embedded, OpenError> {
+    let parts = Parts {
+        disk: Arc::new(disk.clone()),
+        table,
+        places: Places {
+            log: "log".into(),
+            rows: "rows".into(),
+        },
+        folder: None,
+    };
+    let config = Config {
+        segment_bytes: SEGMENT_BYTES,
+        read_threads: 1,
+        ..Config::default()
+    };
+    Embedded::assemble(parts, &config, Box::new(on_fatal))
+}
+
+fn key(number: u64) -> EntityKey {
+    EntityKey::new(StorageName::new("entity"), number.to_string())
+}
+
+/// What was promised of every entity: its events, and those of a batch that was not answered.
+#[derive(Default)]
+struct Model {
+    landed: BTreeMap<u64, Vec<Payload>>,
+    open: BTreeMap<u64, Vec<Payload>>,
+    made: u64,
+}
+
+impl Model {
+    /// A batch that appends to some entities.
+    fn batch(&mut self, chance: &mut Chance) -> Vec<Commit> {
+        let mut batch = Vec::new();
+        for _ in 0..=chance.below(4) {
+            let number = chance.below(ENTITIES);
+            self.made += 1;
+            let bytes = vec![self.made as u8; chance.below(600) as usize];
+            let event = Payload::new(self.made.to_string(), bytes);
+            let landed = self.landed.entry(number).or_default().len();
+            let open = self.open.entry(number).or_default();
+            open.push(event.clone());
+            let sequence = (landed + open.len()) as u64;
+            let key = key(number);
+            let at = Timestamp(self.made);
+            let mut commit = Commit::empty(key.slot(), Epoch(0), SlotSequence(sequence), at);
+            commit.key = Some(key);
+            commit.change = Some(Change::Append {
+                first: sequence,
+                events: vec![event],
+                snapshot: None,
+                deleted_until: None,
+            });
+            batch.push(commit);
+        }
+        batch
+    }
+
+    fn land(&mut self) {
+        for (number, mut events) in std::mem::take(&mut self.open) {
+            self.landed.entry(number).or_default().append(&mut events);
+        }
+    }
+
+    /// Every acknowledged event is there, in order, once; of the open ones a beginning.
+    fn check(&mut self, store: &Embedded) {
+        for number in 0..ENTITIES {
+            let entity = block_on(store.load(&key(number), Replay::AllEvents)).unwrap();
+            let found: Vec<Payload> = entity
+                .events
+                .into_iter()
+                .map(|event| event.payload)
+                .collect();
+            let landed = self.landed.entry(number).or_default();
+            let acknowledged = landed.len();
+            landed.append(self.open.entry(number).or_default());
+            assert!(found.len() >= acknowledged, "an acknowledged event is lost");
+            assert!(landed.starts_with(&found), "the events are others");
+            landed.truncate(found.len());
+        }
+        self.open.clear();
+    }
+}
+
+/// One life; gives whether it ended by itself.
+fn live(model: &mut Model, disk: &FaultyDisk, table: Arc<FaultyTable>, chance: &mut Chance) {
+    if chance.once_in(2) {
+        let failure = match chance.below(2) {
+            0 => Failure::Error(io::ErrorKind::StorageFull),
+            _ => Failure::Interrupted,
+        };
+        disk.fail_after(chance.below(60), failure);
+    }
+    let Ok(store) = assemble(disk, table.clone(), |_| {}) else {
+        return;
+    };
+    model.check(&store);
+    for _ in 0..chance.below(25) {
+        let batch = model.batch(chance);
+        let Some(outcomes) = store.commit(batch).now_or_never() else {
+            break;
+        };
+        for outcome in outcomes {
+            assert_eq!(outcome.outcome, Outcome::Landed);
+        }
+        model.land();
+        if chance.once_in(10) {
+            table.rows.write().unwrap().fails = true;
+        }
+    }
+    if chance.once_in(2) {
+        store.close();
+    } else {
+        store.abandon();
+    }
+}
+
+impl Embedded {
+    /// Ends without anything that a killed process would not do.
+    fn abandon(self) {
+        self.shared.has_failed.store(true, Ordering::Release);
+        self.shared.backlog.fail();
+    }
+}
+
+#[test]
+fn acknowledged_events_survive_every_end() {
+    for seed in 0..300 {
+        let run = panic::catch_unwind(|| {
+            let mut chance = Chance::new(seed);
+            let mut disk = FaultyDisk::new();
+            let mut table = Arc::new(FaultyTable::default());
+            let mut model = Model::default();
+            for _ in 0..4 {
+                live(&mut model, &disk, table.clone(), &mut chance);
+                disk = match chance.below(2) {
+                    0 => disk.end_process(),
+                    _ => disk.lose_power(&mut chance),
+                };
+                table = Arc::new(table.survive(&mut chance));
+            }
+            model.check(&assemble(&disk, table, |_| {}).unwrap());
+        });
+        assert!(run.is_ok(), "seed {seed}");
+    }
+}
+
+/// Notes what the handler was told.
+fn noting() -> (Arc<Mutex<Vec<Fatal>>>, impl Fn(&Fatal) + Send + Sync) {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let note = told.clone();
+    (told, move |fatal: &Fatal| {
+        note.lock().unwrap().push(fatal.clone());
+    })
+}
+
+#[test]
+fn a_failed_write_is_fatal_and_never_answered() {
+    for (operation, kind) in [(0, io::ErrorKind::StorageFull), (1, io::ErrorKind::Other)] {
+        let disk = FaultyDisk::new();
+        let (told, on_fatal) = noting();
+        let store = assemble(&disk, Arc::default(), on_fatal).unwrap();
+        disk.fail_after(operation, Failure::Error(kind));
+        let mut model = Model::default();
+        let batch = model.batch(&mut Chance::new(0));
+        assert_eq!(store.commit(batch).now_or_never(), None);
+        let operations = disk.operations();
+        let batch = Model::default().batch(&mut Chance::new(1));
+        assert_eq!(store.commit(batch).now_or_never(), None);
+        drop(store);
+        assert_eq!(disk.operations(), operations, "never retried");
+        let told = told.lock().unwrap();
+        assert_eq!(told.len(), 1);
+        assert_eq!(told[0].code, firn_model::code::Code::FlushFailed);
+    }
+}
+
+#[test]
+fn rows_that_cannot_be_written_are_fatal() {
+    let disk = FaultyDisk::new();
+    let (told, on_fatal) = noting();
+    let table = Arc::new(FaultyTable::default());
+    let store = assemble(&disk, table.clone(), on_fatal).unwrap();
+    table.rows.write().unwrap().fails = true;
+    let mut model = Model::default();
+    let batch = model.batch(&mut Chance::new(0));
+    let key = batch[0].key.clone().unwrap();
+    let outcomes = store.commit(batch).now_or_never().unwrap();
+    assert!(!outcomes.is_empty(), "it is in the log");
+    let loaded = block_on(store.load(&key, Replay::AllEvents));
+    assert!(matches!(loaded, Err(ReadError::Unavailable { .. })));
+    drop(store);
+    assert_eq!(told.lock().unwrap().len(), 1);
+    table.rows.write().unwrap().fails = false;
+    model.land();
+    model.check(&assemble(&disk.end_process(), table, |_| {}).unwrap());
+}
+
+#[test]
+fn a_disk_that_is_full_at_the_start_is_reported() {
+    let disk = FaultyDisk::new();
+    disk.fail_after(0, Failure::Error(io::ErrorKind::StorageFull));
+    let opened = assemble(&disk, Arc::default(), |_| {});
+    let error = opened.map(|_| ()).unwrap_err();
+    assert!(matches!(error, OpenError::Flush { .. }), "{error}");
+    assert_eq!(error.code(), firn_model::code::Code::FlushFailed);
+}
+
+#[test]
+fn damaged_rows_are_reported() {
+    let table = FaultyTable::default();
+    let reached = crate::rows::key::reached();
+    table
+        .write(Changes::from([(reached, Some(Bytes::from_static(b"no")))]))
+        .unwrap();
+    let opened = assemble(&FaultyDisk::new(), Arc::new(table), |_| {});
+    let error = opened.map(|_| ()).unwrap_err();
+    assert!(matches!(error, OpenError::RowsDamaged { .. }), "{error}");
+    assert_eq!(error.code(), firn_model::code::Code::RecordDamaged);
+}
+
+#[test]
+fn a_closed_store_refuses_commits_and_answers_reads() {
+    let store = assemble(&FaultyDisk::new(), Arc::default(), |_| {}).unwrap();
+    let mut model = Model::default();
+    let batch = model.batch(&mut Chance::new(0));
+    block_on(store.commit(batch));
+    model.land();
+    store.close();
+    store.close();
+    let outcomes = block_on(store.commit(model.batch(&mut Chance::new(1))));
+    assert!(matches!(outcomes[0].outcome, Outcome::Refused { .. }));
+    model.open.clear();
+    model.check(&store);
+}
