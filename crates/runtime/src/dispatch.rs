@@ -27,6 +27,7 @@ use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 use xxhash_rust::xxh3::xxh3_128;
@@ -46,6 +47,10 @@ pub struct Dispatcher {
     pub(crate) inboxes: Arc<[mpsc::UnboundedSender<Message>]>,
     pub(crate) served: watch::Receiver<Option<Arc<Served>>>,
     pub(crate) tasks: TaskTracker,
+    /// No delivery is tried again once this is cancelled.
+    pub(crate) quiet: CancellationToken,
+    /// Everything ends once this is cancelled.
+    pub(crate) stop: CancellationToken,
     pub(crate) command_timeout: Duration,
 }
 
@@ -407,7 +412,14 @@ impl Dispatcher {
         &self,
         task: impl Future<Output = ()> + Send + 'static,
     ) -> tokio::task::JoinHandle<()> {
-        self.tasks.spawn(task)
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => {}
+                () = task => {}
+            }
+        })
     }
 }
 

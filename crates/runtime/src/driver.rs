@@ -187,9 +187,15 @@ impl Driver {
             }
             Output::Resolve(slot) => {
                 let (store, reply) = (self.store.clone(), self.lanes[self.index].clone());
+                let stop = self.stop.clone();
                 self.tasks.spawn(async move {
-                    let head = resolve(&*store, slot).await;
-                    let _ = reply.send(Message::Input(Input::Resolved(slot, head)));
+                    tokio::select! {
+                        biased;
+                        () = stop.cancelled() => {}
+                        head = resolve(&*store, slot) => {
+                            let _ = reply.send(Message::Input(Input::Resolved(slot, head)));
+                        }
+                    }
                 });
             }
             Output::NoRoom => {

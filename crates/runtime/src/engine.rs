@@ -10,6 +10,8 @@ use firn_model::contract::Contract;
 use firn_model::id::Slot;
 use firn_store::{Head, ReadError, Store};
 use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tracing::info;
 
@@ -53,7 +55,7 @@ pub enum StartError {
     Thread(#[from] std::io::Error),
 }
 
-/// A running engine.
+/// A running engine. Dropping it ends it at once; [`Engine::drain`] ends it in order.
 pub struct Engine {
     config: Config,
     dispatcher: Arc<Dispatcher>,
@@ -64,6 +66,7 @@ pub struct Engine {
     lanes: TaskTracker,
     tasks: TaskTracker,
     committer: Option<JoinHandle<()>>,
+    stop: DropGuard,
 }
 
 impl Engine {
@@ -100,6 +103,7 @@ impl Engine {
         let (served, watching) = watch::channel(None);
         let streams = Arc::new(Streams::new(config.streams_max));
         let (lane_tasks, tasks) = (TaskTracker::new(), TaskTracker::new());
+        let stop = CancellationToken::new();
         let mut commands = Vec::with_capacity(lanes);
         for (index, inbox) in receivers.into_iter().enumerate() {
             let (sender, receiver) = mpsc::channel(INBOX_COMMANDS);
@@ -118,6 +122,7 @@ impl Engine {
                 streams: streams.clone(),
                 served: watching.clone(),
                 tasks: tasks.clone(),
+                stop: stop.clone(),
                 open: HashMap::new(),
             };
             lane_tasks.spawn(driver.run());
@@ -127,6 +132,8 @@ impl Engine {
             inboxes: inboxes.clone(),
             served: watching,
             tasks: tasks.clone(),
+            quiet: CancellationToken::new(),
+            stop: stop.clone(),
             command_timeout: config.lane.command_timeout,
         });
         let left = dispatcher.recover_outbox(&*store).await?;
@@ -146,6 +153,7 @@ impl Engine {
             lanes: lane_tasks,
             tasks,
             committer: Some(thread),
+            stop: stop.drop_guard(),
         })
     }
 
@@ -182,16 +190,24 @@ impl Engine {
     /// Takes no more commands, finishes those that were accepted, and stops. Gives whether all of
     /// them ended within the grace; what did not is cut off, and nothing acknowledged is lost.
     pub async fn drain(mut self, grace: Duration) -> bool {
+        let until = Instant::now() + grace;
+        // Effects that are under way end; those that wait to be tried again are left to the next
+        // run, which finds them in the outbox.
+        self.dispatcher.quiet.cancel();
+        self.tasks.close();
+        let quiet = timeout_at(until, self.tasks.wait()).await.is_ok();
         for inbox in self.inboxes.iter() {
             let _ = inbox.send(Message::Input(Input::Drain));
         }
         self.lanes.close();
-        let ended = tokio::time::timeout(grace, self.lanes.wait()).await.is_ok();
-        self.tasks.close();
-        if ended && let Some(committer) = self.committer.take() {
+        let ended = timeout_at(until, self.lanes.wait()).await.is_ok();
+        drop(self.stop);
+        self.lanes.wait().await;
+        self.tasks.wait().await;
+        if let Some(committer) = self.committer.take() {
             // Every lane has dropped its sender, so the committer ends once it has written all.
             let _ = tokio::task::spawn_blocking(move || committer.join()).await;
         }
-        ended
+        quiet && ended
     }
 }

@@ -62,7 +62,12 @@ impl Dispatcher {
                 redelivered: true,
                 ..origin
             });
-            pause.wait().await;
+            tokio::select! {
+                biased;
+                // What is not delivered is found in the outbox by the next run.
+                () = self.quiet.cancelled() => return,
+                () = pause.wait() => {}
+            }
         }
         if let Some(origin) = caused.origin {
             self.tell(origin.effect.slot, Input::Delivered(origin.effect));

@@ -150,3 +150,121 @@ impl Refusal {
         )
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use firn_model::contract::Kind;
+    use firn_testkit::contract::{Declared, contract};
+    use firn_testkit::policies;
+
+    use super::*;
+
+    fn failure(code: Option<GrpcCode>) -> Failure {
+        Failure {
+            text: "its own text".into(),
+            code,
+            restart: false,
+        }
+    }
+
+    /// Status, code and text of a refusal, for a component with the fixed texts of the test kit.
+    fn told(refusal: &Refusal, pass_on: bool) -> (GrpcCode, u16, String) {
+        let mut policies = policies::careful();
+        policies.texts.pass_on = pass_on;
+        let declared = Declared {
+            service: "t.A",
+            kind: Kind::Value,
+            policies,
+        };
+        let proto = "syntax = \"proto3\"; package t; service A {}";
+        let contract = contract(proto, vec![declared]);
+        let status = refusal.status(&contract.components[0]);
+        let code = status.firn.map_or(0, Code::number);
+        (status.code, code, status.message)
+    }
+
+    #[test]
+    fn each_refusal_has_its_status_and_code() {
+        use GrpcCode::{
+            DeadlineExceeded, FailedPrecondition, InvalidArgument, ResourceExhausted, Unavailable,
+            Unknown,
+        };
+        let check = |refusal: Refusal, status: GrpcCode, number: u16, text: &str| {
+            let (code, firn, message) = told(&refusal, false);
+            assert_eq!((code, firn), (status, number), "{refusal:?}");
+            assert!(message.contains(text), "{message:?} does not say {text:?}");
+        };
+        let full = Refusal::MailboxFull { capacity: 7 };
+        check(full, ResourceExhausted, 3014, "7 commands");
+        check(
+            Refusal::DeadlineQueued,
+            DeadlineExceeded,
+            3015,
+            "not applied",
+        );
+        check(
+            Refusal::StreamsExhausted,
+            ResourceExhausted,
+            3017,
+            "not applied",
+        );
+        check(
+            Refusal::Timeout,
+            DeadlineExceeded,
+            3016,
+            "may have been applied",
+        );
+        check(
+            Refusal::FunctionUnavailable,
+            Unavailable,
+            3018,
+            "not applied",
+        );
+        check(Refusal::ShuttingDown, Unavailable, 3019, "not applied");
+        let cause = "the disk".to_owned();
+        check(Refusal::LoadFailed { cause }, Unavailable, 5008, "the disk");
+        check(Refusal::CommitRefused, Unavailable, 5006, "not applied");
+        check(
+            Refusal::CommitUnknown,
+            Unavailable,
+            5007,
+            "may have been applied",
+        );
+        check(Refusal::Deleted, FailedPrecondition, 3023, "deleted");
+        check(
+            Refusal::IdempotencyKeyReused,
+            InvalidArgument,
+            3012,
+            "another request",
+        );
+        check(Refusal::QueuedBehindFailure, Unknown, 3025, "queued");
+        check(Refusal::Failed(Fault::Reply), Unknown, 3021, "reply");
+        check(Refusal::Failed(Fault::Message), Unknown, 3021, "message");
+        check(
+            Refusal::Failed(Fault::Termination),
+            Unknown,
+            3025,
+            "termination",
+        );
+        let instance = Refusal::Failed(Fault::Failure(failure(None)));
+        check(instance, Unknown, 3025, "failure");
+        let command = Refusal::Failed(Fault::Command(failure(Some(InvalidArgument))));
+        check(command, InvalidArgument, 3025, "its own text");
+    }
+
+    #[test]
+    fn own_text_of_an_instance_failure_passes_only_where_the_policy_says_so() {
+        let refusal = Refusal::Failed(Fault::Failure(failure(None)));
+        assert_eq!(told(&refusal, true).2, "its own text");
+        assert_eq!(told(&refusal, false).2, "failure");
+    }
+
+    #[test]
+    fn only_answers_of_the_function_end_a_delivery() {
+        assert!(!Refusal::Failed(Fault::Termination).delays_delivery());
+        assert!(!Refusal::Deleted.delays_delivery());
+        assert!(Refusal::MailboxFull { capacity: 1 }.delays_delivery());
+        assert!(Refusal::FunctionUnavailable.delays_delivery());
+        assert!(Refusal::Timeout.delays_delivery());
+    }
+}
