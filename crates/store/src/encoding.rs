@@ -62,3 +62,6 @@ pub(crate) fn decode<M: Message + Default>(mut bytes: Bytes) -> Result<M, Fault>
         Ok(version) => Err(Fault::Version(version)),
     }
 }
+
+#[cfg(test)]
+mod tests;

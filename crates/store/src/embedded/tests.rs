@@ -1,9 +1,16 @@
 //! The embedded store in a real folder.
 
+use std::fs;
+
+use firn_model::code::Code;
+use firn_model::id::Epoch;
+use firn_model::payload::Payload;
 use futures_executor::block_on;
 use futures_util::FutureExt;
 
 use super::*;
+use crate::commit::Change;
+use crate::entity::Timestamp;
 use crate::suite::{self, Backend};
 
 fn never_fatal(fatal: &Fatal) {
@@ -37,4 +44,166 @@ fn embedded_conforms() {
         clock,
         folder: tempfile::tempdir().unwrap(),
     }));
+}
+
+fn open(folder: &Path) -> Result<Embedded, OpenError> {
+    Embedded::open(folder, Config::default(), never_fatal)
+}
+
+fn error(folder: &Path) -> OpenError {
+    let error = open(folder).map(|_| ()).unwrap_err();
+    assert!(!error.remedy().is_empty());
+    error
+}
+
+fn key() -> EntityKey {
+    EntityKey::new(StorageName::new("cart"), "a")
+}
+
+/// Lets the store hold an entity with some events, and stop in order.
+fn fill(folder: &Path, first: u64) {
+    let store = open(folder).unwrap();
+    for number in first..first + 3 {
+        let mut commit = Commit::empty(
+            key().slot(),
+            Epoch(0),
+            SlotSequence(number),
+            Timestamp(number),
+        );
+        commit.key = Some(key());
+        commit.change = Some(Change::Append {
+            first: number,
+            events: vec![Payload::new("event", number.to_string().into_bytes())],
+            snapshot: None,
+            deleted_until: None,
+        });
+        let outcomes = block_on(store.commit(vec![commit]));
+        assert_eq!(outcomes[0].outcome, Outcome::Landed);
+    }
+}
+
+fn last_event(folder: &Path) -> u64 {
+    let store = open(folder).unwrap();
+    let entity = block_on(store.load(&key(), Replay::FromSnapshot)).unwrap();
+    assert_eq!(entity.events.len() as u64, entity.last_event);
+    entity.last_event
+}
+
+/// The segments that are there.
+fn segments(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder.join("log")).unwrap();
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    paths
+}
+
+#[test]
+fn a_folder_is_opened_again_and_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().join("made/on/the/way");
+    for first in [1, 4, 7] {
+        fill(&folder, first);
+        assert_eq!(last_event(&folder), first + 2);
+    }
+    assert_eq!(segments(&folder).len(), 1, "the log was shortened");
+}
+
+#[test]
+fn rows_are_made_again_from_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    fill(folder.path(), 1);
+    fs::remove_dir_all(folder.path().join("rows")).unwrap();
+    assert_eq!(last_event(folder.path()), 3);
+}
+
+#[test]
+fn a_folder_that_is_open_is_locked() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).unwrap();
+    let error = error(folder.path());
+    assert!(matches!(error, OpenError::Locked { .. }), "{error}");
+    assert_eq!(error.code(), Code::DataFolderLocked);
+    drop(store);
+    drop(open(folder.path()).unwrap());
+}
+
+#[test]
+fn a_newer_folder_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    fill(folder.path(), 1);
+    fs::write(folder.path().join("format"), "firn-store 2\n").unwrap();
+    let error = error(folder.path());
+    assert!(
+        matches!(error, OpenError::Newer { found: 2, .. }),
+        "{error}"
+    );
+    assert_eq!(error.code(), Code::FormatNewer);
+    fs::write(folder.path().join("format"), "firn-store 1\n").unwrap();
+    assert_eq!(last_event(folder.path()), 3);
+}
+
+#[test]
+fn a_folder_of_unknown_format_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    fill(folder.path(), 1);
+    fs::write(folder.path().join("format"), "something").unwrap();
+    let damaged = error(folder.path());
+    assert!(matches!(damaged, OpenError::Damaged { offset: 0, .. }));
+    fs::remove_file(folder.path().join("format")).unwrap();
+    let missing = error(folder.path());
+    assert!(matches!(missing, OpenError::Unusable { .. }), "{missing}");
+}
+
+#[test]
+fn a_damaged_record_is_reported_with_file_and_offset() {
+    let folder = tempfile::tempdir().unwrap();
+    fill(folder.path(), 1);
+    let segment = segments(folder.path()).pop().unwrap();
+    let mut bytes = fs::read(&segment).unwrap();
+    let event = bytes.windows(5).position(|bytes| bytes == b"event");
+    bytes[event.unwrap()] ^= 1;
+    fs::write(&segment, bytes).unwrap();
+    let error = error(folder.path());
+    assert_eq!(error.code(), Code::RecordDamaged);
+    let text = error.to_string();
+    match error {
+        OpenError::Damaged { file, offset, .. } => assert_eq!((&file, offset), (&segment, 64)),
+        other => panic!("{other}"),
+    }
+    assert!(text.contains(&*segment.to_string_lossy()), "{text}");
+    assert!(text.contains("byte 64"), "{text}");
+}
+
+#[test]
+fn a_path_that_is_no_folder_is_unusable() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("file");
+    fs::write(&file, "").unwrap();
+    let error = error(&file);
+    assert!(matches!(error, OpenError::Unusable { .. }), "{error}");
+    assert_eq!(error.code(), Code::DataFolderUnusable);
+}
+
+#[test]
+fn long_logs_are_shortened_while_they_grow() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = Config {
+        segment_bytes: 16 * 1024,
+        ..Config::default()
+    };
+    let store = Embedded::open(folder.path(), config, never_fatal).unwrap();
+    for sequence in 1..200 {
+        let at = Timestamp(sequence);
+        let mut commit = Commit::empty(key().slot(), Epoch(0), SlotSequence(sequence), at);
+        commit.key = Some(key());
+        commit.change = Some(Change::Set(Payload::new("state", vec![1; 4000])));
+        block_on(store.commit(vec![commit]));
+    }
+    block_on(store.load(&key(), Replay::FromSnapshot)).unwrap();
+    store.close();
+    assert_eq!(segments(folder.path()).len(), 1);
+    drop(store);
+    let store = open(folder.path()).unwrap();
+    let heads = block_on(store.heads()).unwrap();
+    assert_eq!(heads[0].1.sequence, SlotSequence(199));
 }

@@ -302,7 +302,8 @@ impl Window {
 
     fn fill(&mut self, offset: u64, length: usize) -> io::Result<()> {
         self.start = offset;
-        self.bytes.resize(length.max(WINDOW_BYTES), 0);
+        let rest = usize::try_from(self.size - offset).unwrap_or(usize::MAX);
+        self.bytes.resize(length.max(WINDOW_BYTES).min(rest), 0);
         let mut filled = 0;
         while filled < self.bytes.len() {
             match self

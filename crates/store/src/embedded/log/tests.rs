@@ -15,7 +15,7 @@ use crate::embedded::faults::{Chance, Failure, FaultyDisk};
 use crate::entity::Timestamp;
 
 /// Small, so that lives go through several segments.
-const SEGMENT_BYTES: u64 = 8 * 1024;
+const SEGMENT_BYTES: u64 = 2 * 1024;
 
 #[derive(Debug, thiserror::Error)]
 enum TestError {
@@ -134,8 +134,8 @@ impl Model {
         for _ in 0..=chance.below(4) {
             self.made += 1;
             let bytes = match chance.below(20) {
-                0 => 10_000,
-                _ => chance.below(1500) as usize,
+                0 => 4000,
+                _ => chance.below(300) as usize,
             };
             self.open.push(commit(self.made, bytes));
         }
@@ -302,7 +302,7 @@ fn a_missing_segment_is_reported() {
     let disk = FaultyDisk::new();
     let mut log = new_log(&disk);
     for number in 1..20 {
-        log.append(&[commit(number, 3000)]).unwrap();
+        log.append(&[commit(number, 1000)]).unwrap();
     }
     let segments: Vec<String> = disk.files().into_keys().collect();
     assert!(segments.len() > 3);
@@ -357,7 +357,7 @@ fn finished_segments_are_removed() {
     let mut log = new_log(&disk);
     let segments = log.segments();
     for number in 1..=20 {
-        log.append(&[commit(number, 3000)]).unwrap();
+        log.append(&[commit(number, 1000)]).unwrap();
     }
     let count = disk.files().len();
     segments.remove_finished(0).unwrap();
