@@ -176,8 +176,8 @@ impl Follow {
 
     fn take(&mut self, event: Event) -> Result<(), Failure> {
         match event {
-            Event::Waiting { cause } => {
-                warn!(code = %Code::FunctionUnreachable, "waiting for the function: {cause}");
+            Event::Waiting { code, cause } => {
+                warn!(%code, "waiting for the function: {cause}");
             }
             Event::Lost => {
                 self.ready.set(false);

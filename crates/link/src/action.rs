@@ -11,7 +11,7 @@ use firn_wire::convert::action::{self, Target};
 use firn_wire::superset::{ActionCommand, ActionResponse};
 use futures_util::stream::{self, BoxStream, StreamExt};
 
-use crate::connection::Connection;
+use crate::connection::{Connection, Cut};
 
 /// Calls a unary action.
 pub(crate) async fn unary(
@@ -63,7 +63,7 @@ pub(crate) fn streamed(
 async fn requests(
     call: &ActionCall,
     mut messages: MessageStream,
-) -> Result<BoxStream<'static, ActionCommand>, Status> {
+) -> Result<BoxStream<'static, Result<ActionCommand, Cut>>, Status> {
     if !call.method.streams_in() {
         let message = match messages.next().await {
             Some(message) => message?,
@@ -76,21 +76,18 @@ async fn requests(
             }
         };
         let command = action::command(target(call), payload(call, message));
-        return Ok(stream::once(async { command }).boxed());
+        return Ok(stream::once(async { Ok(command) }).boxed());
     }
     let head = action::head(target(call));
     let type_url = call.method.input_url.clone();
-    // A client that breaks its stream ends the function's input; the edge cancels the call.
-    let items = messages
-        .take_while(|message| std::future::ready(message.is_ok()))
-        .filter_map(|message| std::future::ready(message.ok()))
-        .map(move |bytes| {
-            action::item(Payload {
-                type_url: type_url.clone(),
-                bytes,
-            })
-        });
-    Ok(stream::once(async { head }).chain(items).boxed())
+    let items = messages.map(move |message| match message {
+        Ok(bytes) => Ok(action::item(Payload {
+            type_url: type_url.clone(),
+            bytes,
+        })),
+        Err(_) => Err(Cut),
+    });
+    Ok(stream::once(async { Ok(head) }).chain(items).boxed())
 }
 
 fn target(call: &ActionCall) -> Target<'_> {

@@ -7,6 +7,7 @@
 use std::io;
 use std::marker::PhantomData;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
@@ -101,18 +102,19 @@ impl Connection {
             .into_inner())
     }
 
-    /// Calls a method that streams in both directions; either may hold one message only.
+    /// Calls a method that streams in both directions; either may hold one message only. A request
+    /// that is [`Cut`] resets the call, whatever was sent before it.
     pub(crate) async fn streaming<Q, A>(
         &self,
         path: &'static str,
-        requests: impl futures_util::Stream<Item = Q> + Send + 'static,
+        requests: impl futures_util::Stream<Item = Result<Q, Cut>> + Send + 'static,
     ) -> Result<Response<Streaming<A>>, Status>
     where
         Q: Message + 'static,
         A: Message + Default + 'static,
     {
         let mut grpc = self.grpc().await?;
-        let codec = ProstCodec::<Q, A>::default();
+        let codec = CutCodec::<Q, A>(PhantomData);
         grpc.streaming(
             Request::new(requests),
             PathAndQuery::from_static(path),
@@ -129,6 +131,53 @@ impl Connection {
             .await
             .map_err(|error| Status::unavailable(error.to_string()))?;
         Ok(grpc)
+    }
+}
+
+/// The requests of a call end in the middle: the function must not take what it has for all of it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cut;
+
+/// Encodes messages, and fails at a [`Cut`], which makes the transport reset the call.
+struct CutCodec<Q, A>(PhantomData<(Q, A)>);
+
+impl<Q, A> Codec for CutCodec<Q, A>
+where
+    Q: Message + 'static,
+    A: Message + Default + 'static,
+{
+    type Encode = Result<Q, Cut>;
+    type Decode = A;
+    type Encoder = CutEncoder<Q>;
+    type Decoder = <ProstCodec<Q, A> as Codec>::Decoder;
+
+    fn encoder(&mut self) -> CutEncoder<Q> {
+        CutEncoder(PhantomData)
+    }
+
+    fn decoder(&mut self) -> Self::Decoder {
+        ProstCodec::<Q, A>::default().decoder()
+    }
+}
+
+struct CutEncoder<Q>(PhantomData<Q>);
+
+impl<Q: Message> Encoder for CutEncoder<Q> {
+    type Item = Result<Q, Cut>;
+    type Error = Status;
+
+    fn encode(&mut self, item: Self::Item, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        match item {
+            Ok(message) => message
+                .encode(buffer)
+                .map_err(|error| Status::internal(error.to_string())),
+            Err(Cut) => {
+                let mut status = Status::cancelled("the requests were cut off");
+                // hyper looks for the reason of the reset in here.
+                status.set_source(Arc::new(h2::Error::from(h2::Reason::CANCEL)));
+                Err(status)
+            }
+        }
     }
 }
 

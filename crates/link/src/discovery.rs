@@ -1,12 +1,12 @@
 //! The handshake: finds out which family a function speaks, and reads what it declares.
 
 use bytes::Bytes;
+use firn_model::code::Code;
 use firn_model::contract::Finding;
 use firn_wire::contract::{self, Declared};
-use firn_wire::convert::discovery::{self, Weight};
+use firn_wire::convert::discovery;
 use firn_wire::dialect::{self, Dialect, Introduction};
-use firn_wire::superset::{IdentificationInfo, ProxyInfo, UserFunctionError};
-use tonic::Code;
+use firn_wire::superset::{IdentificationInfo, ProxyInfo};
 
 use crate::connection::Connection;
 use crate::entity::cause;
@@ -100,9 +100,22 @@ pub enum DiscoverError {
     Refused {
         /// Everything that is wrong with it.
         findings: Vec<Finding>,
-        /// Where to report it.
-        report_path: &'static str,
+        /// In which words to report it.
+        dialect: &'static Dialect,
     },
+}
+
+impl DiscoverError {
+    /// The stable code.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Failed { .. } => Code::DiscoveryFailed,
+            Self::UnknownFamily { .. } => Code::FamilyUnknown,
+            Self::Refused { findings, .. } => findings
+                .first()
+                .map_or(Code::DiscoveryFailed, |finding| finding.code),
+        }
+    }
 }
 
 /// Asks a function what it declares.
@@ -117,7 +130,7 @@ pub(crate) async fn discover(
         let answer = connection.unary_raw(path, proxy_info(dialect, asker)).await;
         match answer {
             Ok(answer) => return read(dialect, answer),
-            Err(status) if status.code() == Code::Unimplemented => {}
+            Err(status) if status.code() == tonic::Code::Unimplemented => {}
             Err(status) => {
                 return Err(DiscoverError::Failed {
                     cause: cause(&status),
@@ -134,14 +147,16 @@ pub(crate) async fn discover(
 fn read(dialect: &'static Dialect, answer: Bytes) -> Result<Discovered, DiscoverError> {
     match contract::read(dialect, answer.clone()) {
         Ok(declared) => Ok(Discovered { declared, answer }),
-        Err(findings) => {
-            let report_path = dialect.discovery.report_error;
-            Err(DiscoverError::Refused {
-                findings,
-                report_path,
-            })
-        }
+        // What is no answer at all may be a function that is not itself yet.
+        Err(findings) if is_rubbish(&findings) => Err(DiscoverError::Failed {
+            cause: findings[0].text.clone(),
+        }),
+        Err(findings) => Err(DiscoverError::Refused { findings, dialect }),
     }
+}
+
+fn is_rubbish(findings: &[Finding]) -> bool {
+    matches!(findings, [only] if only.code == Code::DiscoveryFailed)
 }
 
 fn proxy_info(dialect: &Dialect, asker: &Asker) -> ProxyInfo {
@@ -164,14 +179,4 @@ fn proxy_info(dialect: &Dialect, asker: &Asker) -> ProxyInfo {
         });
     }
     info
-}
-
-/// The report of a finding that refuses a contract.
-pub(crate) fn refusal(finding: &Finding) -> UserFunctionError {
-    discovery::report(finding, Weight::Refusal)
-}
-
-/// The report of a finding with which the function runs all the same.
-pub(crate) fn warning(finding: &Finding) -> UserFunctionError {
-    discovery::report(finding, Weight::Warning)
 }

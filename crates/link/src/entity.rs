@@ -1,11 +1,13 @@
 //! Entity streams: one gRPC stream for each active entity.
 //!
 //! Sending is done in place by whoever holds the [`Stream`]; receiving is a task of its own, which
-//! ends with the stream. Dropping the [`Stream`] ends the task, and with it the call (reset).
+//! ends with the stream. Dropping the [`Stream`] cuts its requests off and ends the task, which
+//! resets the call: the function never takes a reset for a half-close.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use firn_model::contract::Kind;
+use firn_model::code::Code;
+use firn_model::contract::{Finding, Kind, Weight};
 use firn_model::id::EntityId;
 use firn_model::metadata::Metadata;
 use firn_model::payload::Payload;
@@ -19,18 +21,25 @@ use firn_wire::superset::{
     EventSourcedStreamIn, EventSourcedStreamOut, ValueEntityStreamIn, ValueEntityStreamOut,
 };
 use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
 use prost::Message;
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
-use crate::connection::Connection;
+use crate::connection::{Connection, Cut};
+use crate::report::Reporter;
 use crate::session::Session;
 
-/// Messages to the function that may wait in a stream: a command and a request for a snapshot, with
-/// room to spare, since at most one of them is open.
+/// What may wait in a stream to be sent: a command, a request for a snapshot and the end, with room
+/// to spare, since at most one of them is open.
 const OUTBOUND: usize = 4;
+
+/// What is still to be sent on a stream.
+enum Outbound<M> {
+    Message(M),
+    HalfClose,
+}
 
 /// In which words a kind of entity speaks.
 trait Protocol: 'static {
@@ -101,6 +110,7 @@ pub(crate) struct Route {
     pub(crate) connection: Connection,
     /// The gRPC path of the stream.
     pub(crate) path: &'static str,
+    pub(crate) reporter: Reporter,
     pub(crate) tasks: TaskTracker,
 }
 
@@ -116,8 +126,7 @@ pub(crate) fn open(route: Route, opening: Opening, events: EventSink) -> Box<dyn
 struct Stream<P: Protocol> {
     id: EntityId,
     session: Arc<Mutex<Session>>,
-    /// `None` once half-closed.
-    outbound: Option<mpsc::Sender<P::In>>,
+    outbound: mpsc::Sender<Outbound<P::In>>,
     _task: DropGuard,
 }
 
@@ -134,15 +143,16 @@ impl<P: Protocol> Stream<P> {
         };
         let first = P::opening(instance, entity);
         let (outbound, later) = mpsc::channel(OUTBOUND);
-        let requests = futures_util::stream::iter(first).chain(ReceiverStream::new(later));
+        let requests = requests(first, later);
         let session = Arc::new(Mutex::new(Session::default()));
         let reset = CancellationToken::new();
         let (receiving, asked) = (session.clone(), reset.clone());
+        let service = component.service.clone();
         route.tasks.clone().spawn(async move {
             tokio::select! {
                 biased;
                 () = asked.cancelled() => {}
-                end = receive::<P>(&route, requests, &receiving, &events) => {
+                end = receive::<P>(&route, &service, requests, &receiving, &events) => {
                     events(StreamEvent::Ended(end));
                 }
             }
@@ -150,16 +160,14 @@ impl<P: Protocol> Stream<P> {
         Self {
             id,
             session,
-            outbound: Some(outbound),
+            outbound,
             _task: reset.drop_guard(),
         }
     }
 
-    fn send(&mut self, message: P::In) {
-        if let Some(outbound) = &self.outbound {
-            // Full or closed only if the stream is over, which its end has told or will tell.
-            let _ = outbound.try_send(message);
-        }
+    fn send(&self, outbound: Outbound<P::In>) {
+        // Full or closed only if the stream is over, which its end has told or will tell.
+        let _ = self.outbound.try_send(outbound);
     }
 }
 
@@ -186,25 +194,43 @@ impl<P: Protocol> EntityStream for Stream<P> {
             metadata: &metadata.unwrap_or_else(Metadata::default),
             headers: &headers,
         });
-        self.send(message);
+        self.send(Outbound::Message(message));
     }
 
     fn request_snapshot(&mut self) {
         let request_id = lock(&self.session).begin_snapshot();
         if let Some(message) = P::snapshot_request(request_id) {
-            self.send(message);
+            self.send(Outbound::Message(message));
         }
     }
 
     fn half_close(&mut self) {
-        self.outbound = None;
+        self.send(Outbound::HalfClose);
     }
+}
+
+/// Everything that is sent on a stream: it ends with a half-close, or is cut off when the sender is
+/// dropped.
+fn requests<M: Send + 'static>(
+    first: Vec<M>,
+    later: mpsc::Receiver<Outbound<M>>,
+) -> BoxStream<'static, Result<M, Cut>> {
+    let later = stream::unfold(Some(later), |later| async {
+        let mut later = later?;
+        match later.recv().await {
+            Some(Outbound::Message(message)) => Some((Ok(message), Some(later))),
+            Some(Outbound::HalfClose) => None,
+            None => Some((Err(Cut), None)),
+        }
+    });
+    stream::iter(first.into_iter().map(Ok)).chain(later).boxed()
 }
 
 /// Receives until the stream is over.
 async fn receive<P: Protocol>(
     route: &Route,
-    requests: impl futures_util::Stream<Item = P::In> + Send + 'static,
+    service: &str,
+    requests: BoxStream<'static, Result<P::In, Cut>>,
     session: &Mutex<Session>,
     events: &EventSink,
 ) -> End {
@@ -235,10 +261,28 @@ async fn receive<P: Protocol>(
                 };
             }
         };
-        match lock(session).receive(P::read(out)) {
+        let out = P::read(out);
+        if let Ok(Out::Reply(reply)) = &out
+            && reply.snapshot_dropped
+        {
+            route
+                .reporter
+                .report_once(Weight::Warning, &snapshot_dropped(service));
+        }
+        match lock(session).receive(out) {
             StreamEvent::Ended(end) => return end,
             event => events(event),
         }
+    }
+}
+
+/// A snapshot is of the events before it, so one without any stands for nothing new.
+fn snapshot_dropped(service: &str) -> Finding {
+    Finding {
+        code: Code::ProtocolViolated,
+        text: format!("a reply of {service} held a snapshot without events, which is ignored"),
+        service: Some(service.to_owned()),
+        location: None,
     }
 }
 

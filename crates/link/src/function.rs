@@ -1,16 +1,14 @@
 //! One connected function with its contract: what the engine calls a link.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use firn_model::contract::{Contract, Kind};
+use firn_model::contract::{Contract, Finding, Kind, Weight};
 use firn_model::status::Status;
 use firn_runtime::link::{
     ActionAnswer, ActionCall, AnswerStream, EntityStream, EventSink, Link, MessageStream, Opening,
 };
 use firn_wire::dialect::{Dialect, Streaming};
-use firn_wire::superset::UserFunctionError;
 use futures_util::future::BoxFuture;
 use tokio_util::task::TaskTracker;
 use tracing::debug;
@@ -18,9 +16,7 @@ use tracing::debug;
 use crate::action;
 use crate::connection::Connection;
 use crate::entity::{self, Route, cause};
-
-/// How long the function may take to answer a call of the discovery service that nobody waits for.
-const COURTESY: Duration = Duration::from_secs(5);
+use crate::report::{COURTESY, Reporter};
 
 /// A function that was discovered. Cheap to clone.
 #[derive(Clone)]
@@ -29,6 +25,7 @@ pub struct Function {
     pub(crate) dialect: &'static Dialect,
     pub(crate) contract: Arc<Contract>,
     pub(crate) streams_max: Option<usize>,
+    pub(crate) reporter: Reporter,
     pub(crate) tasks: TaskTracker,
 }
 
@@ -60,16 +57,6 @@ impl Function {
         }
     }
 
-    /// Reports an error to the function; the outcome is of no interest.
-    pub(crate) fn tell(&self, error: UserFunctionError) {
-        tell(
-            &self.tasks,
-            self.connection.clone(),
-            self.dialect.discovery.report_error,
-            error,
-        );
-    }
-
     fn entity_path(&self, kind: Kind) -> &'static str {
         match (kind, self.dialect.value) {
             (Kind::Value, Some(value)) => value.handle,
@@ -84,22 +71,6 @@ impl Function {
     }
 }
 
-/// Reports an error to a function.
-pub(crate) fn tell(
-    tasks: &TaskTracker,
-    connection: Connection,
-    path: &'static str,
-    error: UserFunctionError,
-) {
-    tasks.spawn(async move {
-        let told = connection.unary::<UserFunctionError, ()>(path, error);
-        if let Ok(Err(status)) = tokio::time::timeout(COURTESY, told).await {
-            // One SDK always fails this call, after it has printed the text.
-            debug!("the function did not take a report: {}", cause(&status));
-        }
-    });
-}
-
 impl Link for Function {
     fn is_up(&self) -> bool {
         self.connection.is_open()
@@ -109,6 +80,7 @@ impl Link for Function {
         let route = Route {
             connection: self.connection.clone(),
             path: self.entity_path(opening.component.kind),
+            reporter: self.reporter.clone(),
             tasks: self.tasks.clone(),
         };
         entity::open(route, opening, events)
@@ -128,10 +100,7 @@ impl Link for Function {
         action::streamed(self.connection.clone(), path, call, messages)
     }
 
-    fn report(&self, text: String) {
-        self.tell(UserFunctionError {
-            message: text,
-            ..UserFunctionError::default()
-        });
+    fn report(&self, weight: Weight, finding: Finding) {
+        self.reporter.report_once(weight, &finding);
     }
 }

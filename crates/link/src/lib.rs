@@ -7,7 +7,7 @@
 //! # Reading order
 //! [`watch`] is the life of a connection, `connection` one TCP connection with its end noticed,
 //! `discovery` the handshake, [`function`] the link itself, `entity` and `session` its entity
-//! streams, `action` its calls of actions.
+//! streams, `action` its calls of actions, `report` what the function is told about itself.
 //!
 //! # Invariants
 //! - It knows no store and decides nothing about state.
@@ -18,6 +18,7 @@ mod connection;
 mod discovery;
 mod entity;
 pub mod function;
+mod report;
 mod session;
 pub mod watch;
 

@@ -11,15 +11,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use firn_model::contract::{Contract, Finding};
+use firn_model::code::Code;
+use firn_model::contract::{Contract, Finding, Weight};
 use firn_wire::contract::streams_max;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::connection::Connection;
-use crate::discovery::{Asker, DiscoverError, Discovered, Family, discover, refusal, warning};
-use crate::function::{Function, tell};
+use crate::discovery::{Asker, DiscoverError, Discovered, Family, discover};
+use crate::function::Function;
+use crate::report::Reporter;
 
 /// How a function is looked for.
 #[derive(Clone)]
@@ -42,6 +44,8 @@ pub struct Watch {
 pub enum Event {
     /// It cannot be reached or does not answer yet. Told once until something else happens.
     Waiting {
+        /// The stable code.
+        code: Code,
         /// Why, in words for the log.
         cause: String,
     },
@@ -129,28 +133,33 @@ impl Watch {
 
     /// Connects and discovers once.
     async fn attempt(&self, tasks: &TaskTracker, known: &mut Known) -> Result<Serving, Event> {
-        let waiting = |cause: String| Event::Waiting { cause };
         let connection = Connection::open(&self.address, self.message_bytes_max)
             .await
-            .map_err(|error| waiting(format!("{} at {}", error, self.address)))?;
+            .map_err(|error| Event::Waiting {
+                code: Code::FunctionUnreachable,
+                cause: format!("{error} at {}", self.address),
+            })?;
         let discovery = discover(&connection, &self.asker, self.family);
         let result = tokio::time::timeout(DISCOVERY_TIMEOUT, discovery)
             .await
-            .map_err(|_| waiting("the function does not answer the discovery call".to_owned()))?;
+            .map_err(|_| Event::Waiting {
+                code: Code::DiscoveryFailed,
+                cause: "the function does not answer the discovery call".to_owned(),
+            })?;
         match result {
-            Ok(discovered) => self.accept(connection, discovered, tasks, known),
-            Err(DiscoverError::Refused {
-                findings,
-                report_path,
-            }) => {
-                self.refuse(&connection, report_path, findings, tasks, known)
-                    .await
+            Ok(discovered) => self.accept(connection, discovered, tasks, known).await,
+            Err(DiscoverError::Refused { findings, dialect }) => {
+                let reporter = Reporter::new(connection, dialect, tasks.clone());
+                Err(refuse(&reporter, findings, tasks, known).await)
             }
-            Err(error) => Err(waiting(error.to_string())),
+            Err(error) => Err(Event::Waiting {
+                code: error.code(),
+                cause: error.to_string(),
+            }),
         }
     }
 
-    fn accept(
+    async fn accept(
         &self,
         connection: Connection,
         discovered: Discovered,
@@ -160,6 +169,7 @@ impl Watch {
         let Discovered { declared, answer } = discovered;
         let findings = (self.check)(&declared.contract);
         let function = Function {
+            reporter: Reporter::new(connection.clone(), declared.dialect, tasks.clone()),
             connection,
             dialect: declared.dialect,
             streams_max: streams_max(declared.dialect, &declared.contract.info, processors()),
@@ -167,13 +177,10 @@ impl Watch {
             tasks: tasks.clone(),
         };
         if !findings.is_empty() {
-            for finding in known.unreported(&findings) {
-                function.tell(refusal(finding));
-            }
-            return Err(Event::Refused { findings });
+            return Err(refuse(&function.reporter, findings, tasks, known).await);
         }
         for finding in known.unreported(&function.contract.warnings) {
-            function.tell(warning(finding));
+            function.reporter.tell(Weight::Warning, finding);
         }
         let changed = known
             .answer
@@ -182,24 +189,23 @@ impl Watch {
         known.answer = Some(answer);
         Ok(Serving { function, changed })
     }
+}
 
-    async fn refuse(
-        &self,
-        connection: &Connection,
-        path: &'static str,
-        findings: Vec<Finding>,
-        tasks: &TaskTracker,
-        known: &mut Known,
-    ) -> Result<Serving, Event> {
-        for finding in known.unreported(&findings) {
-            tell(tasks, connection.clone(), path, refusal(finding));
-        }
-        // The reports are on this connection; give them their moment before it is let go.
-        tasks.close();
-        let _ = tokio::time::timeout(PAUSE_MAX, tasks.wait()).await;
-        tasks.reopen();
-        Err(Event::Refused { findings })
+/// Tells the function what is wrong with its contract.
+async fn refuse(
+    reporter: &Reporter,
+    findings: Vec<Finding>,
+    tasks: &TaskTracker,
+    known: &mut Known,
+) -> Event {
+    for finding in known.unreported(&findings) {
+        reporter.tell(Weight::Error, finding);
     }
+    // The reports are on this connection; give them their moment before it is let go.
+    tasks.close();
+    let _ = tokio::time::timeout(PAUSE_MAX, tasks.wait()).await;
+    tasks.reopen();
+    Event::Refused { findings }
 }
 
 /// The processors of this machine; the function is taken to run beside Firn.
@@ -226,7 +232,7 @@ impl Known {
     fn is_news(&mut self, event: &Event) -> bool {
         let text = match event {
             // One line while it is away, whatever the operating system calls each attempt.
-            Event::Waiting { .. } => "waiting".to_owned(),
+            Event::Waiting { code, .. } => code.to_string(),
             Event::Refused { findings } => findings.iter().map(ToString::to_string).collect(),
             Event::Serving { .. } | Event::Lost => return true,
         };

@@ -101,7 +101,16 @@ impl Method {
     }
 }
 
-/// Something said about a contract: a refusal or a warning, about the whole or one component.
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Weight {
+    /// Something does not work.
+    Error,
+    /// The function runs all the same.
+    Warning,
+}
+
+/// Something said about a function: about its contract as a whole, one component, or what it did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     /// The stable code.

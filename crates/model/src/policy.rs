@@ -32,6 +32,8 @@ pub struct Policies {
     pub snapshot_every: Option<u64>,
     /// What a reply without any client action means.
     pub empty_answer: EmptyAnswer,
+    /// What becomes of a reply that is not of the method's output type.
+    pub reply_type: ReplyType,
     /// The texts and statuses of failures that are not the user's own.
     pub texts: Texts,
     /// What an HTTP client sees of a failure.
@@ -117,6 +119,15 @@ pub enum EmptyAnswer {
     Failure,
     /// NOT_FOUND: the SDK's way to ignore a message.
     NotFound,
+}
+
+/// What becomes of a reply that is not of the method's output type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReplyType {
+    /// The caller gets its bytes all the same, and the function a warning (Cloudstate).
+    Warn,
+    /// The call fails (Akka Serverless, Kalix, Firn).
+    Refuse,
 }
 
 /// What an HTTP client sees of a failure.

@@ -15,13 +15,14 @@ use bytes::{BufMut, Bytes, BytesMut};
 use bytestring::ByteString;
 use firn_model::call::{Call, CallHead, Reply};
 use firn_model::code::Code;
-use firn_model::contract::{Component, Kind, Method};
+use firn_model::contract::{Component, Finding, Kind, Method, Weight};
 use firn_model::decision::{Answer, Effect, Failure, Forward};
 use firn_model::id::{EntityId, EntityKey, Slot};
 use firn_model::key::{self, Key, KeyError};
 use firn_model::limit::HOPS_MAX;
 use firn_model::metadata::Metadata;
-use firn_model::policy::{EmptyAnswer, Headers};
+use firn_model::payload::Payload;
+use firn_model::policy::{EmptyAnswer, Headers, ReplyType};
 use firn_model::status::{GrpcCode, Status};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
@@ -37,6 +38,7 @@ use crate::engine::Served;
 use crate::lane::{Caused, Command, Idempotency, Input, Origin, Settled};
 use crate::link::{ActionAnswer, ActionCall, MessageStream};
 use crate::refusal::Refusal;
+use crate::trace::{Trace, Way};
 
 /// The type URL of a message that is itself a typed value.
 const ANY_URL: &str = "type.googleapis.com/google.protobuf.Any";
@@ -80,6 +82,7 @@ struct Request {
     idempotency_key: Option<ByteString>,
     origin: Option<Origin>,
     hops: u32,
+    trace: Trace,
 }
 
 /// Who made a request: decides which of its headers the function sees.
@@ -116,6 +119,7 @@ impl Dispatcher {
             idempotency_key,
             origin: None,
             hops: 0,
+            trace: Trace::default(),
         };
         self.run(request).await.map_err(|refused| refused.status)
     }
@@ -151,9 +155,9 @@ impl Dispatcher {
                         answer: Answer::Nothing,
                         effects,
                     }) => {
-                        dispatcher
-                            .effects(without_origin(effects), 0, deadline)
-                            .await;
+                        let after = After::of_call(method, deadline);
+                        let effects = without_origin(effects);
+                        dispatcher.effects(effects, &after).await;
                         return None;
                     }
                     Ok(ActionAnswer { answer, effects }) => Settled {
@@ -162,15 +166,9 @@ impl Dispatcher {
                     },
                     Err(status) => return Some(Err(status)),
                 };
-                let after = After {
-                    method,
-                    deadline,
-                    idempotency_key: None,
-                    hops: 0,
-                };
                 Some(
                     dispatcher
-                        .settle(settled, after)
+                        .settle(settled, After::of_call(method, deadline))
                         .await
                         .map_err(|refused| refused.status),
                 )
@@ -195,6 +193,7 @@ impl Dispatcher {
                 deadline: request.deadline,
                 idempotency_key: request.idempotency_key.clone(),
                 hops: request.hops,
+                trace: request.trace.clone(),
             };
             let settled = match request.method.component.kind {
                 Kind::Action => self.act(request).await?,
@@ -287,45 +286,85 @@ impl Dispatcher {
 
     /// Runs the effects of a decision, then answers or forwards.
     async fn settle(self: Arc<Self>, settled: Settled, after: After) -> Result<Reply, Refused> {
-        self.effects(settled.effects, after.hops, after.deadline)
-            .await;
-        match settled.answer {
-            Answer::Reply(reply) => Ok(typed(&after.method, reply)),
-            Answer::Failure(failure) => Err(chosen(failure).into()),
-            Answer::Nothing => nothing(&after.method),
-            Answer::Forward(forward) => {
-                let request = self.target(&forward).map(|method| Request {
-                    method,
-                    message: forward.payload.bytes,
-                    metadata: forward.metadata,
-                    source: Source::Function,
-                    deadline: after.deadline,
-                    idempotency_key: after
-                        .idempotency_key
-                        .map(|key| format!("{key}/forward").into()),
-                    origin: None,
-                    hops: after.hops + 1,
-                })?;
-                // An action cannot keep a record; what it forwards to has none either.
-                let entity = request.method.component.kind.is_entity();
-                let idempotency_key = request.idempotency_key.filter(|_| entity);
-                self.run(Request {
-                    idempotency_key,
-                    ..request
-                })
-                .await
+        self.effects(settled.effects, &after).await;
+        let method = after.method.clone();
+        let reply = match settled.answer {
+            Answer::Reply(reply) => typed(&method, reply),
+            Answer::Failure(failure) => return Err(chosen(failure).into()),
+            Answer::Nothing => return nothing(&method),
+            Answer::Forward(forward) => self.clone().forward(forward, after).await?,
+        };
+        self.as_declared(&method, reply)
+    }
+
+    /// Lets another method answer.
+    async fn forward(self: Arc<Self>, forward: Forward, after: After) -> Result<Reply, Refused> {
+        let trace = after.trace.then(Way::Forward, &after.method);
+        let method = self.target(&forward, &trace)?;
+        // An action cannot keep a record; what it forwards to has none either.
+        let key = after
+            .idempotency_key
+            .filter(|_| method.component.kind.is_entity());
+        let request = Request {
+            method,
+            message: forward.payload.bytes,
+            metadata: forward.metadata,
+            source: Source::Function,
+            deadline: after.deadline,
+            idempotency_key: key.map(|key| format!("{key}/forward").into()),
+            origin: None,
+            hops: after.hops + 1,
+            trace,
+        };
+        self.run(request).await
+    }
+
+    /// A reply, judged by whether it is of the method's output type.
+    fn as_declared(&self, method: &Method, reply: Reply) -> Result<Reply, Refused> {
+        let Payload { type_url, bytes } = &reply.payload;
+        let nothing = type_url.is_empty() && bytes.is_empty();
+        if nothing || type_name(type_url) == type_name(&method.output_url) {
+            return Ok(reply);
+        }
+        let text = format!(
+            "{} replied with {:?}, but its output is {}",
+            method.path(),
+            reply.payload.type_url,
+            method.descriptor.output().full_name()
+        );
+        let (weight, result) = match method.component.policies.reply_type {
+            ReplyType::Warn => (Weight::Warning, Ok(reply)),
+            ReplyType::Refuse => {
+                let status = Status::refused(GrpcCode::Internal, Code::ReplyType, text.as_str());
+                (Weight::Error, Err(status.into()))
             }
+        };
+        self.report(weight, Code::ReplyType, &method.component.service, text);
+        result
+    }
+
+    /// Tells the operator and the function what the function did.
+    fn report(&self, weight: Weight, code: Code, service: &str, text: String) {
+        if let Some(served) = self.served.borrow().clone() {
+            let finding = Finding {
+                code,
+                text,
+                service: Some(service.to_owned()),
+                location: None,
+            };
+            served.link.report(weight, finding);
         }
     }
 
     /// Runs effects in order; waits for the synchronous ones, though not beyond the deadline.
-    async fn effects(self: &Arc<Self>, effects: Vec<Caused>, hops: u32, deadline: Option<Instant>) {
+    async fn effects(self: &Arc<Self>, effects: Vec<Caused>, after: &After) {
         for caused in effects {
             let synchronous = caused.effect.synchronous;
-            let delivery = self.spawn(self.clone().deliver(caused, hops + 1));
+            let trace = after.trace.then(Way::Effect, &after.method);
+            let delivery = self.spawn(self.clone().deliver(caused, after.hops + 1, trace));
             if synchronous {
                 let longest = Instant::now_tokio() + self.command_timeout;
-                let until = deadline.map_or(longest, |asked| asked.min(longest));
+                let until = after.deadline.map_or(longest, |asked| asked.min(longest));
                 // Not waiting longer does not end the delivery.
                 let _ = tokio::time::timeout_at(until.into(), delivery).await;
             }
@@ -338,10 +377,11 @@ impl Dispatcher {
         effect: &Effect,
         origin: Option<Origin>,
         hops: u32,
+        trace: Trace,
     ) -> Result<(), Refused> {
         let call = effect.call.clone();
         let method = match self.served_now() {
-            Ok(_) => self.target(&call)?,
+            Ok(_) => self.target(&call, &trace)?,
             Err(status) => {
                 return Err(Refused {
                     status,
@@ -358,6 +398,7 @@ impl Dispatcher {
             idempotency_key: None,
             origin,
             hops,
+            trace,
         };
         match self.run(request).await {
             // A failure that the function chose is an answer.
@@ -373,14 +414,17 @@ impl Dispatcher {
     }
 
     /// The method that a forward or effect names.
-    fn target(&self, forward: &Forward) -> Result<Arc<Method>, Status> {
+    fn target(&self, forward: &Forward, trace: &Trace) -> Result<Arc<Method>, Status> {
         let served = self.served_now()?;
         let path = forward.path();
         served.contract.method(&path).cloned().ok_or_else(|| {
-            let text = format!("forward or effect to an unknown method: {path}");
-            served
-                .link
-                .report(format!("{} {text}", Code::TargetUnknown));
+            let text = format!("{path} is unknown");
+            self.report(
+                Weight::Error,
+                Code::TargetUnknown,
+                &forward.service,
+                format!("{text}{trace}"),
+            );
             Status::refused(GrpcCode::Internal, Code::TargetUnknown, text)
         })
     }
@@ -429,6 +473,20 @@ struct After {
     deadline: Option<Instant>,
     idempotency_key: Option<ByteString>,
     hops: u32,
+    trace: Trace,
+}
+
+impl After {
+    /// What is needed of a call that streams.
+    fn of_call(method: Arc<Method>, deadline: Option<Instant>) -> Self {
+        Self {
+            method,
+            deadline,
+            idempotency_key: None,
+            hops: 0,
+            trace: Trace::default(),
+        }
+    }
 }
 
 /// The monotonic clock as tokio has it, so that tests can stop it.
@@ -483,6 +541,11 @@ fn typed(method: &Method, reply: Reply) -> Reply {
     Reply { payload, metadata }
 }
 
+/// The name in a type URL; what stands before it is no part of the type.
+fn type_name(type_url: &str) -> &str {
+    type_url.rsplit('/').next().unwrap_or(type_url)
+}
+
 /// The bytes of a `google.protobuf.Any`: type URL in field 1, value in field 2.
 fn encode_any(type_url: &str, value: &[u8]) -> Bytes {
     fn field(buffer: &mut BytesMut, tag: u8, bytes: &[u8]) {
@@ -509,7 +572,7 @@ fn chosen(failure: Failure) -> Status {
 fn nothing(method: &Method) -> Result<Reply, Refused> {
     match method.component.policies.empty_answer {
         EmptyAnswer::EmptyMessage => Ok(Reply {
-            payload: firn_model::payload::Payload::new(method.output_url.clone(), Bytes::new()),
+            payload: Payload::new(method.output_url.clone(), Bytes::new()),
             metadata: Metadata::default(),
         }),
         EmptyAnswer::Failure => Err(Status::refused(

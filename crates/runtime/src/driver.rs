@@ -204,12 +204,7 @@ impl Driver {
                     let _ = self.lanes[next].send(Message::MakeRoom { others });
                 }
             }
-            Output::Report { key, text } => {
-                warn!(entity = %key, "{text}");
-                if let Some(served) = self.served.borrow().clone() {
-                    served.link.report(format!("{key}: {text}"));
-                }
-            }
+            Output::Report { key, text } => warn!(entity = %key, "{text}"),
         }
     }
 

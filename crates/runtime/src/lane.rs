@@ -242,7 +242,7 @@ pub enum Output<R> {
     Answer(R, Result<Settled, Refusal>),
     /// Nobody is idle: the request for room goes to the next lane.
     NoRoom,
-    /// Tell the operator and the function that an instance failed.
+    /// Tell the operator that an instance failed.
     Report {
         /// The entity.
         key: EntityKey,

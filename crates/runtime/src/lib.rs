@@ -7,7 +7,8 @@
 //! # Reading order
 //! The way of a request: [`dispatch`] routes a call, [`lane`] is the pure machine that owns
 //! entities, `driver` feeds it and carries its outputs out, [`link`] is what it asks of a function,
-//! `streams` caps the open streams, `committer` groups commits, `outbox` delivers effects,
+//! `streams` caps the open streams, `committer` groups commits, `outbox` delivers effects, `trace`
+//! remembers what led to one,
 //! [`refusal`] says why a call got no answer, [`engine`] puts all of it together.
 
 mod committer;
@@ -19,3 +20,4 @@ pub mod link;
 mod outbox;
 pub mod refusal;
 mod streams;
+mod trace;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use firn_model::call::Reply;
-use firn_model::contract::{Component, Method};
+use firn_model::contract::{Component, Finding, Method, Weight};
 use firn_model::decision::{Answer, Decision, Effect, Failure};
 use firn_model::id::EntityId;
 use firn_model::metadata::Metadata;
@@ -140,8 +140,9 @@ pub trait Link: Send + Sync + 'static {
     /// Calls an action that streams in one direction or both.
     fn act_streamed(&self, call: ActionCall, messages: MessageStream) -> AnswerStream;
 
-    /// Tells the function about its own misbehaviour; the outcome is of no interest.
-    fn report(&self, text: String);
+    /// Tells the operator and the function, once, what the function did; the outcome is of no
+    /// interest.
+    fn report(&self, weight: Weight, finding: Finding);
 }
 
 /// A reply with this payload and no headers, for tests and defaults.

@@ -14,6 +14,7 @@ use tracing::{debug, warn};
 
 use crate::dispatch::Dispatcher;
 use crate::lane::{Caused, Input, Origin};
+use crate::trace::Trace;
 
 /// Outbox entries read at once when recovering.
 const RECOVERY_PAGE: usize = 512;
@@ -45,13 +46,14 @@ impl Backoff {
 
 impl Dispatcher {
     /// Delivers an effect: once if it is not in the outbox, else until it is answered.
-    pub(crate) async fn deliver(self: Arc<Self>, caused: Caused, hops: u32) {
+    pub(crate) async fn deliver(self: Arc<Self>, caused: Caused, hops: u32, trace: Trace) {
         let mut pause = Backoff::default();
         let mut origin = caused.origin;
         loop {
-            let Err(refused) = self.clone().cause(&caused.effect, origin, hops).await else {
-                break;
-            };
+            let call = self
+                .clone()
+                .cause(&caused.effect, origin, hops, trace.clone());
+            let Err(refused) = call.await else { break };
             if origin.is_none() || !refused.again {
                 warn!(to = caused.effect.call.path(), error = %refused.status, "an effect failed");
                 break;
@@ -109,7 +111,10 @@ impl Dispatcher {
                     effect: pending.effect,
                     origin: Some(origin),
                 };
-                let delivery = dispatcher.clone().deliver(caused, pending.hops + 1);
+                let delivery =
+                    dispatcher
+                        .clone()
+                        .deliver(caused, pending.hops + 1, Trace::default());
                 dispatcher.spawn(async move {
                     delivery.await;
                     drop(permit);

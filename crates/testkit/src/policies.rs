@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use firn_model::policy::{
     ActionEffects, Delete, EmptyAnswer, FailedQueue, FailureMutation, Headers, HttpErrors,
-    Pipelining, Policies, Replay, StreamFailure, Texts,
+    Pipelining, Policies, Replay, ReplyType, StreamFailure, Texts,
 };
 use firn_model::status::GrpcCode;
 
@@ -22,6 +22,7 @@ pub fn careful() -> Policies {
         replay: Replay::FromSnapshot,
         snapshot_every: None,
         empty_answer: EmptyAnswer::EmptyMessage,
+        reply_type: ReplyType::Refuse,
         texts: Texts {
             code: GrpcCode::Unknown,
             failure: "failure",
@@ -45,6 +46,7 @@ pub fn plain() -> Policies {
         delete: Delete::Plain,
         headers: Headers::None,
         empty_answer: EmptyAnswer::Failure,
+        reply_type: ReplyType::Warn,
         http_errors: HttpErrors::PlainText500,
         ..careful()
     }

@@ -5,20 +5,20 @@ use std::time::Duration;
 
 use firn_model::call::Reply;
 use firn_model::code::Code;
-use firn_model::contract::{Finding, Location};
+use firn_model::contract::{Finding, Location, Weight};
 use firn_model::decision::{Answer, Append, Decision, Effect, Failure, Forward, Mutation};
 use firn_model::metadata::{Entry, Metadata, Value};
 use firn_model::payload::Payload;
 use firn_model::policy::Headers;
 use firn_model::status::GrpcCode;
 use firn_wire::convert::action::{self, Target};
-use firn_wire::convert::discovery::{Asker, Weight, proxy_info, report};
+use firn_wire::convert::discovery::{Asker, proxy_info, report};
 use firn_wire::convert::instance::{Command, Instance, Out, Snapshot, StreamFailure};
 use firn_wire::convert::{Violation, event_sourced, instance, parts, value};
 use firn_wire::dialect::{AKKA_SERVERLESS_B, CLOUDSTATE, KALIX};
 use firn_wire::superset::{
     self, ActionCommand, ActionResponse, EventSourcedStreamIn, EventSourcedStreamOut,
-    ValueEntityStreamIn, ValueEntityStreamOut,
+    UserFunctionError, ValueEntityStreamIn, ValueEntityStreamOut,
 };
 use proptest::prelude::*;
 use prost::Message;
@@ -203,13 +203,32 @@ mod to_the_function {
                 column: 2,
             }),
         };
-        let error = report(&finding, Weight::Refusal);
-        assert_eq!(error.message, "FIRN-2006 no key (s.proto:5)");
+        let error = report(&KALIX, &finding, Weight::Error);
+        assert_eq!(error.message, "no key");
         assert_eq!(error.code, "FIRN-2006");
         let place = &error.source_locations[0];
         assert_eq!((place.start_line, place.start_col), (4, 2));
         assert_eq!(error.severity, 1);
-        assert_eq!(report(&finding, Weight::Warning).severity, 2);
+        let warning = report(&KALIX, &finding, Weight::Warning);
+        assert_eq!((warning.severity, warning.message.as_str()), (2, "no key"));
+        // The others have no severity, and Cloudstate has no field but the text.
+        let warning = report(&AKKA_SERVERLESS_B, &finding, Weight::Warning);
+        assert_eq!(
+            (warning.severity, warning.message.as_str()),
+            (0, "Warning: no key")
+        );
+        let only_text = |message: &str| UserFunctionError {
+            message: message.to_owned(),
+            ..UserFunctionError::default()
+        };
+        assert_eq!(
+            report(&CLOUDSTATE, &finding, Weight::Error),
+            only_text("FIRN-2006 no key (s.proto:5)")
+        );
+        assert_eq!(
+            report(&CLOUDSTATE, &finding, Weight::Warning),
+            only_text("Warning: FIRN-2006 no key (s.proto:5)")
+        );
     }
 }
 

@@ -9,7 +9,7 @@ use firn_model::key::Key;
 use firn_model::payload::message_url;
 use firn_model::policy::{
     ActionEffects, Delete, EmptyAnswer, FailedQueue, FailureMutation, Headers, HttpErrors,
-    Pipelining, Policies, Replay, StreamFailure, Texts,
+    Pipelining, Policies, Replay, ReplyType, StreamFailure, Texts,
 };
 use firn_model::status::GrpcCode;
 use protox::file::{
@@ -79,6 +79,7 @@ pub(crate) fn policies() -> Policies {
         replay: Replay::FromSnapshot,
         snapshot_every: None,
         empty_answer: EmptyAnswer::Failure,
+        reply_type: ReplyType::Refuse,
         texts: Texts {
             code: GrpcCode::Unknown,
             failure: "",

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use firn_model::call::{Call, CallHead};
-use firn_model::contract::{Contract, Kind};
+use firn_model::contract::{Contract, Finding, Kind, Weight};
 use firn_model::decision::{Answer, Decision, Effect, Failure, Forward, Mutation};
 use firn_model::metadata::Metadata;
 use firn_model::payload::Payload;
@@ -432,8 +432,9 @@ impl Link for FakeLink {
         futures_util::stream::empty().boxed()
     }
 
-    fn report(&self, text: String) {
-        self.function.reports.lock().expect("whole").push(text);
+    fn report(&self, _weight: Weight, finding: Finding) {
+        let mut reports = self.function.reports.lock().expect("whole");
+        reports.push(finding.to_string());
     }
 }
 

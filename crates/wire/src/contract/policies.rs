@@ -4,7 +4,7 @@ use firn_model::contract::{FunctionInfo, Kind};
 use firn_model::limit::DELETE_GRACE;
 use firn_model::policy::{
     ActionEffects, Delete, EmptyAnswer, FailedQueue, FailureMutation, Headers, HttpErrors,
-    Pipelining, Policies, Replay, StreamFailure, Texts,
+    Pipelining, Policies, Replay, ReplyType, StreamFailure, Texts,
 };
 use firn_model::status::GrpcCode;
 
@@ -60,6 +60,7 @@ fn cloudstate(
         replay: replay(dialect, info),
         snapshot_every: None,
         empty_answer: EmptyAnswer::Failure,
+        reply_type: ReplyType::Warn,
         texts: match kind {
             Kind::Value => CLOUDSTATE_VALUE_TEXTS,
             Kind::EventSourced | Kind::Action => CLOUDSTATE_TEXTS,
@@ -85,6 +86,7 @@ fn kalix(info: &FunctionInfo, kind: Kind, declared: &Component) -> Policies {
             Kind::Action => EmptyAnswer::NotFound,
             Kind::Value | Kind::EventSourced => EmptyAnswer::EmptyMessage,
         },
+        reply_type: ReplyType::Refuse,
         texts: Texts {
             pass_on: hides_detail(info),
             ..KALIX_TEXTS

@@ -1,8 +1,8 @@
 //! The handshake: who Firn is, and what it found wrong with a function.
 
-use firn_model::contract::Finding;
+use firn_model::contract::{Finding, Weight};
 
-use crate::dialect::{Dialect, Introduction};
+use crate::dialect::{Dialect, Family, Introduction};
 use crate::superset::user_function_error::{Severity, SourceLocation};
 use crate::superset::{ProxyInfo, UserFunctionError};
 
@@ -55,21 +55,35 @@ fn offered(dialect: &Dialect, old_names: bool) -> Vec<String> {
     names.map(|&name| name.to_owned()).collect()
 }
 
-/// How bad a finding is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Weight {
-    /// The contract is refused.
-    Refusal,
-    /// The function runs all the same.
-    Warning,
+/// The report of a finding to a function of this dialect. Fields that a family lacks are left unset;
+/// what they would say is in the text.
+pub fn report(dialect: &Dialect, finding: &Finding, weight: Weight) -> UserFunctionError {
+    let warning = match weight {
+        Weight::Error => "",
+        Weight::Warning => "Warning: ",
+    };
+    match dialect.family {
+        Family::Cloudstate => UserFunctionError {
+            message: format!("{warning}{finding}"),
+            ..UserFunctionError::default()
+        },
+        Family::AkkaServerless => UserFunctionError {
+            message: format!("{warning}{}", finding.text),
+            ..in_fields(finding)
+        },
+        Family::Kalix => UserFunctionError {
+            message: finding.text.clone(),
+            severity: match weight {
+                Weight::Error => Severity::Error.into(),
+                Weight::Warning => Severity::Warning.into(),
+            },
+            ..in_fields(finding)
+        },
+    }
 }
 
-/// The report of a finding to the function.
-pub fn report(finding: &Finding, weight: Weight) -> UserFunctionError {
-    let severity = match weight {
-        Weight::Refusal => Severity::Error,
-        Weight::Warning => Severity::Warning,
-    };
+/// Code and place, which these SDKs print themselves.
+fn in_fields(finding: &Finding) -> UserFunctionError {
     let location = finding.location.as_ref().map(|at| SourceLocation {
         file_name: at.file.clone(),
         start_line: signed(at.line),
@@ -79,12 +93,9 @@ pub fn report(finding: &Finding, weight: Weight) -> UserFunctionError {
         proto_path: Vec::new(),
     });
     UserFunctionError {
-        // With the code in the text: Cloudstate has no field for it.
-        message: finding.to_string(),
         code: finding.code.to_string(),
-        detail: String::new(),
         source_locations: location.into_iter().collect(),
-        severity: severity.into(),
+        ..UserFunctionError::default()
     }
 }
 
