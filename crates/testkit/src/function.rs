@@ -28,6 +28,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use firn_wire::superset::UserFunctionError;
 use tokio::runtime::Runtime;
 use tokio::sync::{Mutex, mpsc};
 
@@ -145,7 +146,7 @@ impl Function {
     }
 
     /// Waits for a report of an error that holds this text, and gives the whole report.
-    pub async fn report(&self, text: &str) -> firn_wire::superset::UserFunctionError {
+    pub async fn report(&self, text: &str) -> UserFunctionError {
         self.wait_for(&format!("a report of {text:?}"), |records| {
             records.iter().find_map(|record| match record {
                 Record::Reported(error) if error.message.contains(text) => Some(error.clone()),
@@ -153,6 +154,17 @@ impl Function {
             })
         })
         .await
+    }
+
+    /// The reports of errors so far that hold this text.
+    pub fn reports_with(&self, text: &str) -> Vec<UserFunctionError> {
+        let records = self.journal().into_iter();
+        records
+            .filter_map(|record| match record {
+                Record::Reported(error) if error.message.contains(text) => Some(error),
+                _ => None,
+            })
+            .collect()
     }
 
     /// The next entity stream that is opened.

@@ -3,5 +3,8 @@
 //!
 //! Everything goes through the public port and the function's own port; nothing of Firn is called.
 
+mod entity;
+mod event_sourced;
+mod passivation;
 mod value;
 mod world;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use bytes::Bytes;
-use firn_testkit::client::Client;
+use firn_testkit::client::{self, Answer, Client};
 use firn_testkit::firn::{Firn, Setup};
 use firn_testkit::function::declare::Declaration;
 use firn_testkit::function::message::any;
@@ -12,7 +12,7 @@ use firn_wire::dialect::{Dialect, Family};
 use firn_wire::superset::Any;
 use prost::Message;
 use tokio::task::JoinHandle;
-use tonic::metadata::MetadataMap;
+use tonic::metadata::{Ascii, MetadataKey, MetadataMap};
 use tonic::{Code, Status};
 
 /// The request of every method of the model.
@@ -124,6 +124,54 @@ impl World {
         self.client = Client::connect(self.firn.clients).await;
     }
 
+    /// Calls a method so that it waits behind the open command of its entity.
+    ///
+    /// Only with [`ONE_WAITS`]: of two commands one is then refused, so the other one waits.
+    pub(crate) async fn queue(&self, method: &str, request: Request) -> Call {
+        let mut first = self.call(method, request.clone());
+        let mut second = self.call(method, request);
+        let refused = tokio::select! {
+            outcome = &mut first.0 => (outcome, second),
+            outcome = &mut second.0 => (outcome, first),
+        };
+        let (outcome, waiting) = refused;
+        let status = outcome.expect("a task").expect_err("a refusal");
+        assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
+        waiting
+    }
+
+    /// Sends JSON to a path.
+    pub(crate) async fn post(&self, path: &str, body: &str) -> Answer {
+        self.http("POST", path, &[("content-type", "application/json")], body)
+            .await
+    }
+
+    /// Sends an HTTP request.
+    pub(crate) async fn http(
+        &self,
+        verb: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Answer {
+        let mut request = http::Request::builder().method(verb).uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let host = self.firn.clients.to_string();
+        let request = request
+            .header("host", host)
+            .body(Bytes::from(body.to_owned()))
+            .expect("a request");
+        let answer = client::http(self.firn.clients, request);
+        within("an HTTP answer", answer).await.expect("an answer")
+    }
+
+    /// A client of the public port.
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// Calls a method, `Service/Method` of the model.
     pub(crate) fn call(&self, method: &str, request: Request) -> Call {
         self.call_with(method, request, MetadataMap::new())
@@ -148,6 +196,19 @@ impl World {
     }
 }
 
+/// Arguments that let one command wait for each entity.
+pub(crate) const ONE_WAITS: &[&str] = &["--mailbox", "1"];
+
+/// Headers of text.
+pub(crate) fn headers(entries: &[(&str, &str)]) -> MetadataMap {
+    let mut headers = MetadataMap::new();
+    for (name, value) in entries {
+        let name: MetadataKey<Ascii> = name.parse().expect("a name");
+        headers.append(name, value.parse().expect("a value"));
+    }
+    headers
+}
+
 /// How Firn is started beside a function.
 pub(crate) fn setup(function: &Function, args: &[&str]) -> Setup {
     Setup {
@@ -162,6 +223,12 @@ pub(crate) fn setup(function: &Function, args: &[&str]) -> Setup {
 pub(crate) struct Answered {
     pub(crate) headers: MetadataMap,
     pub(crate) messages: Vec<Bytes>,
+}
+
+/// The text of a response.
+pub(crate) fn text(message: &Bytes) -> String {
+    let response = Response::decode(message.clone()).expect("a response");
+    response.message
 }
 
 /// A call under way. Dropping it does not cancel it.
@@ -192,14 +259,18 @@ impl Call {
             .unwrap_or_else(|status| panic!("failed with {status:?}"))
     }
 
+    /// Expects these replies, in order.
+    pub(crate) async fn replies_all(self, messages: &[&str]) {
+        let answered = self.answered().await;
+        let texts: Vec<String> = answered.messages.iter().map(text).collect();
+        assert_eq!(texts, messages);
+    }
+
     /// Expects one reply with this message.
     pub(crate) async fn replies(self, message: &str) {
         let answered = self.answered().await;
-        let [only] = answered.messages.as_slice() else {
-            panic!("{} replies", answered.messages.len());
-        };
-        let response = Response::decode(only.clone()).expect("a response");
-        assert_eq!(response.message, message);
+        let texts: Vec<String> = answered.messages.iter().map(text).collect();
+        assert_eq!(texts, [message]);
     }
 
     /// Expects a failure with this status and text, and gives all of it.
