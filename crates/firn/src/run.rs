@@ -64,8 +64,10 @@ async fn serve(config: Config, command: Vec<String>) -> Result<(), Failure> {
     tasks.spawn({
         let stop = stop.clone();
         async move {
-            signals.wait().await;
-            stop.cancel();
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = signals.wait() => stop.cancel(),
+            }
         }
     });
     let identification = identification()?;

@@ -14,6 +14,9 @@ use futures_util::stream::{self, BoxStream, StreamExt};
 use crate::connection::{Connection, Cut};
 
 /// Calls a unary action.
+///
+/// The first message is the answer and the call is over with it: some SDKs send a failure and then
+/// neither end the call nor say anything more, others send a second, empty message.
 pub(crate) async fn unary(
     connection: Connection,
     path: &'static str,
@@ -21,11 +24,27 @@ pub(crate) async fn unary(
     message: Bytes,
 ) -> Result<ActionAnswer, Status> {
     let request = action::command(target(&call), payload(&call, message));
-    let response = connection
-        .unary(path, request)
-        .await
-        .map_err(|status| told(&connection, &status))?;
-    read(response)
+    let requests = stream::once(async { request });
+    let answered = connection
+        .streaming::<ActionCommand, ActionResponse>(path, requests)
+        .await;
+    let mut responses = answered
+        .map_err(|status| told(&connection, &status))?
+        .into_inner();
+    match responses.message().await {
+        Ok(Some(response)) => read(response),
+        Ok(None) => Err(silent()),
+        Err(status) => Err(told(&connection, &status)),
+    }
+}
+
+/// The function ended a call without an answer.
+fn silent() -> Status {
+    Status::refused(
+        GrpcCode::Unknown,
+        Code::NoReply,
+        "the function gave no reply",
+    )
 }
 
 /// Calls an action that streams.
@@ -46,7 +65,14 @@ pub(crate) fn streamed(
         {
             Ok(response) => {
                 let responses = response.into_inner();
+                // Where one answer is declared the first one counts, as in a unary call.
+                let most = if call.method.streams_out() {
+                    usize::MAX
+                } else {
+                    1
+                };
                 responses
+                    .take(most)
                     .map(move |response| match response {
                         Ok(response) => read(response),
                         Err(status) => Err(told(&connection, &status)),

@@ -1,0 +1,403 @@
+//! The command line as a person uses it: what it refuses, with which words and exit codes.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use firn_testkit::firn::{Firn, Setup};
+use firn_testkit::process::free_port;
+use serde_json::Value;
+
+fn firn(folder: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_firn"));
+    command.args(args).current_dir(folder).env_clear();
+    command.output().expect("the binary runs")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("text")
+}
+
+/// Runs a command that is refused: its exit code and what it says about it.
+fn refused(folder: &Path, args: &[&str]) -> (Option<i32>, String) {
+    let output = firn(folder, args);
+    assert!(
+        output.stdout.is_empty(),
+        "a refusal belongs on the error output"
+    );
+    (output.status.code(), text(&output.stderr))
+}
+
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a folder")
+}
+
+/// A Firn with the cart behind it.
+struct Shop {
+    firn: Firn,
+    cart: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Shop {
+    fn drop(&mut self) {
+        self.cart.abort();
+    }
+}
+
+fn shop() -> Shop {
+    let function = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
+    let cart = tokio::spawn(async move {
+        let _ = cart::serve(function).await;
+    });
+    let binary = PathBuf::from(env!("CARGO_BIN_EXE_firn"));
+    let firn = Firn::serving(Setup {
+        binary,
+        function,
+        args: Vec::new(),
+    });
+    Shop { firn, cart }
+}
+
+#[test]
+fn all_faults_of_the_settings_are_told_at_once() {
+    let folder = folder();
+    std::fs::write(
+        folder.path().join("firn.toml"),
+        "mailbox = 0\nlisten_on = \"x\"\n",
+    )
+    .expect("a file");
+    let args = [
+        "proxy",
+        "--config",
+        "firn.toml",
+        "--listen",
+        "nowhere",
+        "--store",
+        "paper:",
+        "--family",
+        "x",
+    ];
+    let (code, said) = refused(folder.path(), &args);
+    assert_eq!(code, Some(2));
+    for part in [
+        "FIRN-1001 --listen is \"nowhere\"",
+        "FIRN-1001 --store is \"paper:\"",
+        "FIRN-5005",
+        "FIRN-1001 --family is \"x\"",
+        "FIRN-1001 mailbox in firn.toml is \"0\"",
+        "FIRN-1002 firn.toml: listen_on is not a setting",
+    ] {
+        assert!(said.contains(part), "{part:?} is missing in:\n{said}");
+    }
+}
+
+#[test]
+fn configuration_file_that_cannot_be_read_is_named() {
+    let folder = folder();
+    let (code, said) = refused(folder.path(), &["dev", "--config", "missing.toml"]);
+    assert_eq!(code, Some(2));
+    assert!(said.contains("FIRN-1003 missing.toml"), "{said}");
+    std::fs::write(folder.path().join("bad.toml"), "listen = \n").expect("a file");
+    let (_, said) = refused(folder.path(), &["dev", "--config", "bad.toml"]);
+    assert!(
+        said.contains("FIRN-1003 bad.toml") && said.contains("line 1"),
+        "{said}"
+    );
+}
+
+#[test]
+fn unknown_flag_is_wrong_usage() {
+    let folder = folder();
+    let (code, said) = refused(folder.path(), &["dev", "--lisen", "127.0.0.1:1"]);
+    assert_eq!(code, Some(2));
+    assert!(
+        said.contains("--listen"),
+        "it names the nearest flag:\n{said}"
+    );
+}
+
+#[test]
+fn environment_names_of_the_older_proxies_are_understood() {
+    let folder = folder();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_firn"));
+    command.arg("proxy").current_dir(folder.path()).env_clear();
+    command
+        .env("HTTP_PORT", "many")
+        .env("USER_FUNCTION_PORT", "none");
+    let output = command.output().expect("the binary runs");
+    let said = text(&output.stderr);
+    assert!(said.contains("HTTP_PORT is \"0.0.0.0:many\""), "{said}");
+    assert!(
+        said.contains("USER_FUNCTION_HOST and USER_FUNCTION_PORT is"),
+        "{said}"
+    );
+}
+
+#[test]
+fn taken_port_is_one_line_of_cause_and_one_of_remedy() {
+    let folder = folder();
+    let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let address = taken.local_addr().expect("an address").to_string();
+    for flag in ["--listen", "--admin"] {
+        let other = if flag == "--listen" {
+            "--admin"
+        } else {
+            "--listen"
+        };
+        let (code, said) = refused(
+            folder.path(),
+            &["dev", flag, &address, other, "127.0.0.1:0"],
+        );
+        assert_eq!(code, Some(1));
+        let lines: Vec<&str> = said.lines().collect();
+        let [cause, remedy] = lines.as_slice() else {
+            panic!("two lines, not:\n{said}")
+        };
+        assert!(
+            cause.contains("FIRN-1004") && cause.contains(&address),
+            "{cause}"
+        );
+        assert!(remedy.contains(flag), "{remedy}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn locked_data_folder_is_refused_and_left_alone() {
+    let shop = shop();
+    let store = format!("embedded:{}", shop.firn.folder().join("data").display());
+    let args = [
+        "proxy",
+        "--listen",
+        "127.0.0.1:0",
+        "--admin",
+        "127.0.0.1:0",
+        "--store",
+        &store,
+    ];
+    let (code, said) = refused(shop.firn.folder(), &args);
+    assert_eq!(code, Some(1));
+    assert!(said.contains("FIRN-5001"), "{said}");
+}
+
+#[test]
+fn data_folder_that_is_no_folder_is_refused() {
+    let folder = folder();
+    std::fs::write(folder.path().join("file"), "").expect("a file");
+    let args = [
+        "proxy",
+        "--listen",
+        "127.0.0.1:0",
+        "--admin",
+        "127.0.0.1:0",
+        "--store",
+        "embedded:file/data",
+    ];
+    let (code, said) = refused(folder.path(), &args);
+    assert_eq!(code, Some(1));
+    assert!(said.contains("FIRN-5009"), "{said}");
+}
+
+#[test]
+fn command_that_cannot_be_started_is_named() {
+    let folder = folder();
+    let args = [
+        "dev",
+        "--listen",
+        "127.0.0.1:0",
+        "--admin",
+        "127.0.0.1:0",
+        "--log",
+        "off",
+        "--",
+        "./no-such",
+    ];
+    let (code, said) = refused(folder.path(), &args);
+    assert_eq!(code, Some(1));
+    assert!(
+        said.contains("FIRN-1005") && said.contains("./no-such"),
+        "{said}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn call_speaks_json_and_shows_refusals_with_their_code() {
+    let shop = shop();
+    let server = shop.firn.clients.to_string();
+    let call = |method: &str, json: &str| {
+        let output = firn(
+            shop.firn.folder(),
+            &["call", "--server", &server, method, json],
+        );
+        (
+            output.status.code(),
+            text(&output.stdout),
+            text(&output.stderr),
+        )
+    };
+    let item = r#"{"cartId":"alice","productId":"p","name":"Pen","quantity":2}"#;
+    assert_eq!(
+        call("shop.Cart/AddItem", item),
+        (Some(0), "{}\n".into(), String::new())
+    );
+    let (_, contents, _) = call("shop.Cart.GetCart", r#"{"cartId":"alice"}"#);
+    let contents: Value = serde_json::from_str(&contents).expect("JSON");
+    assert_eq!(contents["items"][0]["name"], "Pen");
+    let refused = |method: &str, json: &str, parts: &[&str]| {
+        let (code, out, said) = call(method, json);
+        assert_eq!((code, out.as_str()), (Some(1), ""), "{said}");
+        for part in parts {
+            assert!(said.contains(part), "{part:?} is missing in:\n{said}");
+        }
+    };
+    refused(
+        "shop.Cart/GetCart",
+        r#"{"cartId":""}"#,
+        &["FIRN-3004", "cart_id"],
+    );
+    refused("shop.Cart/GetCrt", "{}", &["FIRN-3001", "GetCart"]);
+    refused("shop.Basket/Get", "{}", &["FIRN-3001", "shop.Cart"]);
+    refused(
+        "shop.Cart/GetCart",
+        r#"{"carId":"a"}"#,
+        &["FIRN-1007", "carId"],
+    );
+    refused("shop.Cart/GetCart", "{", &["FIRN-1007"]);
+    refused("GetCart", "{}", &["FIRN-1007", "package.Service/Method"]);
+    refused(
+        "shop.Cart/AddItem",
+        r#"{"cartId":"a","productId":"p","quantity":-1}"#,
+        &["error: InvalidArgument", "positive"],
+    );
+}
+
+#[test]
+fn client_commands_say_when_nobody_answers() {
+    let folder = folder();
+    let nobody = format!("127.0.0.1:{}", free_port());
+    for args in [
+        &["call", "--server", &nobody, "a.B/C", "{}"][..],
+        &["describe", "--admin", &nobody],
+        &["entity", "list", "--admin", &nobody, "a.B"],
+    ] {
+        let (code, said) = refused(folder.path(), args);
+        assert_eq!(code, Some(1));
+        assert!(
+            said.contains("FIRN-1006") && said.contains(&nobody),
+            "{said}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn entities_are_shown_decoded_at_any_version() {
+    let shop = shop();
+    let (server, admin) = (shop.firn.clients.to_string(), shop.firn.admin.to_string());
+    for product in 0..12 {
+        let item =
+            format!(r#"{{"cartId":"alice","productId":"p{product}","name":"n","quantity":1}}"#);
+        firn(
+            shop.firn.folder(),
+            &["call", "-s", &server, "shop.Cart/AddItem", &item],
+        );
+    }
+    let show = |args: &[&str]| {
+        let output = firn(shop.firn.folder(), args);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let json = |args: &[&str]| -> Value { serde_json::from_str(&show(args)).expect("JSON") };
+    assert_eq!(
+        show(&["entity", "list", "-a", &admin, "shop.Cart"]),
+        "alice\n"
+    );
+    let events = json(&[
+        "entity",
+        "events",
+        "-a",
+        &admin,
+        "--json",
+        "shop.Cart",
+        "alice",
+    ]);
+    assert_eq!(events["events"].as_array().map(Vec::len), Some(12));
+    assert_eq!(
+        events["events"][3]["event"]["value"]["item"]["productId"],
+        "p3"
+    );
+    let page = [
+        "entity",
+        "events",
+        "-a",
+        &admin,
+        "--json",
+        "--after",
+        "10",
+        "shop.Cart",
+        "alice",
+    ];
+    assert_eq!(json(&page)["events"][0]["sequence"], 11);
+    let newest = json(&[
+        "entity",
+        "get",
+        "-a",
+        &admin,
+        "--json",
+        "shop.Cart",
+        "alice",
+    ]);
+    assert_eq!(newest["snapshot"]["sequence"], 10);
+    assert_eq!(newest["events"].as_array().map(Vec::len), Some(2));
+    let older = [
+        "entity",
+        "get",
+        "-a",
+        &admin,
+        "--json",
+        "--at",
+        "4",
+        "shop.Cart",
+        "alice",
+    ];
+    let older = json(&older);
+    assert_eq!(
+        (&older["sequence"], &older["snapshot"]),
+        (&Value::from(4), &Value::Null)
+    );
+    assert_eq!(older["events"].as_array().map(Vec::len), Some(4));
+    let missing = firn(
+        shop.firn.folder(),
+        &["entity", "get", "-a", &admin, "shop.Cart", "bob"],
+    );
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(text(&missing.stderr).contains("no entity bob"));
+    let described = show(&["describe", "-a", &admin]);
+    for part in [
+        "shop.Cart (event sourced entity)",
+        "POST /carts/{cart_id}/items",
+    ] {
+        assert!(
+            described.contains(part),
+            "{part:?} is missing in:\n{described}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn word_to_stop_ends_in_order_with_exit_code_zero() {
+    let mut shop = shop();
+    assert_eq!(shop.firn.stop().code(), Some(0));
+    assert!(shop.firn.log().contains("Firn has stopped"));
+}
+
+#[test]
+fn completions_and_help_are_there() {
+    let folder = folder();
+    for shell in ["bash", "zsh", "fish"] {
+        let output = firn(folder.path(), &["completions", shell]);
+        assert!(text(&output.stdout).contains("describe"));
+    }
+    let help = text(&firn(folder.path(), &["help", "dev"]).stdout);
+    for part in ["--listen", "FIRN_LISTEN", "USER_FUNCTION_HOST", "Examples:"] {
+        assert!(help.contains(part), "{part:?} is missing in:\n{help}");
+    }
+}
