@@ -24,7 +24,7 @@ pub(crate) async fn unary(
     message: Bytes,
 ) -> Result<ActionAnswer, Status> {
     let request = action::command(target(&call), payload(&call, message));
-    let requests = stream::once(async { request });
+    let requests = stream::once(async { Ok(request) });
     let answered = connection
         .streaming::<ActionCommand, ActionResponse>(path, requests)
         .await;
