@@ -6,11 +6,10 @@
 //!                     │ (durable)                    │
 //!                     └─▶ backlog ─▶ applier ─▶ rows ◀┘ readers
 //! ```
-//! A batch of commits is judged by the [fence](crate::fence) in memory, written to the
-//! [log](self::log) with one write and one flush, and then acknowledged. A thread of its own brings it
-//! into the [rows](crate::rows), which fjall holds, without a flush; every now and then fjall is
-//! flushed and the log shortened. A start reads what the rows have reached and applies the rest of
-//! the log.
+//! A batch of commits is judged by the `fence` in memory, written to the `log` with one write and
+//! one flush, and then acknowledged. A thread of its own brings it into the `rows`, which fjall
+//! holds, without a flush; every now and then fjall is flushed and the log shortened. A start reads
+//! what the rows have reached and applies the rest of the log.
 //!
 //! # Invariants
 //! - What was acknowledged is in the log, flushed. The rows are only ever behind.
@@ -31,6 +30,7 @@ mod table;
 
 pub use error::{Fatal, OpenError};
 
+use std::cell::LazyCell;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -176,6 +176,7 @@ impl Embedded {
         };
         let rows = Fjall::open(&places.rows, memory)
             .map_err(|error| OpenError::from_table(error, places.rows.clone()))?;
+        folder.sync()?;
         let parts = Parts {
             disk: Arc::new(disk),
             table: Arc::new(rows),
@@ -260,10 +261,11 @@ impl Embedded {
             batch: writer.log.next() + batch.len() as u64,
             applied: self.shared.backlog.reached(),
         };
-        let table = &self.shared.table;
-        let judgement = writer
-            .fence
-            .judge(batch, progress, |key| read::last_event(&*table.view(), key));
+        let judgement = {
+            let view = LazyCell::new(|| self.shared.table.view());
+            let stored = |key: &EntityKey| read::last_event(&**view, key);
+            writer.fence.judge(batch, progress, stored)
+        };
         if !judgement.accepted.is_empty() {
             let last = self.write(&mut writer, judgement.accepted)?;
             self.shared.acknowledged.advance(&judgement.landing, last);

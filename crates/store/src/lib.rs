@@ -2,18 +2,23 @@
 //!
 //! [`Store`] is small on purpose: load an entity, commit a batch, scan by slot, list. Everything a
 //! caller may rely on is written at its methods and checked for every backend by one suite.
+//! [`memory::Memory`] forgets with the process; [`embedded::Embedded`] keeps a folder.
+//!
+//! # Reading order
+//! `commit` and `entity` are what goes in and comes out; `encoding` and `rows` how both become bytes
+//! in an ordered map; `fence` which commits may be written at all; then the backends, and `suite`,
+//! which (with the feature `testkit`) holds every backend to the same promises.
 //!
 //! # Invariants
 //! - A [`Commit`] is atomic, and durable before its [`Outcome::Landed`] is given.
 //! - The commits of one slot carry contiguous sequences; one with another epoch or another sequence
-//!   than the slot's next is refused, and so is everything of that slot after it in the batch.
+//!   than the slot's next is refused, and so is everything else of that slot in the batch.
 //! - Slots fail alone: a refused slot never keeps another from landing.
 
-mod commit;
-mod entity;
-
 mod clock;
+mod commit;
 mod encoding;
+mod entity;
 mod fence;
 mod rows;
 

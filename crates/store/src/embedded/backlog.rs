@@ -18,8 +18,9 @@ use crate::commit::Commit;
 /// milliseconds.
 pub(crate) const BATCHES_MAX: usize = 1024;
 
-/// How many bytes of log the waiting batches may have.
-pub(crate) const BYTES_MAX: u64 = 32 * 1024 * 1024;
+/// How many bytes of log the waiting batches may have: a second of small commits at full speed, and
+/// no more than what a read may have to wait for.
+pub(crate) const BYTES_MAX: u64 = 8 * 1024 * 1024;
 
 /// How many bytes of log are applied at once, so that a reader who waits for the first of many
 /// batches does not wait for all.
@@ -191,5 +192,72 @@ impl State {
         }
         self.bytes -= bytes;
         taken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    fn batch(last: u64, bytes: u64) -> Batch {
+        Batch {
+            commits: Vec::new(),
+            last,
+            bytes,
+        }
+    }
+
+    fn lasts(work: Work) -> Vec<u64> {
+        match work {
+            Work::Apply(batches) => batches.iter().map(|batch| batch.last).collect(),
+            Work::Idle | Work::Close => Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_full_backlog_makes_the_committer_wait() {
+        for bytes in [1, BYTES_MAX] {
+            let backlog = Backlog::new(0);
+            let count = if bytes == 1 { BATCHES_MAX as u64 } else { 1 };
+            for last in 1..=count {
+                backlog.push(batch(last, bytes)).unwrap();
+            }
+            assert!(backlog.lock().is_full());
+            thread::scope(|scope| {
+                scope.spawn(|| backlog.push(batch(count + 1, bytes)).unwrap());
+                let mut taken = Vec::new();
+                while taken.last() != Some(&(count + 1)) {
+                    taken.extend(lasts(backlog.take(Duration::MAX)));
+                    backlog.advance(*taken.last().unwrap());
+                }
+                assert!(taken.is_sorted(), "in order");
+                assert_eq!(taken.len() as u64, count + 1);
+            });
+        }
+    }
+
+    #[test]
+    fn nobody_waits_for_rows_that_have_failed() {
+        let backlog = Backlog::new(3);
+        assert_eq!(backlog.reach(3), Ok(()));
+        thread::scope(|scope| {
+            let waiting = scope.spawn(|| backlog.reach(4));
+            backlog.fail();
+            assert_eq!(waiting.join().unwrap(), Err(Failed));
+        });
+        assert_eq!(backlog.push(batch(4, 1)), Err(Failed));
+        assert_eq!(backlog.reach(3), Ok(()));
+    }
+
+    #[test]
+    fn a_closed_backlog_is_emptied_first() {
+        let backlog = Backlog::new(0);
+        assert!(matches!(backlog.take(Duration::ZERO), Work::Idle));
+        backlog.push(batch(1, 1)).unwrap();
+        backlog.close();
+        assert_eq!(lasts(backlog.take(Duration::MAX)), [1]);
+        assert!(matches!(backlog.take(Duration::MAX), Work::Close));
     }
 }

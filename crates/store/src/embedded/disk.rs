@@ -1,7 +1,7 @@
 //! The disk: the seam between the log and the files of one folder.
 //!
 //! The log does all its I/O through [`Disk`] and [`File`], so that a test can lose, tear and reorder
-//! what was not synced (see [`super::faults`]). The real implementation adds nothing of its own.
+//! what was not synced (see the module `faults`). The real implementation adds nothing of its own.
 
 use std::fs::{self, OpenOptions};
 use std::io;

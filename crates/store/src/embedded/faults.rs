@@ -4,6 +4,11 @@
 //! changes the first; a sync brings the second up to date. [`FaultyDisk::lose_power`] decides, by a
 //! seed, for each sector that was written and not synced whether it was lost, torn or persisted;
 //! later ones may persist without earlier ones. The names of files behave in the same way.
+//! [`FaultyRows`] lose their last batches likewise, and [`open`] puts a store on both.
+
+mod rows;
+
+pub use rows::{FaultyRows, open};
 
 use std::collections::BTreeMap;
 use std::io;

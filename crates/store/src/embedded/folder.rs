@@ -55,6 +55,15 @@ impl DataFolder {
     pub(crate) fn rows(&self) -> PathBuf {
         self.path.join("rows")
     }
+
+    /// Makes the folders in it durable, before anything in them is relied upon.
+    pub(crate) fn sync(&self) -> Result<(), OpenError> {
+        let synced = File::open(&self.path).and_then(|folder| folder.sync_all());
+        synced.map_err(|source| OpenError::Flush {
+            folder: self.path.clone(),
+            source,
+        })
+    }
 }
 
 fn lock(path: &Path) -> Result<File, OpenError> {

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 use std::thread::JoinHandle;
@@ -23,7 +24,7 @@ pub(crate) struct Readers {
     threads: Vec<JoinHandle<()>>,
 }
 
-/// The threads are gone.
+/// The threads are gone, or the read panicked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stopped;
 
@@ -89,7 +90,6 @@ impl Drop for Readers {
     fn drop(&mut self) {
         self.queue.close();
         for thread in self.threads.drain(..) {
-            // A reader that panicked has dropped its answer already.
             let _ = thread.join();
         }
     }
@@ -111,9 +111,10 @@ impl Queue {
         Poll::Ready(Ok(()))
     }
 
+    /// A read that panics drops its sender, which its caller sees; the thread goes on.
     fn work(&self) {
         while let Some(job) = self.next() {
-            job();
+            let _ = panic::catch_unwind(AssertUnwindSafe(job));
         }
     }
 
@@ -141,5 +142,45 @@ impl Queue {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use futures_executor::block_on;
+    use futures_util::FutureExt;
+    use futures_util::future::join_all;
+
+    use super::*;
+
+    #[test]
+    fn more_reads_than_the_queue_holds_wait_outside() {
+        let readers = Readers::start(1).unwrap();
+        let (open, gate) = mpsc::channel::<()>();
+        block_on(async {
+            let mut first = readers.run(move || gate.recv()).boxed();
+            assert_eq!((&mut first).now_or_never(), None);
+            let count = 2 * QUEUE_MAX;
+            let reads = (0..count).map(|number| readers.run(move || number));
+            let mut reads = join_all(reads).boxed();
+            assert_eq!((&mut reads).now_or_never(), None);
+            assert!(readers.queue.lock().jobs.len() <= QUEUE_MAX);
+            open.send(()).unwrap();
+            let numbers: Vec<usize> = reads.await.into_iter().map(Result::unwrap).collect();
+            assert_eq!(numbers, (0..count).collect::<Vec<_>>());
+            assert_eq!(first.await, Ok(Ok(())));
+        });
+    }
+
+    #[test]
+    fn a_read_that_panics_ends_alone() {
+        let readers = Readers::start(1).unwrap();
+        let panicked = block_on(readers.run(|| panic!("as the test wants it")));
+        assert_eq!(panicked.map(|(): ()| ()), Err(Stopped));
+        assert_eq!(block_on(readers.run(|| 1)), Ok(1));
+        readers.queue.close();
+        assert_eq!(block_on(readers.run(|| 1)), Err(Stopped));
     }
 }

@@ -2,120 +2,32 @@
 //! entity must hold afterwards.
 
 use std::collections::BTreeMap;
-use std::sync::RwLock;
 
-use bytes::Bytes;
 use firn_model::id::{Epoch, SlotSequence};
 use firn_model::payload::Payload;
 use futures_executor::block_on;
 use futures_util::FutureExt;
 
-use super::faults::{Chance, Failure, FaultyDisk};
-use super::table::TableError;
+use super::faults::{Chance, Failure, FaultyDisk, FaultyRows};
 use super::*;
 use crate::commit::Change;
 use crate::entity::Timestamp;
-use crate::memory;
-use crate::rows::Entry;
-use crate::rows::key::Key;
-use crate::rows::overlay::Changes;
 
 const SEGMENT_BYTES: u64 = 8 * 1024;
 
 const ENTITIES: u64 = 6;
 
-/// Rows in memory that lose, at the end of a process, some of the last batches.
-#[derive(Default)]
-struct FaultyTable {
-    rows: RwLock<FaultyRows>,
-}
-
-#[derive(Default)]
-struct FaultyRows {
-    seen: memory::Table,
-    durable: memory::Table,
-    unflushed: Vec<Changes>,
-    fails: bool,
-}
-
-struct Copy(memory::Table);
-
-impl View for Copy {
-    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
-        self.0.get(key)
-    }
-
-    fn scan<'a>(&'a self, from: Key, to: Key) -> Box<dyn Iterator<Item = Entry> + 'a> {
-        self.0.scan(from, to)
-    }
-}
-
-impl Table for FaultyTable {
-    fn view(&self) -> Box<dyn View + '_> {
-        Box::new(Copy(self.rows.read().unwrap().seen.clone()))
-    }
-
-    fn write(&self, changes: Changes) -> Result<(), TableError> {
-        let mut rows = self.rows.write().unwrap();
-        if rows.fails {
-            return Err(TableError::Io(io::ErrorKind::StorageFull.into()));
-        }
-        rows.seen.write(changes.clone());
-        rows.unflushed.push(changes);
-        Ok(())
-    }
-
-    fn persist(&self) -> Result<(), TableError> {
-        let mut rows = self.rows.write().unwrap();
-        if rows.fails {
-            return Err(TableError::Io(io::ErrorKind::StorageFull.into()));
-        }
-        rows.durable = rows.seen.clone();
-        rows.unflushed.clear();
-        Ok(())
-    }
-}
-
-impl FaultyTable {
-    /// What the next process finds: some batches more than what was flushed.
-    fn survive(&self, chance: &mut Chance) -> Self {
-        let rows = self.rows.read().unwrap();
-        let mut table = rows.durable.clone();
-        let kept = chance.below(rows.unflushed.len() as u64 + 1) as usize;
-        for changes in &rows.unflushed[..kept] {
-            table.write(changes.clone());
-        }
-        let survived = FaultyRows {
-            seen: table.clone(),
-            durable: table,
-            ..FaultyRows::default()
-        };
-        Self {
-            rows: RwLock::new(survived),
-        }
-    }
-}
-
-fn assemble(
+fn open(
     disk: &FaultyDisk,
-    table: Arc<FaultyTable>,
+    rows: &FaultyRows,
     on_fatal: impl Fn(&Fatal) + Send + Sync + 'static,
 ) -> Result<Embedded, OpenError> {
-    let parts = Parts {
-        disk: Arc::new(disk.clone()),
-        table,
-        places: Places {
-            log: "log".into(),
-            rows: "rows".into(),
-        },
-        folder: None,
-    };
     let config = Config {
         segment_bytes: SEGMENT_BYTES,
         read_threads: 1,
         ..Config::default()
     };
-    Embedded::assemble(parts, &config, Box::new(on_fatal))
+    faults::open(disk, rows, &config, on_fatal)
 }
 
 fn key(number: u64) -> EntityKey {
@@ -184,8 +96,8 @@ impl Model {
     }
 }
 
-/// One life; gives whether it ended by itself.
-fn live(model: &mut Model, disk: &FaultyDisk, table: Arc<FaultyTable>, chance: &mut Chance) {
+/// One life of a process: it starts, looks, writes, and ends somehow.
+fn live(model: &mut Model, disk: &FaultyDisk, rows: &FaultyRows, chance: &mut Chance) {
     if chance.once_in(2) {
         let failure = match chance.below(2) {
             0 => Failure::Error(io::ErrorKind::StorageFull),
@@ -193,7 +105,7 @@ fn live(model: &mut Model, disk: &FaultyDisk, table: Arc<FaultyTable>, chance: &
         };
         disk.fail_after(chance.below(60), failure);
     }
-    let Ok(store) = assemble(disk, table.clone(), |_| {}) else {
+    let Ok(store) = open(disk, rows, |_| {}) else {
         return;
     };
     model.check(&store);
@@ -207,7 +119,7 @@ fn live(model: &mut Model, disk: &FaultyDisk, table: Arc<FaultyTable>, chance: &
         }
         model.land();
         if chance.once_in(10) {
-            table.rows.write().unwrap().fails = true;
+            rows.set_failing(true);
         }
     }
     if chance.once_in(2) {
@@ -231,17 +143,17 @@ fn acknowledged_events_survive_every_end() {
         let run = panic::catch_unwind(|| {
             let mut chance = Chance::new(seed);
             let mut disk = FaultyDisk::new();
-            let mut table = Arc::new(FaultyTable::default());
+            let mut rows = FaultyRows::new();
             let mut model = Model::default();
             for _ in 0..4 {
-                live(&mut model, &disk, table.clone(), &mut chance);
+                live(&mut model, &disk, &rows, &mut chance);
                 disk = match chance.below(2) {
                     0 => disk.end_process(),
                     _ => disk.lose_power(&mut chance),
                 };
-                table = Arc::new(table.survive(&mut chance));
+                rows = rows.survive(&mut chance);
             }
-            model.check(&assemble(&disk, table, |_| {}).unwrap());
+            model.check(&open(&disk, &rows, |_| {}).unwrap());
         });
         assert!(run.is_ok(), "seed {seed}");
     }
@@ -261,7 +173,7 @@ fn a_failed_write_is_fatal_and_never_answered() {
     for (operation, kind) in [(0, io::ErrorKind::StorageFull), (1, io::ErrorKind::Other)] {
         let disk = FaultyDisk::new();
         let (told, on_fatal) = noting();
-        let store = assemble(&disk, Arc::default(), on_fatal).unwrap();
+        let store = open(&disk, &FaultyRows::new(), on_fatal).unwrap();
         disk.fail_after(operation, Failure::Error(kind));
         let mut model = Model::default();
         let batch = model.batch(&mut Chance::new(0));
@@ -281,9 +193,9 @@ fn a_failed_write_is_fatal_and_never_answered() {
 fn rows_that_cannot_be_written_are_fatal() {
     let disk = FaultyDisk::new();
     let (told, on_fatal) = noting();
-    let table = Arc::new(FaultyTable::default());
-    let store = assemble(&disk, table.clone(), on_fatal).unwrap();
-    table.rows.write().unwrap().fails = true;
+    let rows = FaultyRows::new();
+    let store = open(&disk, &rows, on_fatal).unwrap();
+    rows.set_failing(true);
     let mut model = Model::default();
     let batch = model.batch(&mut Chance::new(0));
     let key = batch[0].key.clone().unwrap();
@@ -293,16 +205,16 @@ fn rows_that_cannot_be_written_are_fatal() {
     assert!(matches!(loaded, Err(ReadError::Unavailable { .. })));
     drop(store);
     assert_eq!(told.lock().unwrap().len(), 1);
-    table.rows.write().unwrap().fails = false;
+    rows.set_failing(false);
     model.land();
-    model.check(&assemble(&disk.end_process(), table, |_| {}).unwrap());
+    model.check(&open(&disk.end_process(), &rows, |_| {}).unwrap());
 }
 
 #[test]
 fn a_disk_that_is_full_at_the_start_is_reported() {
     let disk = FaultyDisk::new();
     disk.fail_after(0, Failure::Error(io::ErrorKind::StorageFull));
-    let opened = assemble(&disk, Arc::default(), |_| {});
+    let opened = open(&disk, &FaultyRows::new(), |_| {});
     let error = opened.map(|_| ()).unwrap_err();
     assert!(matches!(error, OpenError::Flush { .. }), "{error}");
     assert_eq!(error.code(), firn_model::code::Code::FlushFailed);
@@ -310,12 +222,9 @@ fn a_disk_that_is_full_at_the_start_is_reported() {
 
 #[test]
 fn damaged_rows_are_reported() {
-    let table = FaultyTable::default();
-    let reached = crate::rows::key::reached();
-    table
-        .write(Changes::from([(reached, Some(Bytes::from_static(b"no")))]))
-        .unwrap();
-    let opened = assemble(&FaultyDisk::new(), Arc::new(table), |_| {});
+    let rows = FaultyRows::new();
+    rows.put(crate::rows::key::reached(), b"no");
+    let opened = open(&FaultyDisk::new(), &rows, |_| {});
     let error = opened.map(|_| ()).unwrap_err();
     assert!(matches!(error, OpenError::RowsDamaged { .. }), "{error}");
     assert_eq!(error.code(), firn_model::code::Code::RecordDamaged);
@@ -323,7 +232,7 @@ fn damaged_rows_are_reported() {
 
 #[test]
 fn a_closed_store_refuses_commits_and_answers_reads() {
-    let store = assemble(&FaultyDisk::new(), Arc::default(), |_| {}).unwrap();
+    let store = open(&FaultyDisk::new(), &FaultyRows::new(), |_| {}).unwrap();
     let mut model = Model::default();
     let batch = model.batch(&mut Chance::new(0));
     block_on(store.commit(batch));
