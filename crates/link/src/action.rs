@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use firn_model::code::Code;
-use firn_model::decision::Decision;
+use firn_model::decision::{Answer, Decision};
 use firn_model::payload::Payload;
 use firn_model::policy::Headers;
 use firn_model::status::{GrpcCode, Status};
@@ -45,6 +45,27 @@ fn silent() -> Status {
         Code::NoReply,
         "the function gave no reply",
     )
+}
+
+/// Calls an action that streams with one message, and takes the first answer that says something.
+pub(crate) async fn stream_of_one(
+    connection: Connection,
+    path: &'static str,
+    call: ActionCall,
+    message: Bytes,
+) -> Result<ActionAnswer, Status> {
+    let messages = stream::once(async { Ok(message) }).boxed();
+    let mut answers = streamed(connection, path, call, messages);
+    let mut effects = Vec::new();
+    while let Some(next) = answers.next().await.transpose()? {
+        effects.extend(next.effects);
+        if next.answer != Answer::Nothing {
+            let answer = next.answer;
+            return Ok(ActionAnswer { answer, effects });
+        }
+    }
+    let answer = Answer::Nothing;
+    Ok(ActionAnswer { answer, effects })
 }
 
 /// Calls an action that streams.

@@ -92,7 +92,11 @@ impl Link for Function {
         message: Bytes,
     ) -> BoxFuture<'static, Result<ActionAnswer, Status>> {
         let path = self.action_path(&call);
-        Box::pin(action::unary(self.connection.clone(), path, call, message))
+        let connection = self.connection.clone();
+        if call.method.streams_in() || call.method.streams_out() {
+            return Box::pin(action::stream_of_one(connection, path, call, message));
+        }
+        Box::pin(action::unary(connection, path, call, message))
     }
 
     fn act_streamed(&self, call: ActionCall, messages: MessageStream) -> AnswerStream {

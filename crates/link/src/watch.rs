@@ -23,6 +23,9 @@ use crate::discovery::{Asker, DiscoverError, Discovered, Family, discover};
 use crate::function::Function;
 use crate::report::Reporter;
 
+/// Finds what is wrong with a contract.
+pub type Check = Arc<dyn Fn(&Contract) -> Vec<Finding> + Send + Sync>;
+
 /// How a function is looked for.
 #[derive(Clone)]
 pub struct Watch {
@@ -35,7 +38,7 @@ pub struct Watch {
     /// The largest message taken from it, in bytes.
     pub message_bytes_max: usize,
     /// What else may be wrong with a contract; findings refuse it.
-    pub check: Arc<dyn Fn(&Contract) -> Vec<Finding> + Send + Sync>,
+    pub check: Check,
     /// Told when the function was just started: the pauses begin again from the shortest.
     pub hurry: Arc<Notify>,
 }

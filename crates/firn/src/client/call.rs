@@ -90,8 +90,7 @@ fn request_text(flags: &ArgMatches) -> Result<String, Failure> {
 /// The request's messages: one, or as many as the text holds where the method takes a stream.
 fn messages(method: &MethodDescriptor, text: &str) -> Result<Vec<Bytes>, Failure> {
     let mut messages = Vec::new();
-    let mut stream = serde_json::Deserializer::from_str(text).into_iter::<Value>();
-    while let Some(value) = stream.next() {
+    for value in serde_json::Deserializer::from_str(text).into_iter::<Value>() {
         let value = value.map_err(|error| wrong(format!("the request is not JSON: {error}")))?;
         let options = DeserializeOptions::new().deny_unknown_fields(true);
         let message = DynamicMessage::deserialize_with_options(method.input(), value, &options)

@@ -18,7 +18,6 @@ use super::message::Reply;
 
 /// What the proxy does on the stream.
 #[derive(Debug, Clone, PartialEq)]
-#[expect(clippy::large_enum_variant, reason = "a test holds one at a time")]
 pub enum In {
     /// Opens a value entity.
     ValueInit(ValueEntityInit),

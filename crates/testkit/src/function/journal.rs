@@ -11,6 +11,7 @@ use super::WAIT;
 
 /// Something that was asked of the function.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "a test holds few")]
 pub enum Record {
     /// It was asked what it declares, in its own dialect.
     Discovered {
