@@ -168,7 +168,7 @@ mod tests {
     }
 
     /// Status, code and text of a refusal, for a component with the fixed texts of the test kit.
-    fn told(refusal: &Refusal, pass_on: bool) -> (GrpcCode, u16, String) {
+    fn told(refusal: &Refusal, pass_on: bool) -> (GrpcCode, Option<Code>, String) {
         let mut policies = policies::careful();
         policies.texts.pass_on = pass_on;
         let declared = Declared {
@@ -179,8 +179,7 @@ mod tests {
         let proto = "syntax = \"proto3\"; package t; service A {}";
         let contract = contract(proto, vec![declared]);
         let status = refusal.status(&contract.components[0]);
-        let code = status.firn.map_or(0, Code::number);
-        (status.code, code, status.message)
+        (status.code, status.firn, status.message)
     }
 
     #[test]
@@ -189,67 +188,107 @@ mod tests {
             DeadlineExceeded, FailedPrecondition, InvalidArgument, ResourceExhausted, Unavailable,
             Unknown,
         };
-        let check = |refusal: Refusal, status: GrpcCode, number: u16, text: &str| {
+        let check = |refusal: Refusal, status: GrpcCode, expected: Code, text: &str| {
             let (code, firn, message) = told(&refusal, false);
-            assert_eq!((code, firn), (status, number), "{refusal:?}");
+            assert_eq!((code, firn), (status, Some(expected)), "{refusal:?}");
             assert!(message.contains(text), "{message:?} does not say {text:?}");
         };
         let full = Refusal::MailboxFull { capacity: 7 };
-        check(full, ResourceExhausted, 3014, "7 commands");
+        check(full, ResourceExhausted, Code::MailboxFull, "7 commands");
         check(
             Refusal::DeadlineQueued,
             DeadlineExceeded,
-            3015,
+            Code::DeadlinePassedQueued,
             "not applied",
         );
         check(
             Refusal::StreamsExhausted,
             ResourceExhausted,
-            3017,
+            Code::StreamsExhausted,
             "not applied",
         );
         check(
             Refusal::Timeout,
             DeadlineExceeded,
-            3016,
+            Code::CommandTimeout,
             "may have been applied",
         );
         check(
             Refusal::FunctionUnavailable,
             Unavailable,
-            3018,
+            Code::FunctionUnavailable,
             "not applied",
         );
-        check(Refusal::ShuttingDown, Unavailable, 3019, "not applied");
+        check(
+            Refusal::ShuttingDown,
+            Unavailable,
+            Code::ShuttingDown,
+            "not applied",
+        );
         let cause = "the disk".to_owned();
-        check(Refusal::LoadFailed { cause }, Unavailable, 5008, "the disk");
-        check(Refusal::CommitRefused, Unavailable, 5006, "not applied");
+        check(
+            Refusal::LoadFailed { cause },
+            Unavailable,
+            Code::LoadFailed,
+            "the disk",
+        );
+        check(
+            Refusal::CommitRefused,
+            Unavailable,
+            Code::CommitRefused,
+            "not applied",
+        );
         check(
             Refusal::CommitUnknown,
             Unavailable,
-            5007,
+            Code::CommitUnknown,
             "may have been applied",
         );
-        check(Refusal::Deleted, FailedPrecondition, 3023, "deleted");
+        check(
+            Refusal::Deleted,
+            FailedPrecondition,
+            Code::EntityDeleted,
+            "deleted",
+        );
         check(
             Refusal::IdempotencyKeyReused,
             InvalidArgument,
-            3012,
+            Code::IdempotencyKeyReused,
             "another request",
         );
-        check(Refusal::QueuedBehindFailure, Unknown, 3025, "queued");
-        check(Refusal::Failed(Fault::Reply), Unknown, 3021, "reply");
-        check(Refusal::Failed(Fault::Message), Unknown, 3021, "message");
+        check(
+            Refusal::QueuedBehindFailure,
+            Unknown,
+            Code::FunctionFailed,
+            "queued",
+        );
+        check(
+            Refusal::Failed(Fault::Reply),
+            Unknown,
+            Code::ProtocolViolated,
+            "reply",
+        );
+        check(
+            Refusal::Failed(Fault::Message),
+            Unknown,
+            Code::ProtocolViolated,
+            "message",
+        );
         check(
             Refusal::Failed(Fault::Termination),
             Unknown,
-            3025,
+            Code::FunctionFailed,
             "termination",
         );
         let instance = Refusal::Failed(Fault::Failure(failure(None)));
-        check(instance, Unknown, 3025, "failure");
+        check(instance, Unknown, Code::FunctionFailed, "failure");
         let command = Refusal::Failed(Fault::Command(failure(Some(InvalidArgument))));
-        check(command, InvalidArgument, 3025, "its own text");
+        check(
+            command,
+            InvalidArgument,
+            Code::FunctionFailed,
+            "its own text",
+        );
     }
 
     #[test]
