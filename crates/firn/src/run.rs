@@ -204,6 +204,26 @@ impl Follow {
         for warning in &contract.warnings {
             warn!(code = %warning.code, "{}", warning.text);
         }
+        self.engine.serve(Served {
+            contract: contract.clone(),
+            link: Arc::new(function.clone()),
+            streams_max: function.streams_max(),
+        });
+        self.engine.serve(Served {
+            contract: contract.clone(),
+            link: Arc::new(function.clone()),
+            streams_max: function.streams_max(),
+        });
+        self.function = Some(function);
+        self.ready.set(true);
+        // Last: whoever waits for this line may call at once.
+        info!(
+            family = contract.family,
+            sdk = contract.info.sdk,
+            "serving {}",
+            components.join(", ")
+        );
+        // Said last: who reads it may call.
         let components: Vec<String> = contract
             .components
             .iter()
@@ -215,13 +235,6 @@ impl Follow {
             "serving {}",
             components.join(", ")
         );
-        self.engine.serve(Served {
-            contract,
-            link: Arc::new(function.clone()),
-            streams_max: function.streams_max(),
-        });
-        self.function = Some(function);
-        self.ready.set(true);
     }
 }
 

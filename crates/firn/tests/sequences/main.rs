@@ -3,8 +3,11 @@
 //!
 //! Everything goes through the public port and the function's own port; nothing of Firn is called.
 
+mod action;
+mod careful;
 mod entity;
 mod event_sourced;
+mod hops;
 mod passivation;
 mod value;
 mod world;

@@ -11,7 +11,9 @@ use firn_testkit::function::{Function, within};
 use firn_wire::dialect::{Dialect, Family};
 use firn_wire::superset::Any;
 use prost::Message;
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::{Ascii, MetadataKey, MetadataMap};
 use tonic::{Code, Status};
 
@@ -72,7 +74,12 @@ pub(crate) fn model(dialect: &Dialect) -> String {
         ),
         Family::Kalix => ("kalix/annotations.proto", "(kalix.field).entity_key"),
     };
+    let generated = match dialect.family {
+        Family::Kalix => include_str!("generated.proto"),
+        Family::Cloudstate | Family::AkkaServerless => "",
+    };
     include_str!("model.proto")
+        .replace("// GENERATED", generated)
         .replace("OPTIONS", options)
         .replace("ENTITY_KEY", key)
 }
@@ -122,6 +129,31 @@ impl World {
         self.firn.start_again();
         self.firn.wait_until_serving();
         self.client = Client::connect(self.firn.clients).await;
+    }
+
+    /// Calls a method message by message.
+    pub(crate) fn talk(&self, method: &str) -> Talk {
+        let (client, path) = (self.client.clone(), format!("/model.{method}"));
+        let (requests, to_send) = mpsc::channel(16);
+        let (received, replies) = mpsc::channel(16);
+        let task = tokio::spawn(async move {
+            let request = tonic::Request::new(ReceiverStream::new(to_send));
+            let mut stream = match client.stream(&path, request).await {
+                Ok(response) => response.into_inner(),
+                Err(status) => return drop(received.send(Err(status)).await),
+            };
+            while let Some(item) = stream.message().await.transpose() {
+                let item = item.map(|message| text(&message));
+                if received.send(item).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Talk {
+            requests,
+            replies,
+            task,
+        }
     }
 
     /// Calls a method so that it waits behind the open command of its entity.
@@ -229,6 +261,51 @@ pub(crate) struct Answered {
 pub(crate) fn text(message: &Bytes) -> String {
     let response = Response::decode(message.clone()).expect("a response");
     response.message
+}
+
+/// A call with messages in both directions under way.
+pub(crate) struct Talk {
+    requests: mpsc::Sender<Bytes>,
+    replies: mpsc::Receiver<Result<String, Status>>,
+    task: JoinHandle<()>,
+}
+
+impl Talk {
+    /// Sends a request.
+    pub(crate) async fn say(&self, request: Request) {
+        let message = request.encode_to_vec().into();
+        self.requests.send(message).await.expect("a call under way");
+    }
+
+    /// Says that no more requests come.
+    pub(crate) fn half_close(&mut self) {
+        self.requests = mpsc::channel(1).0;
+    }
+
+    /// Expects a reply with this message.
+    pub(crate) async fn hears(&mut self, message: &str) {
+        let reply = within("a reply", self.replies.recv()).await;
+        let reply = reply.expect("a reply, not the end").expect("a reply");
+        assert_eq!(reply, message);
+    }
+
+    /// Expects the call to end well.
+    pub(crate) async fn ends(mut self) {
+        let end = within("the end of a call", self.replies.recv()).await;
+        assert!(end.is_none(), "{end:?}");
+    }
+
+    /// Expects the call to fail with this status and text.
+    pub(crate) async fn fails(mut self, code: Code, text: &str) {
+        let end = within("the end of a call", self.replies.recv()).await;
+        let status = end.expect("a status").expect_err("a failure");
+        assert_eq!((status.code(), status.message()), (code, text));
+    }
+
+    /// Cancels it, as a client that goes away does.
+    pub(crate) fn cancel(&self) {
+        self.task.abort();
+    }
 }
 
 /// A call under way. Dropping it does not cancel it.
