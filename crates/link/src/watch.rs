@@ -15,8 +15,10 @@ use firn_model::code::Code;
 use firn_model::contract::{Contract, Finding, Weight};
 use firn_wire::contract::streams_max;
 use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
 
 use crate::connection::Connection;
 use crate::discovery::{Asker, DiscoverError, Discovered, Family, discover};
@@ -77,6 +79,10 @@ const PAUSE_MAX: Duration = Duration::from_secs(2);
 /// How long a function may take to answer the discovery call before it is asked again.
 const DISCOVERY_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How often a function is asked whether it is well, and how long it may take to say so.
+const HEALTH_EVERY: Duration = Duration::from_secs(10);
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(10);
+
 impl Watch {
     /// Runs until `stop`. Ends early if nobody takes its events.
     pub async fn run(self, events: mpsc::Sender<Event>, stop: CancellationToken) {
@@ -95,15 +101,23 @@ impl Watch {
         loop {
             let event = match self.attempt(tasks, known).await {
                 Ok(function) => {
-                    pause = PAUSE_MIN;
+                    let since = Instant::now();
                     if !self.serve(function, events, known).await {
                         return;
                     }
-                    continue;
+                    if since.elapsed() >= PAUSE_MAX {
+                        pause = PAUSE_MIN;
+                        continue;
+                    }
+                    // One that goes as soon as it came is not asked in a tight circle.
+                    None
                 }
-                Err(event) => event,
+                Err(event) => Some(event),
             };
-            if known.is_news(&event) && events.send(event).await.is_err() {
+            if let Some(event) = event
+                && known.is_news(&event)
+                && events.send(event).await.is_err()
+            {
                 return;
             }
             tokio::select! {
@@ -122,6 +136,7 @@ impl Watch {
     ) -> bool {
         let Serving { function, changed } = function;
         let connection = function.connection.clone();
+        let health = function.dialect.discovery.health_check;
         known.told = None;
         if events
             .send(Event::Serving { function, changed })
@@ -130,7 +145,10 @@ impl Watch {
         {
             return false;
         }
-        connection.closed().await;
+        tokio::select! {
+            () = connection.closed() => {}
+            () = watch_health(&connection, health) => {}
+        }
         events.send(Event::Lost).await.is_ok()
     }
 
@@ -209,6 +227,33 @@ async fn refuse(
     let _ = tokio::time::timeout(PAUSE_MAX, tasks.wait()).await;
     tasks.reopen();
     Event::Refused { findings }
+}
+
+/// Asks a function now and then whether it is well, and says so in the log when it is not. Never
+/// ends: only the end of the connection is taken for the function's own. A busy one may be slow to
+/// answer, and some SDKs have no thread left for this call while entities are active.
+async fn watch_health(connection: &Connection, path: Option<&'static str>) {
+    let Some(path) = path else {
+        return std::future::pending().await;
+    };
+    let mut was_well = true;
+    loop {
+        tokio::time::sleep(HEALTH_EVERY).await;
+        let asked = connection.unary::<(), ()>(path, ());
+        let is_well = match tokio::time::timeout(HEALTH_TIMEOUT, asked).await {
+            Ok(Ok(())) => true,
+            Ok(Err(status)) if status.code() == tonic::Code::Unimplemented => {
+                return std::future::pending().await;
+            }
+            Ok(Err(_)) | Err(_) => false,
+        };
+        match (was_well, is_well) {
+            (true, false) => warn!("the function does not answer the health check"),
+            (false, true) => info!("the function answers the health check again"),
+            _ => {}
+        }
+        was_well = is_well;
+    }
 }
 
 /// The processors of this machine; the function is taken to run beside Firn.
