@@ -204,11 +204,11 @@ impl Follow {
         for warning in &contract.warnings {
             warn!(code = %warning.code, "{}", warning.text);
         }
-        self.engine.serve(Served {
-            contract: contract.clone(),
-            link: Arc::new(function.clone()),
-            streams_max: function.streams_max(),
-        });
+        let components: Vec<String> = contract
+            .components
+            .iter()
+            .map(|component| format!("{} ({})", component.service, component.kind))
+            .collect();
         self.engine.serve(Served {
             contract: contract.clone(),
             link: Arc::new(function.clone()),
@@ -217,18 +217,6 @@ impl Follow {
         self.function = Some(function);
         self.ready.set(true);
         // Last: whoever waits for this line may call at once.
-        info!(
-            family = contract.family,
-            sdk = contract.info.sdk,
-            "serving {}",
-            components.join(", ")
-        );
-        // Said last: who reads it may call.
-        let components: Vec<String> = contract
-            .components
-            .iter()
-            .map(|component| format!("{} ({})", component.service, component.kind))
-            .collect();
         info!(
             family = contract.family,
             sdk = contract.info.sdk,
