@@ -50,7 +50,7 @@ const SUITES: &[Suite] = &[
         about: "unit, property and component tests, short fuzzing, doc tests",
         needs: &[],
         work: Work::Rest,
-        limit: minutes(10),
+        limit: minutes(25),
     },
     Suite {
         name: "crash",
