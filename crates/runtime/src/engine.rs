@@ -177,14 +177,15 @@ impl Engine {
 
     /// Serves this function from now on. Instances of an earlier one end with their streams.
     pub fn serve(&self, served: Served) {
+        // Before anybody can call: an SDK with few threads is never given more streams.
         let sdk = served.streams_max.unwrap_or(usize::MAX);
+        self.streams
+            .set_cap(self.config.streams_max.min(sdk), &self.inboxes);
         for inbox in self.inboxes.iter() {
             let _ = inbox.send(Message::Input(Input::Contract(served.contract.clone())));
         }
         self.contracts.send_replace(Some(served.contract.clone()));
         self.served.send_replace(Some(Arc::new(served)));
-        self.streams
-            .set_cap(self.config.streams_max.min(sdk), &self.inboxes);
     }
 
     /// Takes no more commands, finishes those that were accepted, and stops. Gives whether all of
