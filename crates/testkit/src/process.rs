@@ -2,8 +2,10 @@
 
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -146,11 +148,26 @@ impl Drop for Process {
     }
 }
 
-/// A port that nobody listens on now. For processes that cannot choose one themselves.
+/// Where [`free_port`] looks: below the ports that systems give to those who ask for any, so that
+/// nobody is given one between its choice and its use.
+const PORTS: Range<u16> = 12_000..32_000;
+
+/// A port that nobody listens on now, and another one each time. For processes that cannot choose
+/// one themselves.
 ///
 /// # Panics
-/// If the system has none.
+/// If there is none.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-    listener.local_addr().expect("an address").port()
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    // Test processes that run side by side begin at different places.
+    let begin = std::process::id().wrapping_mul(97);
+    for _ in PORTS {
+        let step = TAKEN.fetch_add(1, Ordering::Relaxed);
+        let offset = begin.wrapping_add(step) % u32::from(PORTS.end - PORTS.start);
+        let port = PORTS.start + u16::try_from(offset).expect("an offset within the range");
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no port of {PORTS:?} is free");
 }
