@@ -1,0 +1,39 @@
+//! PyPI `cloudstate` 0.1.1.
+
+use crate::sdk::CLOUDSTATE_PYTHON;
+use crate::{cart, crowd, survival, values};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cart_serves_grpc_and_http() {
+    cart::serves_grpc_and_http(&CLOUDSTATE_PYTHON).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn values_are_set_read_and_deleted() {
+    values::are_set_read_and_deleted(&CLOUDSTATE_PYTHON).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn state_outlives_idle_times() {
+    survival::of_idle_times(&CLOUDSTATE_PYTHON).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn state_outlives_a_killed_firn() {
+    survival::of_a_killed_firn(&CLOUDSTATE_PYTHON).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn state_outlives_a_killed_function() {
+    survival::of_a_killed_function(&CLOUDSTATE_PYTHON).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fifty_entities_are_served_at_once() {
+    crowd::is_served(&CLOUDSTATE_PYTHON).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_values_are_given_up() {
+    values::are_given_up(&CLOUDSTATE_PYTHON).await;
+}

@@ -1,0 +1,23 @@
+//! Functions on the published SDKs, behind a real Firn, driven through its public port only.
+//!
+//! # How it works
+//! A scenario ([`cart`], [`values`], [`tools`], [`tickets`], [`survival`], [`crowd`]) is written once and run for
+//! every SDK that can take part; [`sdk`] is the table of what each can do and how it words things.
+//! One module for each SDK says which scenarios it runs, and holds what only that SDK has.
+
+mod cart;
+mod crowd;
+mod rig;
+mod sdk;
+mod survival;
+mod tickets;
+mod tools;
+mod values;
+
+mod akkaserverless_node;
+mod akkaserverless_python;
+mod cloudstate_java;
+mod cloudstate_node;
+mod cloudstate_python;
+mod kalix_java;
+mod kalix_node;
