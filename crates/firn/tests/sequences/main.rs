@@ -4,10 +4,15 @@
 //! Everything goes through the public port and the function's own port; nothing of Firn is called.
 
 mod action;
+mod away;
 mod careful;
+mod discovery;
+mod ending;
 mod entity;
 mod event_sourced;
+mod front;
 mod hops;
+mod old;
 mod passivation;
 mod value;
 mod world;

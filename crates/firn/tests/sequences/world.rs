@@ -114,8 +114,22 @@ impl World {
 
     /// A Firn with further arguments that serves this.
     pub(crate) async fn with(declaration: &Declaration, args: &[&str]) -> Self {
-        let function = Function::start(declaration);
+        Self::beside(Function::start(declaration), args).await
+    }
+
+    /// A Firn with further arguments that serves this function.
+    pub(crate) async fn beside(function: Function, args: &[&str]) -> Self {
         let firn = Firn::serving(setup(&function, args));
+        Self::around(function, firn).await
+    }
+
+    /// A Firn with further arguments that may be waiting for this function.
+    pub(crate) async fn waiting(function: Function, args: &[&str]) -> Self {
+        let firn = Firn::start(setup(&function, args));
+        Self::around(function, firn).await
+    }
+
+    async fn around(function: Function, firn: Firn) -> Self {
         let client = Client::connect(firn.clients).await;
         Self {
             function,
@@ -334,13 +348,6 @@ impl Call {
         self.outcome()
             .await
             .unwrap_or_else(|status| panic!("failed with {status:?}"))
-    }
-
-    /// Expects these replies, in order.
-    pub(crate) async fn replies_all(self, messages: &[&str]) {
-        let answered = self.answered().await;
-        let texts: Vec<String> = answered.messages.iter().map(text).collect();
-        assert_eq!(texts, messages);
     }
 
     /// Expects one reply with this message.

@@ -231,6 +231,14 @@ pub(super) fn answer(respond: SendResponse<Bytes>, answer: Result<Bytes, (i32, &
     };
 }
 
+/// Answers a call as an HTTP server that knows no gRPC.
+pub(super) fn not_found(mut respond: SendResponse<Bytes>) {
+    let mut response = Response::new(());
+    *response.status_mut() = http::StatusCode::NOT_FOUND;
+    // The proxy may have gone.
+    let _ = respond.send_response(response, true);
+}
+
 /// Response headers; with a status if there is nothing else.
 fn head(only: Option<(i32, &str)>) -> Response<()> {
     let mut response = Response::new(());

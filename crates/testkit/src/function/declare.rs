@@ -29,6 +29,9 @@ pub struct Declaration {
     pub info: ServiceInfo,
     /// Whether it fails every report of an error, after it has taken it: one SDK does.
     pub fails_reports: bool,
+    /// Whether it answers 404 to what it does not know, as HTTP servers do, instead of a status of
+    /// gRPC.
+    pub answers_404: bool,
     files: Vec<Bytes>,
     pool: DescriptorPool,
     components: Vec<Declared>,
@@ -87,6 +90,7 @@ impl Declaration {
                 ..ServiceInfo::default()
             },
             fails_reports: false,
+            answers_404: false,
             files,
             pool,
             components: Vec::new(),

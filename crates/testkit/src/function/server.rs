@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::call::{Call, answer, request};
+use super::call::{Call, answer, not_found, request};
 use super::declare::{Answer, Declaration};
 use super::journal::{Journal, Record};
 
@@ -27,6 +27,7 @@ pub(super) struct Server {
     pub(super) journal: Arc<Journal>,
     dialect: &'static Dialect,
     fails_reports: bool,
+    answers_404: bool,
     answer: Mutex<Answer>,
     stop: Mutex<CancellationToken>,
     entities: mpsc::UnboundedSender<Call>,
@@ -43,6 +44,7 @@ impl Server {
             journal: Arc::new(Journal::new()),
             dialect: declaration.dialect,
             fails_reports: declaration.fails_reports,
+            answers_404: declaration.answers_404,
             answer: Mutex::new(declaration.answer()),
             stop: Mutex::default(),
             entities,
@@ -125,7 +127,10 @@ impl Server {
                 true => Record::Probed(path),
                 false => Record::Unknown(path),
             });
-            answer(respond, Err((UNIMPLEMENTED, "unknown method")));
+            match self.answers_404 {
+                true => not_found(respond),
+                false => answer(respond, Err((UNIMPLEMENTED, "unknown method"))),
+            }
         }
     }
 
