@@ -418,7 +418,7 @@ impl Dispatcher {
         let served = self.served_now()?;
         let path = forward.path();
         served.contract.method(&path).cloned().ok_or_else(|| {
-            let text = format!("{path} is unknown");
+            let text = format!("forward or effect to an unknown method: {path}");
             self.report(
                 Weight::Error,
                 Code::TargetUnknown,

@@ -130,9 +130,12 @@ async fn failure_that_names_the_command_fails_it_alone() {
     }
 }
 
+/// What a function does with a stream.
+type Act = fn(Stream);
+
 #[tokio::test]
 async fn failed_instance_keeps_what_was_not_sent() {
-    let broken: [(&str, fn(Stream)); 5] = [
+    let broken: [(&str, Act); 5] = [
         ("the function failed the entity", |stream| {
             stream.fail(failure(0, "a detail"));
             std::mem::forget(stream);
