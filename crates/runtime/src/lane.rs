@@ -31,7 +31,7 @@ mod instance;
 mod room;
 mod slot;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -260,6 +260,8 @@ pub struct Lane<R> {
     by_key: HashMap<EntityKey, usize>,
     slots: HashMap<Slot, SlotState>,
     due: Due,
+    /// Slots whose deliveries may wait for a commit.
+    to_housekeep: BTreeSet<Slot>,
     lives: u64,
     room_wanted: usize,
     draining: bool,
@@ -280,6 +282,7 @@ impl<R> Lane<R> {
                 .map(|(slot, head)| (slot, SlotState::new(head)))
                 .collect(),
             due: Due::default(),
+            to_housekeep: BTreeSet::new(),
             lives: 0,
             room_wanted: 0,
             draining: false,

@@ -15,6 +15,10 @@ use super::slot::Trouble;
 use super::{Caused, Lane, Now, Origin, Output, Settled, Ticket};
 use crate::refusal::Refusal;
 
+/// How long a delivery may wait for a commit to ride on. Long enough that a busy slot never pays for
+/// it, short enough that few are redelivered after a crash.
+const HOUSEKEEPING_DELAY: Duration = Duration::from_millis(200);
+
 impl<R> Lane<R> {
     /// The function has answered the open command.
     pub(super) fn decided(
@@ -308,23 +312,30 @@ impl<R> Lane<R> {
 
     /// An effect of this lane was delivered: its outbox entry goes with the next commit.
     pub(super) fn delivered(&mut self, effect: EffectId, now: Now) {
-        /// How long a delivery may wait for a commit to ride on. Long enough that a busy slot
-        /// never pays for it, short enough that few are redelivered after a crash.
-        const HOUSEKEEPING_DELAY: Duration = Duration::from_millis(200);
         self.slot(effect.slot).delivered(effect);
-        self.due
-            .at(now.instant + HOUSEKEEPING_DELAY, Item::Housekeeping);
+        self.keep_house_of(effect.slot, now);
+    }
+
+    /// Sees to it that what was delivered of a slot leaves the outbox soon.
+    fn keep_house_of(&mut self, slot: Slot, now: Now) {
+        if self.to_housekeep.is_empty() {
+            self.due
+                .at(now.instant + HOUSEKEEPING_DELAY, Item::Housekeeping);
+        }
+        self.to_housekeep.insert(slot);
     }
 
     /// Writes what no commit has carried yet.
     pub(super) fn housekeep(&mut self, now: Now) {
-        let dirty: Vec<Slot> = self
-            .slots
-            .iter()
-            .filter(|(_, state)| !state.delivered.is_empty() && state.trouble.is_none())
-            .map(|(slot, _)| *slot)
-            .collect();
-        for slot in dirty {
+        for slot in std::mem::take(&mut self.to_housekeep) {
+            let state = self.slot(slot);
+            if state.delivered.is_empty() {
+                continue;
+            }
+            if state.trouble.is_some() {
+                self.keep_house_of(slot, now);
+                continue;
+            }
             let commit = self.begin_slot_commit(slot, None, now.wall);
             self.out.push(Output::Commit(Box::new(commit)));
         }

@@ -1,8 +1,8 @@
 //! When instances need attention, and which of them has been idle longest.
 //!
 //! Both structures are lazy: an entry that has been overtaken stays until it comes up and is then
-//! ignored. That keeps the price of one command at a push or nothing, and the number of entries at a
-//! small multiple of the number of instances.
+//! ignored, or until there are many of them. That keeps the price of one command at a push or
+//! nothing, and the number of entries at a small multiple of the number of instances.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -17,6 +17,14 @@ pub(super) enum Item {
     Instance(usize),
     /// Deliveries that no commit has carried yet.
     Housekeeping,
+}
+
+/// Overtaken entries are kept up to this many times the number of instances, so that tidying costs
+/// each command a constant.
+const SLACK: usize = 4;
+
+fn is_crowded(entries: usize, instances: usize) -> bool {
+    entries > SLACK * (instances + 16)
 }
 
 /// The lane's alarm clock and its order of idleness.
@@ -38,12 +46,29 @@ impl Due {
         self.alarms.push(Reverse((at, item)));
     }
 
-    /// Takes an alarm that has gone off.
-    pub(super) fn pop(&mut self, now: Instant) -> Option<Item> {
+    /// Takes an alarm that has gone off, with the time it was set for.
+    pub(super) fn pop(&mut self, now: Instant) -> Option<(Instant, Item)> {
         if self.next()? > now {
             return None;
         }
-        self.alarms.pop().map(|Reverse((_, item))| item)
+        self.alarms.pop().map(|Reverse(alarm)| alarm)
+    }
+
+    /// Drops overtaken alarms when there are many for this number of instances.
+    pub(super) fn tidy_alarms(
+        &mut self,
+        instances: usize,
+        mut is_set: impl FnMut(Instant, Item) -> bool,
+    ) {
+        if is_crowded(self.alarms.len(), instances) {
+            self.alarms.retain(|Reverse((at, item))| is_set(*at, *item));
+        }
+    }
+
+    /// How many alarms there are, overtaken ones too.
+    #[cfg(test)]
+    pub(super) fn alarms(&self) -> usize {
+        self.alarms.len()
     }
 
     /// Notes that an instance became idle just now; gives the stamp by which to know it again.
@@ -54,11 +79,12 @@ impl Due {
     }
 
     /// Drops overtaken entries when there are many for this number of instances.
-    pub(super) fn tidy(&mut self, instances: usize, mut is_idle: impl FnMut(Ticket, u64) -> bool) {
-        /// Overtaken entries are kept up to this many times the number of instances, so that
-        /// tidying costs each command a constant.
-        const SLACK: usize = 4;
-        if self.idle.len() > SLACK * (instances + 16) {
+    pub(super) fn tidy_idle(
+        &mut self,
+        instances: usize,
+        mut is_idle: impl FnMut(Ticket, u64) -> bool,
+    ) {
+        if is_crowded(self.idle.len(), instances) {
             self.idle.retain(|(ticket, stamp)| is_idle(*ticket, *stamp));
         }
     }

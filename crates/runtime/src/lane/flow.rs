@@ -1,12 +1,9 @@
 //! The straight way of a command: accepted, its entity loaded and connected, sent in its turn.
 
-use std::time::Instant;
-
 use firn_model::decision::Answer;
 use firn_model::id::{EntityKey, Slot};
 use firn_store::{Change, Commit, Entity, ReadError, Timestamp};
 
-use super::due::Item;
 use super::instance::Then;
 use super::instance::{Instance, Phase, Queued, Running, Stream, Verdict};
 use super::{Command, Known, Lane, Now, Output, Settled, Ticket};
@@ -294,15 +291,6 @@ impl<R> Lane<R> {
 
     pub(super) fn refuse(&mut self, reply: R, refusal: Refusal) {
         self.out.push(Output::Answer(reply, Err(refusal)));
-    }
-
-    /// Makes sure that the instance is looked at by then.
-    pub(super) fn arm(&mut self, index: usize, at: Instant) {
-        let instance = &mut self.instances[index];
-        if instance.alarm.is_none_or(|alarm| at < alarm) {
-            instance.alarm = Some(at);
-            self.due.at(at, Item::Instance(index));
-        }
     }
 
     /// An empty commit of the instance's slot, with its sequence given out.

@@ -12,10 +12,13 @@ use crate::refusal::Refusal;
 impl<R> Lane<R> {
     /// Looks at everything whose time has come.
     pub(super) fn wake(&mut self, now: Now) {
-        while let Some(item) = self.due.pop(now.instant) {
+        while let Some((at, item)) = self.due.pop(now.instant) {
             match item {
                 Item::Housekeeping => self.housekeep(now),
-                Item::Instance(index) => self.look_at(index, now),
+                Item::Instance(index) if is_set(&self.instances, at, index) => {
+                    self.look_at(index, now);
+                }
+                Item::Instance(_) => {}
             }
         }
     }
@@ -31,12 +34,11 @@ impl<R> Lane<R> {
         let Some(instance) = self.instances.get(index) else {
             return;
         };
-        if instance.due() <= now.instant {
+        if instance.due().is_some_and(|due| due <= now.instant) {
             self.act_on_due(index, now);
         }
-        if let Some(instance) = self.instances.get(index) {
-            let next = instance.due().max(now.instant + MIN_STEP);
-            self.arm(index, next);
+        if let Some(due) = self.instances.get(index).and_then(Instance::due) {
+            self.arm(index, due.max(now.instant + MIN_STEP));
         }
     }
 
@@ -112,7 +114,7 @@ impl<R> Lane<R> {
         self.instances[index].active_at = now.instant;
         self.instances[index].idle_stamp = stamp;
         let instances = &self.instances;
-        self.due.tidy(instances.len(), |ticket, stamp| {
+        self.due.tidy_idle(instances.len(), |ticket, stamp| {
             is_idle(instances, ticket, stamp)
         });
         self.arm(index, idle_until);
@@ -149,6 +151,22 @@ impl<R> Lane<R> {
         self.housekeep(now);
     }
 
+    /// Makes sure that the instance is looked at by then.
+    pub(super) fn arm(&mut self, index: usize, at: Instant) {
+        let instance = &mut self.instances[index];
+        if instance.alarm.is_some_and(|alarm| alarm <= at) {
+            return;
+        }
+        instance.alarm = Some(at);
+        self.due.at(at, Item::Instance(index));
+        let instances = &self.instances;
+        self.due
+            .tidy_alarms(instances.len(), |at, item| match item {
+                Item::Instance(index) => is_set(instances, at, index),
+                Item::Housekeeping => true,
+            });
+    }
+
     /// The keys of the entities in memory.
     pub fn keys(&self) -> impl Iterator<Item = &EntityKey> {
         self.by_key.keys()
@@ -158,6 +176,13 @@ impl<R> Lane<R> {
 /// Two looks at one instance are at least that far apart, so that an alarm that could do nothing
 /// is not set again for the same instant.
 const MIN_STEP: std::time::Duration = std::time::Duration::from_millis(1);
+
+/// Whether an alarm is the instance's own and was not overtaken by an earlier one.
+fn is_set<R>(instances: &slab::Slab<Instance<R>>, at: Instant, index: usize) -> bool {
+    instances
+        .get(index)
+        .is_some_and(|instance| instance.alarm == Some(at))
+}
 
 fn is_idle<R>(instances: &slab::Slab<Instance<R>>, ticket: Ticket, stamp: u64) -> bool {
     instances.get(ticket.index).is_some_and(|instance| {
@@ -170,8 +195,8 @@ fn is_idle<R>(instances: &slab::Slab<Instance<R>>, ticket: Ticket, stamp: u64) -
 }
 
 impl<R> Instance<R> {
-    /// When the instance next needs a look.
-    fn due(&self) -> Instant {
+    /// When the instance next needs a look; `None` if it waits for something other than time.
+    fn due(&self) -> Option<Instant> {
         let own = match &self.phase {
             Phase::Running(running) => Some(running.deadline),
             Phase::Committing(committing) => committing.reply.as_ref().map(|(_, until)| *until),
@@ -180,7 +205,6 @@ impl<R> Instance<R> {
             Phase::Loading | Phase::Connecting(_) | Phase::Looking(_) | Phase::Suspended => None,
         };
         let waiting = self.queue.iter().map(|queued| queued.deadline).min();
-        let later = self.active_at + self.idle_max;
-        own.into_iter().chain(waiting).min().unwrap_or(later)
+        own.into_iter().chain(waiting).min()
     }
 }

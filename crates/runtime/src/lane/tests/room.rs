@@ -132,3 +132,44 @@ fn draining_finishes_what_was_accepted_and_takes_no_more() {
     complete(&mut bench, ticket);
     assert!(bench.lane.is_empty());
 }
+
+#[test]
+fn alarms_of_a_busy_entity_do_not_pile_up() {
+    let mut bench = Bench::new();
+    let ticket = idle(&mut bench, "a", 0);
+    for reply in 1..=2000 {
+        let mut command = bench.command("/t.Cart/Do", "a", reply);
+        command.deadline = Some(bench.now().instant + Duration::from_millis(5));
+        bench.on(Input::Command(command));
+        bench.decide(ticket, read());
+        bench.pass(Duration::from_millis(10));
+    }
+    assert!(bench.lane.due.alarms() < 100, "{}", bench.lane.due.alarms());
+}
+
+#[test]
+fn instance_that_waits_for_the_store_alone_sets_no_alarm() {
+    let mut bench = Bench::new();
+    let ticket = bench.running_cart("a", 1);
+    bench.decide(ticket, append(&["x"]));
+    bench.pass(Duration::from_secs(61));
+    assert_eq!(bench.answer(1), Err(Refusal::CommitUnknown));
+    assert_eq!(bench.lane.next_wake(), None);
+}
+
+#[test]
+fn many_deliveries_set_one_alarm() {
+    let mut bench = Bench::new();
+    let ticket = bench.running_cart("a", 1);
+    let effects = vec![effect("t.Note", "Do"); 100];
+    bench.decide(ticket, firn_model::decision::Decision { effects, ..read() });
+    let commit = bench.commit();
+    bench.land(&commit);
+    let before = bench.lane.due.alarms();
+    for caused in bench.answer(1).expect("settled").effects {
+        bench.on(Input::Delivered(caused.origin.expect("stored").effect));
+    }
+    assert_eq!(bench.lane.due.alarms(), before + 1);
+    bench.pass(Duration::from_secs(1));
+    assert_eq!(bench.commit().delivered.len(), 100);
+}
