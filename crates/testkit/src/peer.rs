@@ -8,7 +8,7 @@ use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::{Condvar, LazyLock, Mutex, PoisonError};
 
 use rustix::process::Signal;
 use serde::Deserialize;
@@ -128,6 +128,7 @@ pub struct Peer {
     process: Process,
     folder: TempDir,
     address: SocketAddr,
+    _place: Place,
 }
 
 impl Peer {
@@ -138,6 +139,7 @@ impl Peer {
     pub fn start(name: &str, environment: &[(&str, &str)]) -> Self {
         let description = Description::of(name);
         description.set_up();
+        let place = Place::take();
         let folder = tempfile::tempdir().expect("a folder");
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()));
         let environment: Vec<(String, String)> = environment
@@ -148,9 +150,10 @@ impl Peer {
         Self {
             description,
             environment,
-            folder,
             process,
+            folder,
             address,
+            _place: place,
         }
     }
 
@@ -188,6 +191,38 @@ impl Peer {
             self.address,
             self.folder.path(),
         );
+    }
+}
+
+/// How many peers a test process runs at once: a JVM takes up to 400 MB, and on a machine with many
+/// processors the test runner starts many tests.
+const PEERS_MAX: usize = 6;
+
+/// How many run.
+static RUNNING: Mutex<usize> = Mutex::new(0);
+
+/// Told when one has ended.
+static ENDED: Condvar = Condvar::new();
+
+/// One of the places for running peers.
+struct Place;
+
+impl Place {
+    /// Waits until one is free.
+    fn take() -> Self {
+        let running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut running = ENDED
+            .wait_while(running, |running| *running >= PEERS_MAX)
+            .unwrap_or_else(PoisonError::into_inner);
+        *running += 1;
+        Self
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        *RUNNING.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        ENDED.notify_one();
     }
 }
 
