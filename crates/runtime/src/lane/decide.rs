@@ -47,11 +47,7 @@ impl<R> Lane<R> {
                 return self.restart(index, now);
             }
         };
-        if self
-            .slot(self.instances[index].key.slot())
-            .trouble
-            .is_some()
-        {
+        if self.is_in_trouble(index) {
             self.refuse(running.reply, Refusal::CommitRefused);
             return self.suspend(index);
         }
@@ -151,40 +147,45 @@ impl<R> Lane<R> {
 
     /// Commits of a slot have an outcome.
     pub(super) fn committed(&mut self, slot: Slot, last: SlotSequence, outcome: Outcome, now: Now) {
+        let state = self.slot(slot);
+        state.tell(last);
         match outcome {
+            // Whatever lands lands behind all that came before it.
             Outcome::Landed => {
-                for ticket in self.slot(slot).end(last) {
+                for ticket in state.land(last) {
                     self.landed(ticket, now);
                 }
             }
-            Outcome::Refused { head } => {
-                self.slot(slot).trouble = Some(Trouble::Refused(head));
-                for ticket in self.slot(slot).end(last) {
-                    self.refused(ticket);
-                }
+            Outcome::Refused { head } if state.trouble != Some(Trouble::Unknown) => {
+                state.trouble = Some(Trouble::Refused(head));
+                self.refuse_commits(slot, last, &Refusal::CommitRefused, now);
                 self.suspend_slot(slot);
             }
-            Outcome::Unknown { .. } => {
-                self.slot(slot).trouble = Some(Trouble::Unknown);
-                self.out.push(Output::Resolve(slot));
+            Outcome::Refused { .. } | Outcome::Unknown { .. } => {
+                state.trouble = Some(Trouble::Unknown);
             }
+        }
+        let state = self.slot(slot);
+        if state.trouble == Some(Trouble::Unknown) && state.is_told() {
+            self.out.push(Output::Resolve(slot));
         }
         self.recover(slot, now);
     }
 
     /// The store has told the head of a slot whose last outcome was not known.
     pub(super) fn resolved(&mut self, slot: Slot, head: Head, now: Now) {
-        let ours = head.epoch == self.slot(slot).epoch();
-        if ours {
-            for ticket in self.slot(slot).end(head.sequence) {
+        let state = self.slot(slot);
+        let last = state.last();
+        if head.epoch == state.epoch() {
+            for ticket in state.land(head.sequence) {
                 self.landed(ticket, now);
             }
+        } else {
+            // Another owner went on from there: whether from our commits nobody can tell.
+            self.refuse_commits(slot, head.sequence, &Refusal::CommitUnknown, now);
         }
         self.slot(slot).trouble = Some(Trouble::Refused(head));
-        let last = self.slot(slot).last();
-        for ticket in self.slot(slot).end(last) {
-            self.refused(ticket);
-        }
+        self.refuse_commits(slot, last, &Refusal::CommitRefused, now);
         self.suspend_slot(slot);
         self.recover(slot, now);
     }
@@ -207,8 +208,18 @@ impl<R> Lane<R> {
         self.finish(ticket.index, committing.then, now);
     }
 
-    /// The commit of an instance was not applied.
-    fn refused(&mut self, ticket: Ticket) {
+    /// The commits of a slot up to `last` were not applied, as far as is known.
+    fn refuse_commits(&mut self, slot: Slot, last: SlotSequence, refusal: &Refusal, now: Now) {
+        for ticket in self.slot(slot).refuse(last) {
+            self.refused(ticket, refusal);
+        }
+        if !self.slot(slot).delivered.is_empty() {
+            self.keep_house_of(slot, now);
+        }
+    }
+
+    /// The commit of an instance was not applied, as far as is known.
+    fn refused(&mut self, ticket: Ticket, refusal: &Refusal) {
         let Some(instance) = self.alive(ticket) else {
             return;
         };
@@ -221,7 +232,7 @@ impl<R> Lane<R> {
             unreachable!("checked above")
         };
         if let Some((reply, _)) = committing.reply {
-            self.refuse(reply, Refusal::CommitRefused);
+            self.refuse(reply, refusal.clone());
         }
     }
 
@@ -230,7 +241,7 @@ impl<R> Lane<R> {
         let of_slot: Vec<usize> = self
             .instances
             .iter()
-            .filter(|(_, instance)| instance.key.slot() == slot)
+            .filter(|(_, instance)| instance.slot == slot)
             .map(|(index, _)| index)
             .collect();
         for index in of_slot {
@@ -238,10 +249,20 @@ impl<R> Lane<R> {
         }
     }
 
-    /// Drops what an instance holds and keeps its queue until the slot has recovered.
-    fn suspend(&mut self, index: usize) {
+    /// Whether nothing of an instance may be written now.
+    pub(super) fn is_in_trouble(&self, index: usize) -> bool {
+        let slot = &self.instances[index].slot;
+        self.slots
+            .get(slot)
+            .is_some_and(|state| state.trouble.is_some())
+    }
+
+    /// Drops what an instance holds and keeps its queue until the slot has recovered. A commit that
+    /// is under way goes on to its outcome.
+    pub(super) fn suspend(&mut self, index: usize) {
         let instance = &mut self.instances[index];
         match std::mem::replace(&mut instance.phase, Phase::Suspended) {
+            phase @ Phase::Committing(_) => instance.phase = phase,
             Phase::Running(running) => self.refuse(running.reply, Refusal::CommitRefused),
             Phase::Looking(next) => instance.queue.push_front(*next),
             _ => {}
@@ -262,7 +283,7 @@ impl<R> Lane<R> {
         let suspended: Vec<usize> = self
             .instances
             .iter()
-            .filter(|(_, i)| i.key.slot() == slot && matches!(i.phase, Phase::Suspended))
+            .filter(|(_, i)| i.slot == slot && matches!(i.phase, Phase::Suspended))
             .map(|(index, _)| index)
             .collect();
         for index in suspended {
@@ -295,6 +316,9 @@ impl<R> Lane<R> {
 
     /// The function has given the snapshot that it was asked for.
     pub(super) fn snapshotted(&mut self, index: usize, payload: Option<Payload>, now: Now) {
+        if self.is_in_trouble(index) {
+            return self.suspend(index);
+        }
         let instance = &mut self.instances[index];
         let sequence = instance.last_event;
         instance.last_snapshot = sequence;

@@ -39,6 +39,7 @@ impl<R> Lane<R> {
             return *index;
         }
         let index = self.instances.insert(Instance {
+            slot: key.slot(),
             key: key.clone(),
             id: command.id.clone(),
             component: component.clone(),
@@ -74,7 +75,7 @@ impl<R> Lane<R> {
         let own = instance.component.policies.passivate_after;
         instance.idle_max = own.unwrap_or(self.config.passivate_after);
         let (key, replay) = (instance.key.clone(), instance.component.policies.replay);
-        if self.slot(key.slot()).trouble.is_some() {
+        if self.is_in_trouble(index) {
             self.instances[index].phase = Phase::Suspended;
             return;
         }
@@ -119,6 +120,9 @@ impl<R> Lane<R> {
 
     /// A tombstone's grace is over: removes what is left of the entity, then loads again.
     fn clean(&mut self, index: usize, now: Now) {
+        if self.is_in_trouble(index) {
+            return self.suspend(index);
+        }
         let settled = Settled {
             answer: Answer::Nothing,
             effects: Vec::new(),
@@ -130,11 +134,15 @@ impl<R> Lane<R> {
 
     /// A stream may be opened.
     pub(super) fn granted(&mut self, ticket: Ticket, now: Now) {
-        let Some(instance) = self.alive(ticket) else {
+        let waiting = self
+            .alive(ticket)
+            .filter(|instance| matches!(instance.phase, Phase::Connecting(_)));
+        let Some(instance) = waiting else {
+            // It was forgotten or suspended meanwhile.
             return self.out.push(Output::ReleaseStream);
         };
         let Phase::Connecting(entity) = std::mem::replace(&mut instance.phase, Phase::Ready) else {
-            unreachable!("a stream is asked for in no other phase, and once in a life")
+            unreachable!("checked above")
         };
         instance.stream = Stream::Open;
         let opening = Opening {
@@ -150,6 +158,11 @@ impl<R> Lane<R> {
     pub(super) fn advance(&mut self, index: usize, now: Now) {
         let instance = &mut self.instances[index];
         let Phase::Ready = instance.phase else { return };
+        if self.is_in_trouble(index) {
+            // What was not sent stays in the queue.
+            return self.suspend(index);
+        }
+        let instance = &mut self.instances[index];
         while let Some(next) = instance.queue.pop_front() {
             if next.deadline <= now.instant {
                 self.out
@@ -301,7 +314,7 @@ impl<R> Lane<R> {
             life: instance.life,
         };
         let key = instance.key.clone();
-        let mut commit = self.begin_slot_commit(key.slot(), Some(ticket), now.wall);
+        let mut commit = self.begin_slot_commit(instance.slot, Some(ticket), now.wall);
         commit.key = Some(key);
         commit
     }
@@ -314,8 +327,8 @@ impl<R> Lane<R> {
         wall: Timestamp,
     ) -> Commit {
         let state = self.slot(slot);
-        let (epoch, sequence) = state.begin(ticket);
         let delivered = std::mem::take(&mut state.delivered);
+        let (epoch, sequence) = state.begin(ticket, delivered.clone());
         Commit {
             delivered,
             ..Commit::empty(slot, epoch, sequence, wall)

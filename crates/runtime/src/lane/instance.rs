@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use firn_model::contract::{Component, Method};
-use firn_model::id::{EntityId, EntityKey};
+use firn_model::id::{EntityId, EntityKey, Slot};
 use firn_model::metadata::Metadata;
 use firn_store::{Entity, Timestamp};
 
@@ -17,6 +17,7 @@ use crate::refusal::Refusal;
 #[derive(Debug)]
 pub(super) struct Instance<R> {
     pub(super) key: EntityKey,
+    pub(super) slot: Slot,
     pub(super) id: EntityId,
     pub(super) component: Arc<Component>,
     /// Distinguishes this life of the instance from earlier ones at the same index.

@@ -13,8 +13,10 @@ pub(super) struct SlotState {
     epoch: Epoch,
     /// The last sequence given out.
     sequence: SlotSequence,
-    /// Commits whose outcome is not known yet, in order; housekeeping has no instance.
-    under_way: VecDeque<(SlotSequence, Option<Ticket>)>,
+    /// The last sequence that the committer has told something about.
+    told: SlotSequence,
+    /// Commits whose outcome is not known yet, in order.
+    under_way: VecDeque<UnderWay>,
     pub(super) trouble: Option<Trouble>,
     /// Effects that are in the outbox.
     open: BTreeSet<EffectId>,
@@ -22,12 +24,23 @@ pub(super) struct SlotState {
     pub(super) delivered: Vec<EffectId>,
 }
 
+/// A commit whose outcome is not known yet.
+#[derive(Debug)]
+struct UnderWay {
+    sequence: SlotSequence,
+    /// The instance that waits for it; none for housekeeping.
+    ticket: Option<Ticket>,
+    /// What it takes out of the outbox.
+    delivered: Vec<EffectId>,
+}
+
 /// Why nothing of a slot may be written now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Trouble {
     /// A commit was refused; once all that is under way has been refused too, this is the head.
     Refused(Head),
-    /// The outcome of commits is not known; the store is being asked.
+    /// The outcome of commits is not known. The store is asked for the head once the committer has
+    /// told about all that is under way: a later commit could still land behind the question.
     Unknown,
 }
 
@@ -36,6 +49,7 @@ impl SlotState {
         Self {
             epoch: head.epoch,
             sequence: head.sequence,
+            told: head.sequence,
             under_way: VecDeque::new(),
             trouble: None,
             open: BTreeSet::new(),
@@ -43,24 +57,55 @@ impl SlotState {
         }
     }
 
-    /// Gives out the next sequence.
-    pub(super) fn begin(&mut self, ticket: Option<Ticket>) -> (Epoch, SlotSequence) {
+    /// Gives out the next sequence to a commit of `ticket` that takes `delivered` out of the outbox.
+    pub(super) fn begin(
+        &mut self,
+        ticket: Option<Ticket>,
+        delivered: Vec<EffectId>,
+    ) -> (Epoch, SlotSequence) {
         self.sequence = self.sequence.next();
-        self.under_way.push_back((self.sequence, ticket));
+        self.under_way.push_back(UnderWay {
+            sequence: self.sequence,
+            ticket,
+            delivered,
+        });
         (self.epoch, self.sequence)
     }
 
-    /// Takes the instances whose commits, up to `last`, are decided.
-    pub(super) fn end(&mut self, last: SlotSequence) -> Vec<Ticket> {
+    /// Notes that the committer has told something about all commits up to `last`.
+    pub(super) fn tell(&mut self, last: SlotSequence) {
+        self.told = self.told.max(last);
+    }
+
+    /// Whether the committer has told something about every commit.
+    pub(super) fn is_told(&self) -> bool {
+        self.told >= self.sequence
+    }
+
+    /// The commits up to `last` have landed: gives the instances that wait for them.
+    pub(super) fn land(&mut self, last: SlotSequence) -> Vec<Ticket> {
+        self.take(last).filter_map(|commit| commit.ticket).collect()
+    }
+
+    /// The commits up to `last` were not applied, as if they had never begun: gives the instances
+    /// that wait for them.
+    pub(super) fn refuse(&mut self, last: SlotSequence) -> Vec<Ticket> {
+        let refused: Vec<UnderWay> = self.take(last).collect();
+        for commit in &refused {
+            self.open
+                .retain(|effect| effect.sequence != commit.sequence);
+            self.delivered.extend(&commit.delivered);
+        }
+        refused.iter().filter_map(|commit| commit.ticket).collect()
+    }
+
+    fn take(&mut self, last: SlotSequence) -> impl Iterator<Item = UnderWay> {
         let count = self
             .under_way
             .iter()
-            .take_while(|(sequence, _)| *sequence <= last)
+            .take_while(|commit| commit.sequence <= last)
             .count();
-        self.under_way
-            .drain(..count)
-            .filter_map(|(_, ticket)| ticket)
-            .collect()
+        self.under_way.drain(..count)
     }
 
     /// Whether the outcome of every commit is known.
@@ -83,10 +128,11 @@ impl SlotState {
         self.sequence
     }
 
-    /// Goes on from the stored head.
+    /// Goes on from the stored head, under the epoch of this lane: who has lost a slot to another
+    /// owner must not write under that owner's epoch.
     pub(super) fn reset(&mut self, head: Head) {
-        self.epoch = head.epoch;
         self.sequence = head.sequence;
+        self.told = head.sequence;
         self.trouble = None;
     }
 

@@ -186,6 +186,32 @@ impl Bench {
         });
     }
 
+    /// Nobody knows what became of a commit.
+    pub(super) fn lose(&mut self, commit: &Commit) {
+        let (slot, last) = (commit.slot, commit.sequence);
+        let cause = "lost".into();
+        let outcome = Outcome::Unknown { cause };
+        self.on(Input::Committed {
+            slot,
+            last,
+            outcome,
+        });
+    }
+
+    /// The store tells the head of the slot that was asked about.
+    #[track_caller]
+    pub(super) fn resolve(&mut self, epoch: u64, sequence: u64) {
+        let slot = self.take(|output| match output {
+            Output::Resolve(slot) => Some(*slot),
+            _ => None,
+        });
+        let head = Head {
+            epoch: Epoch(epoch),
+            sequence: SlotSequence(sequence),
+        };
+        self.on(Input::Resolved(slot, head));
+    }
+
     pub(super) fn refuse(&mut self, commit: &Commit, head: u64) {
         let (slot, last) = (commit.slot, commit.sequence);
         let head = Head {
@@ -283,6 +309,16 @@ pub(super) fn effect(service: &str, method: &str) -> Effect {
 
 pub(super) fn key(id: &str) -> EntityKey {
     EntityKey::new(StorageName::new("t.Cart"), id)
+}
+
+/// Ids of carts that share a slot.
+pub(super) fn of_one_slot<const COUNT: usize>() -> [String; COUNT] {
+    let slot = key("0").slot();
+    let mut ids = (0_u32..).map(|id| id.to_string());
+    std::array::from_fn(|_| {
+        ids.find(|id| key(id).slot() == slot)
+            .expect("ids do not end")
+    })
 }
 
 pub(super) fn idempotency(key: &'static str, request_hash: u128) -> Option<Idempotency> {

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use firn_model::id::{Epoch, SlotSequence};
-use firn_store::{Entity, Head, Outcome};
+use firn_model::decision::Decision;
+use firn_model::id::SlotSequence;
+use firn_store::Entity;
 
 use super::bench::*;
 use crate::lane::{Input, Output};
@@ -38,24 +39,9 @@ fn unknown_outcome_answers_nobody_until_the_store_has_told() {
         let ticket = bench.running_cart("a", 1);
         bench.decide(ticket, append(&["x"]));
         let commit = bench.commit();
-        let outcome = Outcome::Unknown {
-            cause: "lost".into(),
-        };
-        bench.on(Input::Committed {
-            slot: commit.slot,
-            last: commit.sequence,
-            outcome,
-        });
+        bench.lose(&commit);
         assert!(!bench.has_answer(1));
-        let slot = bench.take(|output| match output {
-            Output::Resolve(slot) => Some(*slot),
-            _ => None,
-        });
-        let head = Head {
-            epoch: Epoch(0),
-            sequence: SlotSequence(stored),
-        };
-        bench.on(Input::Resolved(slot, head));
+        bench.resolve(0, stored);
         bench.answer(1).is_ok()
     };
     assert!(landed(1));
@@ -68,14 +54,7 @@ fn caller_of_an_outcome_that_stays_unknown_is_told_so() {
     let ticket = bench.running_cart("a", 1);
     bench.decide(ticket, append(&["x"]));
     let commit = bench.commit();
-    let outcome = Outcome::Unknown {
-        cause: "lost".into(),
-    };
-    bench.on(Input::Committed {
-        slot: commit.slot,
-        last: commit.sequence,
-        outcome,
-    });
+    bench.lose(&commit);
     bench.pass(Duration::from_secs(61));
     assert_eq!(bench.answer(1), Err(Refusal::CommitUnknown));
 }
@@ -93,4 +72,142 @@ fn stream_that_ends_during_its_commit_does_not_take_the_answer_with_it() {
     bench.land(&commit);
     assert!(bench.answer(1).is_ok());
     assert!(bench.lane.is_empty());
+}
+
+#[test]
+fn head_is_asked_for_when_no_commit_can_land_behind_the_question() {
+    let mut bench = Bench::new();
+    let [a, b] = of_one_slot();
+    let (first, second) = (bench.running_cart(&a, 1), bench.running_cart(&b, 2));
+    bench.decide(first, append(&["x"]));
+    let lost = bench.commit();
+    bench.decide(second, append(&["y"]));
+    let behind = bench.commit();
+    bench.lose(&lost);
+    assert!(!bench.has(|output| matches!(output, Output::Resolve(_))));
+    bench.land(&behind);
+    assert!(
+        bench.answer(1).is_ok(),
+        "what landed behind it proves the lost one"
+    );
+    assert!(bench.answer(2).is_ok());
+    bench.resolve(0, 2);
+    assert!(bench.lane.is_empty());
+}
+
+#[test]
+fn refusal_behind_a_lost_commit_is_not_taken_for_its_outcome() {
+    let mut bench = Bench::new();
+    let [a, b] = of_one_slot();
+    let (first, second) = (bench.running_cart(&a, 1), bench.running_cart(&b, 2));
+    bench.decide(first, append(&["x"]));
+    let lost = bench.commit();
+    bench.decide(second, append(&["y"]));
+    let behind = bench.commit();
+    bench.lose(&lost);
+    bench.refuse(&behind, 7);
+    assert!(!bench.has_answer(1) && !bench.has_answer(2));
+    // Another owner came in between, so nobody can tell whether the first one landed before.
+    bench.resolve(9, 1);
+    assert_eq!(bench.answer(1), Err(Refusal::CommitUnknown));
+    assert_eq!(bench.answer(2), Err(Refusal::CommitRefused));
+}
+
+#[test]
+fn lost_slot_is_not_written_under_the_new_owners_epoch() {
+    let mut bench = Bench::new();
+    let ticket = bench.running_cart("a", 1);
+    bench.cart("a", 2);
+    bench.decide(ticket, append(&["x"]));
+    let commit = bench.commit();
+    let epoch = commit.epoch;
+    bench.lose(&commit);
+    bench.resolve(epoch.0 + 1, 1);
+    let again = bench.load(Entity::default());
+    bench.sent();
+    bench.decide(again, append(&["y"]));
+    assert_eq!(bench.commit().epoch, epoch);
+}
+
+#[test]
+fn command_behind_a_lost_commit_waits_and_is_sent_once() {
+    let mut bench = Bench::new();
+    let ticket = bench.running_cart("a", 1);
+    bench.decide(ticket, append(&["x"]));
+    let commit = bench.commit();
+    bench.cart("a", 2);
+    bench.lose(&commit);
+    bench.resolve(0, 1);
+    assert!(bench.answer(1).is_ok());
+    assert!(!bench.has_sent() && !bench.has_answer(2));
+    let again = bench.load(Entity::default());
+    assert_eq!(bench.sent(), again);
+}
+
+#[test]
+fn stream_granted_to_an_instance_that_was_suspended_is_given_back() {
+    let mut bench = Bench::new();
+    let [a, b, c] = of_one_slot();
+    let (first, second) = (bench.running_cart(&a, 1), bench.running_cart(&b, 2));
+    bench.cart(&c, 3);
+    let waiting = bench.take(|output| match output {
+        Output::Load(ticket, ..) => Some(*ticket),
+        _ => None,
+    });
+    bench.on(Input::Loaded(waiting, Ok(Entity::default())));
+    bench.decide(first, append(&["x"]));
+    let refused = bench.commit();
+    bench.decide(second, append(&["y"]));
+    bench.refuse(&refused, 7);
+    bench.out.clear();
+    bench.on(Input::Granted(waiting));
+    assert!(bench.has(|output| matches!(output, Output::ReleaseStream)));
+}
+
+#[test]
+fn every_caller_of_refused_commits_is_told() {
+    let mut bench = Bench::new();
+    let [a, b] = of_one_slot();
+    let (first, second) = (bench.running_cart(&a, 1), bench.running_cart(&b, 2));
+    bench.decide(first, append(&["x"]));
+    let one = bench.commit();
+    bench.decide(second, append(&["y"]));
+    let two = bench.commit();
+    bench.refuse(&one, 7);
+    bench.refuse(&two, 7);
+    assert_eq!(bench.answer(1), Err(Refusal::CommitRefused));
+    assert_eq!(bench.answer(2), Err(Refusal::CommitRefused));
+    assert!(bench.lane.is_empty());
+}
+
+#[test]
+fn refused_commit_opens_no_effect_and_takes_none_out_of_the_outbox() {
+    let mut bench = Bench::new();
+    let with_effect = || Decision {
+        effects: vec![effect("t.Note", "Do")],
+        ..append(&["x"])
+    };
+    let ticket = bench.running_cart("a", 1);
+    bench.decide(ticket, with_effect());
+    let commit = bench.commit();
+    bench.land(&commit);
+    let first = bench.answer(1).expect("settled").effects[0].origin;
+    bench.on(Input::Delivered(first.expect("stored").effect));
+    bench.cart("a", 2);
+    bench.sent();
+    bench.decide(ticket, with_effect());
+    let refused = bench.commit();
+    assert_eq!(refused.delivered.len(), 1);
+    bench.refuse(&refused, 10);
+    bench.pass(Duration::from_secs(1));
+    let housekeeping = bench.commit();
+    assert_eq!(housekeeping.delivered, refused.delivered);
+    assert_eq!(housekeeping.sequence, SlotSequence(11));
+    bench.land(&housekeeping);
+    let ticket = bench.running_cart("a", 3);
+    bench.decide(ticket, with_effect());
+    let commit = bench.commit();
+    bench.land(&commit);
+    let third = bench.answer(3).expect("settled").effects[0].origin;
+    assert_eq!(third.expect("stored").lowest_open, SlotSequence(12));
 }
