@@ -105,7 +105,9 @@ async fn serve(config: Config, command: Vec<String>) -> Result<(), Failure> {
     ));
     let (events, inbox) = mpsc::channel(EVENTS);
     let hurry = Arc::new(Notify::new());
-    let child = start_child(&config, command, &tasks, &stop, hurry.clone()).await;
+    // The function ends last: until then it has commands to finish.
+    let child_stop = CancellationToken::new();
+    let child = start_child(&config, command, &tasks, &child_stop, hurry.clone()).await;
     let watch = watch(&config, listening, identification, hurry);
     tasks.spawn(watch.run(events, stop.clone()));
     let follow = Follow {
@@ -130,6 +132,7 @@ async fn serve(config: Config, command: Vec<String>) -> Result<(), Failure> {
     if let Some(function) = function {
         function.terminate().await;
     }
+    child_stop.cancel();
     tasks.close();
     tasks.wait().await;
     store.close().await;
