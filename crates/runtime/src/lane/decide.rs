@@ -263,9 +263,16 @@ impl<R> Lane<R> {
         let instance = &mut self.instances[index];
         match std::mem::replace(&mut instance.phase, Phase::Suspended) {
             phase @ Phase::Committing(_) => instance.phase = phase,
-            Phase::Running(running) => self.refuse(running.reply, Refusal::CommitRefused),
-            Phase::Looking(next) => instance.queue.push_front(*next),
+            Phase::Running(running) => {
+                self.out
+                    .push(Output::Answer(running.reply, Err(Refusal::CommitRefused)));
+            }
+            Phase::Looking(Some(next)) => instance.queue.push_front(*next),
             _ => {}
+        }
+        if let Some(next) = instance.queue.front_mut() {
+            // Another owner may serve it meanwhile.
+            next.is_new = false;
         }
         self.reset_stream(index);
     }
@@ -449,6 +456,11 @@ impl<R> Instance<R> {
             Some(Change::Snapshot { sequence, .. }) => self.last_snapshot = *sequence,
             Some(Change::Set(_) | Change::Clean) | None => {}
         }
+    }
+
+    /// Whether the grace of its tombstone is over.
+    pub(super) fn is_expired(&self, wall: Timestamp) -> bool {
+        self.deleted_until.is_some_and(|until| until <= wall)
     }
 
     /// Whether it is time to ask for a snapshot.

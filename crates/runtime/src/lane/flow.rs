@@ -108,6 +108,10 @@ impl<R> Lane<R> {
             return self.clean(ticket.index, now);
         }
         let instance = &mut self.instances[ticket.index];
+        if instance.queue.is_empty() {
+            // Those it was loaded for have stopped waiting.
+            return self.forget(ticket.index);
+        }
         instance.last_event = entity.last_event;
         instance.last_snapshot = entity
             .snapshot
@@ -163,6 +167,10 @@ impl<R> Lane<R> {
             return self.suspend(index);
         }
         let instance = &mut self.instances[index];
+        if instance.is_expired(now.wall) && !instance.queue.is_empty() {
+            // The entity begins again, and so does its instance.
+            return self.restart(index, now);
+        }
         while let Some(next) = instance.queue.pop_front() {
             if next.deadline <= now.instant {
                 self.out
@@ -198,7 +206,9 @@ impl<R> Lane<R> {
                 .filter(|origin| origin.redelivered)
                 .map(|origin| origin.effect),
         });
-        instance.phase = Phase::Looking(Box::new(next));
+        let deadline = next.deadline;
+        instance.phase = Phase::Looking(Some(Box::new(next)));
+        self.arm(index, deadline);
     }
 
     /// The store has told.
@@ -212,7 +222,9 @@ impl<R> Lane<R> {
         let Phase::Looking(next) = std::mem::replace(&mut instance.phase, Phase::Ready) else {
             unreachable!("checked above")
         };
-        let stream = instance.stream;
+        let Some(mut next) = next else {
+            return self.carry_on(ticket.index, now);
+        };
         let verdict = match result {
             Ok(known) => next.verdict(known),
             Err(error) => Verdict::Answer(Err(Refusal::LoadFailed {
@@ -220,16 +232,13 @@ impl<R> Lane<R> {
             })),
         };
         match verdict {
-            Verdict::Answer(answer) => {
-                self.out.push(Output::Answer(next.reply, answer));
-                self.carry_on(ticket.index, now);
-            }
-            Verdict::Send if stream == Stream::None => {
+            Verdict::Answer(answer) => self.out.push(Output::Answer(next.reply, answer)),
+            Verdict::Send => {
+                next.is_new = true;
                 self.instances[ticket.index].queue.push_front(*next);
-                self.start(ticket.index, now);
             }
-            Verdict::Send => self.send(ticket.index, *next),
         }
+        self.carry_on(ticket.index, now);
     }
 
     /// Sends a command to the function.
@@ -244,6 +253,7 @@ impl<R> Lane<R> {
             origin,
             hops,
             reply,
+            ..
         } = next;
         let ticket = Ticket {
             index,

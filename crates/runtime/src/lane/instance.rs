@@ -50,8 +50,8 @@ pub(super) enum Phase<R> {
     Connecting(Box<Entity>),
     /// Nothing: the next command may go.
     Ready,
-    /// The store is asked whether the command was served before.
-    Looking(Box<Queued<R>>),
+    /// The store is asked whether the command was served before; `None` once its time was over.
+    Looking(Option<Box<Queued<R>>>),
     /// The function has the command.
     Running(Box<Running<R>>),
     /// The function was asked for a snapshot.
@@ -89,6 +89,8 @@ pub(super) struct Queued<R> {
     pub(super) idempotency: Option<Idempotency>,
     pub(super) origin: Option<Origin>,
     pub(super) hops: u32,
+    /// Whether the store has told that it was not served before.
+    pub(super) is_new: bool,
     pub(super) reply: R,
 }
 
@@ -113,13 +115,15 @@ impl<R> Queued<R> {
             idempotency,
             origin,
             hops,
+            is_new: false,
             reply,
         }
     }
 
     /// Whether the store may know an answer already.
     pub(super) fn needs_look(&self) -> bool {
-        self.idempotency.is_some() || self.origin.is_some_and(|origin| origin.redelivered)
+        !self.is_new
+            && (self.idempotency.is_some() || self.origin.is_some_and(|origin| origin.redelivered))
     }
 }
 

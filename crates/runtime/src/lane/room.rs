@@ -80,6 +80,11 @@ impl<R> Lane<R> {
                     self.refuse(reply, Refusal::CommitUnknown);
                 }
             }
+            Phase::Looking(next) => {
+                if let Some(next) = next.take() {
+                    self.refuse(next.reply, Refusal::DeadlineQueued);
+                }
+            }
             Phase::Snapshotting { .. } | Phase::Closing { .. } => {
                 self.reset_stream(index);
                 self.start_or_forget(index, now);
@@ -202,7 +207,8 @@ impl<R> Instance<R> {
             Phase::Committing(committing) => committing.reply.as_ref().map(|(_, until)| *until),
             Phase::Snapshotting { until } | Phase::Closing { until } => Some(*until),
             Phase::Ready => Some(self.active_at + self.idle_max),
-            Phase::Loading | Phase::Connecting(_) | Phase::Looking(_) | Phase::Suspended => None,
+            Phase::Looking(next) => next.as_ref().map(|next| next.deadline),
+            Phase::Loading | Phase::Connecting(_) | Phase::Suspended => None,
         };
         let waiting = self.queue.iter().map(|queued| queued.deadline).min();
         own.into_iter().chain(waiting).min()

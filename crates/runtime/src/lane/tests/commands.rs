@@ -340,3 +340,69 @@ fn tombstone_whose_grace_is_over_is_cleaned_before_the_entity_begins_again() {
     bench.load(Entity::default());
     bench.sent();
 }
+
+fn looking(bench: &mut Bench, reply: u32) -> crate::lane::Ticket {
+    let mut command = bench.command("/t.Cart/Do", "a", reply);
+    command.idempotency = idempotency("k", 9);
+    bench.on(Input::Command(command));
+    bench.load(Entity::default())
+}
+
+#[test]
+fn command_is_not_kept_beyond_its_deadline_by_a_store_that_is_slow_to_look() {
+    let mut bench = Bench::new();
+    let ticket = looking(&mut bench, 1);
+    bench.pass(Duration::from_secs(60));
+    assert_eq!(bench.answer(1), Err(Refusal::DeadlineQueued));
+    bench.cart("a", 2);
+    assert!(!bench.has_sent());
+    bench.on(Input::Looked(ticket, Ok(Known::default())));
+    assert_eq!(bench.sent(), ticket);
+    bench.decide(ticket, read());
+    assert!(bench.answer(2).is_ok());
+}
+
+#[test]
+fn new_command_is_looked_up_once_also_when_its_stream_ends_meanwhile() {
+    let mut bench = Bench::new();
+    let ticket = looking(&mut bench, 1);
+    let end = crate::link::End::Terminated {
+        cause: "gone".into(),
+    };
+    bench.on(Input::Stream(ticket, crate::link::StreamEvent::Ended(end)));
+    bench.on(Input::Looked(ticket, Ok(Known::default())));
+    let again = bench.load(Entity::default());
+    assert_eq!(bench.sent(), again);
+}
+
+#[test]
+fn deleted_entity_begins_again_after_its_grace_also_when_it_was_never_idle() {
+    let mut bench = Bench::new();
+    bench.note("a", 1);
+    let deleted = Entity {
+        deleted_until: Some(bench.now().wall.plus(Duration::from_secs(10))),
+        ..Entity::default()
+    };
+    let ticket = bench.load(deleted);
+    bench.sent();
+    bench.decide(ticket, read());
+    bench.pass(Duration::from_secs(11));
+    bench.note("a", 2);
+    assert!(!bench.has_sent());
+    assert!(bench.has(|output| matches!(output, Output::HalfClose(it) if *it == ticket)));
+}
+
+#[test]
+fn nobody_is_connected_for_callers_who_have_stopped_waiting() {
+    let mut bench = Bench::new();
+    bench.cart("a", 1);
+    let ticket = bench.take(|output| match output {
+        Output::Load(ticket, ..) => Some(*ticket),
+        _ => None,
+    });
+    bench.pass(Duration::from_secs(60));
+    assert_eq!(bench.answer(1), Err(Refusal::DeadlineQueued));
+    bench.on(Input::Loaded(ticket, Ok(Entity::default())));
+    assert!(!bench.has(|output| matches!(output, Output::AcquireStream(_))));
+    assert!(bench.lane.is_empty());
+}
