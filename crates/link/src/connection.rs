@@ -7,7 +7,7 @@
 use std::io;
 use std::marker::PhantomData;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes};
@@ -23,12 +23,15 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Response, Status, Streaming};
 use tonic_prost::ProstCodec;
 
+use crate::preface::Preface;
+
 /// A connection that was made once and is never made again.
 #[derive(Debug, Clone)]
 pub(crate) struct Connection {
     channel: Channel,
     over: CancellationToken,
     message_bytes_max: usize,
+    streams_max: Arc<OnceLock<u32>>,
 }
 
 impl Connection {
@@ -40,8 +43,11 @@ impl Connection {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         let over = CancellationToken::new();
+        let streams_max = Arc::new(OnceLock::new());
         let mut first = Some(Watched {
             stream,
+            preface: Preface::default(),
+            streams_max: streams_max.clone(),
             _end: over.clone().drop_guard(),
         });
         let connector = tower::service_fn(move |_: http::Uri| {
@@ -60,7 +66,14 @@ impl Connection {
             channel,
             over,
             message_bytes_max,
+            streams_max,
         })
+    }
+
+    /// How many streams the other side bears at once, if it has said so.
+    pub(crate) fn streams_max(&self) -> Option<usize> {
+        let limit = self.streams_max.get().copied()?;
+        usize::try_from(limit).ok()
     }
 
     /// Whether it is still there.
@@ -227,9 +240,11 @@ const STREAM_WINDOW: u32 = 65_535;
 /// The same for all streams together: many entities answer at once.
 const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 
-/// A socket that tells when it is let go.
+/// A socket that tells when it is let go, and how many streams the other side bears.
 struct Watched {
     stream: TcpStream,
+    preface: Preface,
+    streams_max: Arc<OnceLock<u32>>,
     _end: DropGuard,
 }
 
@@ -239,7 +254,13 @@ impl AsyncRead for Watched {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let before = buf.filled().len();
+        let result = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if let Some(limit) = self.preface.push(&buf.filled()[before..]) {
+            // Set once: there is one first frame.
+            let _ = self.streams_max.set(limit);
+        }
+        result
     }
 }
 

@@ -5,7 +5,8 @@
 //! and tells what becomes of it.
 //!
 //! # Reading order
-//! [`watch`] is the life of a connection, `connection` one TCP connection with its end noticed,
+//! [`watch`] is the life of a connection, `connection` one TCP connection with its end noticed
+//! (`preface` finds out what it bears),
 //! `discovery` the handshake, [`function`] the link itself, `entity` and `session` its entity
 //! streams, `action` its calls of actions, `report` what the function is told about itself.
 //!
@@ -18,6 +19,7 @@ mod connection;
 mod discovery;
 mod entity;
 pub mod function;
+mod preface;
 mod report;
 mod session;
 pub mod watch;

@@ -189,11 +189,14 @@ impl Watch {
     ) -> Result<Serving, Event> {
         let Discovered { declared, answer } = discovered;
         let findings = (self.check)(&declared.contract);
+        let sdk = streams_max(declared.dialect, &declared.contract.info, processors());
+        let transport = connection.streams_max().map(room_for_entities);
+        let streams_max = sdk.into_iter().chain(transport).min();
         let function = Function {
             reporter: Reporter::new(connection.clone(), declared.dialect, tasks.clone()),
             connection,
             dialect: declared.dialect,
-            streams_max: streams_max(declared.dialect, &declared.contract.info, processors()),
+            streams_max,
             contract: Arc::new(declared.contract),
             tasks: tasks.clone(),
         };
@@ -254,6 +257,12 @@ async fn watch_health(connection: &Connection, path: Option<&'static str>) {
         }
         was_well = is_well;
     }
+}
+
+/// How many of the streams that a connection bears are given to entities. A quarter is left for calls
+/// of actions and of the discovery service, which would wait for ever behind streams that stay open.
+fn room_for_entities(streams_max: usize) -> usize {
+    (streams_max - streams_max.div_ceil(4)).max(1)
 }
 
 /// The processors of this machine; the function is taken to run beside Firn.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use firn_testkit::function::action;
 use firn_testkit::function::declare::Declaration;
 use firn_testkit::function::entity::{In, Stream};
 use firn_testkit::function::message::{command, reply};
@@ -114,10 +115,7 @@ async fn command_waits_for_a_stream_until_its_deadline() {
         .http(
             "POST",
             "/model.Register/Process",
-            &[
-                ("content-type", "application/json"),
-                ("grpc-timeout", "200m"),
-            ],
+            &[("content-type", "application/json"), ("grpc-timeout", "1S")],
             r#"{"id":"b"}"#,
         )
         .await;
@@ -125,4 +123,37 @@ async fn command_waits_for_a_stream_until_its_deadline() {
     assert_eq!(refused.status(), 429);
     stream.reply(reply(1).with(said("ok")));
     call.replies("ok").await;
+}
+
+#[tokio::test]
+async fn function_that_bears_few_streams_is_not_given_more() {
+    let mut declaration = whole(&CLOUDSTATE);
+    declaration.streams_max = Some(4);
+    let world = World::of(&declaration).await;
+    let mut busy = Vec::new();
+    for id in ["a", "b", "c"] {
+        let call = world.call("Register/Process", request(id, "x"));
+        let mut stream = world.function.entity().await;
+        stream.expect_some_init().await;
+        stream.expect_some_command().await;
+        busy.push((call, stream));
+    }
+    let waiting = world.call("Register/Process", request("d", "x"));
+    // The fourth stream is left for calls.
+    let call = world.call("Doing/Unary", request("e", ""));
+    world
+        .function
+        .action()
+        .await
+        .answer(&action::reply(said("free")));
+    call.replies("free").await;
+    let (call, stream) = busy.remove(1);
+    stream.reply(reply(1).with(said("ok")));
+    call.replies("ok").await;
+    stream.expect_end().await;
+    let mut stream = world.function.entity().await;
+    assert_eq!(stream.expect_some_init().await, "d");
+    stream.expect_some_command().await;
+    stream.reply(reply(1).with(said("late")));
+    waiting.replies("late").await;
 }

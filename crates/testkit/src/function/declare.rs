@@ -32,6 +32,8 @@ pub struct Declaration {
     /// Whether it answers 404 to what it does not know, as HTTP servers do, instead of a status of
     /// gRPC.
     pub answers_404: bool,
+    /// How many streams it bears on one connection, if it has a limit.
+    pub streams_max: Option<u32>,
     files: Vec<Bytes>,
     pool: DescriptorPool,
     components: Vec<Declared>,
@@ -91,6 +93,7 @@ impl Declaration {
             },
             fails_reports: false,
             answers_404: false,
+            streams_max: None,
             files,
             pool,
             components: Vec::new(),

@@ -28,6 +28,7 @@ pub(super) struct Server {
     dialect: &'static Dialect,
     fails_reports: bool,
     answers_404: bool,
+    streams_max: Option<u32>,
     answer: Mutex<Answer>,
     stop: Mutex<CancellationToken>,
     entities: mpsc::UnboundedSender<Call>,
@@ -45,6 +46,7 @@ impl Server {
             dialect: declaration.dialect,
             fails_reports: declaration.fails_reports,
             answers_404: declaration.answers_404,
+            streams_max: declaration.streams_max,
             answer: Mutex::new(declaration.answer()),
             stop: Mutex::default(),
             entities,
@@ -96,7 +98,11 @@ impl Server {
     }
 
     async fn connection(self: Arc<Self>, socket: TcpStream) {
-        let Ok(mut connection) = h2::server::handshake(socket).await else {
+        let mut builder = h2::server::Builder::new();
+        if let Some(streams_max) = self.streams_max {
+            builder.max_concurrent_streams(streams_max);
+        }
+        let Ok(mut connection) = builder.handshake(socket).await else {
             return;
         };
         while let Some(Ok((request, respond))) = connection.accept().await {
