@@ -72,13 +72,6 @@ impl Family {
     }
 }
 
-/// What a function answered.
-pub(crate) struct Discovered {
-    pub(crate) declared: Declared,
-    /// The answer itself, to notice a change.
-    pub(crate) answer: Bytes,
-}
-
 /// Why a function could not be discovered.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -123,7 +116,7 @@ pub(crate) async fn discover(
     connection: &Connection,
     asker: &Asker,
     family: Family,
-) -> Result<Discovered, DiscoverError> {
+) -> Result<Declared, DiscoverError> {
     let probes = family.probes();
     for dialect in &probes {
         let path = dialect.discovery.discover;
@@ -144,9 +137,9 @@ pub(crate) async fn discover(
     })
 }
 
-fn read(dialect: &'static Dialect, answer: Bytes) -> Result<Discovered, DiscoverError> {
-    match contract::read(dialect, answer.clone()) {
-        Ok(declared) => Ok(Discovered { declared, answer }),
+fn read(dialect: &'static Dialect, answer: Bytes) -> Result<Declared, DiscoverError> {
+    match contract::read(dialect, answer) {
+        Ok(declared) => Ok(declared),
         // What is no answer at all may be a function that is not itself yet.
         Err(findings) if is_rubbish(&findings) => Err(DiscoverError::Failed {
             cause: findings[0].text.clone(),

@@ -10,10 +10,9 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use firn_model::code::Code;
 use firn_model::contract::{Contract, Finding, Weight};
-use firn_wire::contract::streams_max;
+use firn_wire::contract::{Declared, streams_max};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -21,7 +20,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::connection::Connection;
-use crate::discovery::{Asker, DiscoverError, Discovered, Family, discover};
+use crate::discovery::{Asker, DiscoverError, Family, discover};
 use crate::function::Function;
 use crate::report::Reporter;
 
@@ -168,7 +167,7 @@ impl Watch {
                 cause: "the function does not answer the discovery call".to_owned(),
             })?;
         match result {
-            Ok(discovered) => self.accept(connection, discovered, tasks, known).await,
+            Ok(declared) => self.accept(connection, declared, tasks, known).await,
             Err(DiscoverError::Refused { findings, dialect }) => {
                 let reporter = Reporter::new(connection, dialect, tasks.clone());
                 Err(refuse(&reporter, findings, tasks, known).await)
@@ -183,11 +182,10 @@ impl Watch {
     async fn accept(
         &self,
         connection: Connection,
-        discovered: Discovered,
+        declared: Declared,
         tasks: &TaskTracker,
         known: &mut Known,
     ) -> Result<Serving, Event> {
-        let Discovered { declared, answer } = discovered;
         let findings = (self.check)(&declared.contract);
         let sdk = streams_max(declared.dialect, &declared.contract.info, processors());
         let transport = connection.streams_max().map(room_for_entities);
@@ -206,11 +204,8 @@ impl Watch {
         for finding in known.unreported(&function.contract.warnings) {
             function.reporter.tell(Weight::Warning, finding);
         }
-        let changed = known
-            .answer
-            .as_ref()
-            .is_some_and(|earlier| *earlier != answer);
-        known.answer = Some(answer);
+        let earlier = known.contract.replace(function.contract.clone());
+        let changed = earlier.is_some_and(|earlier| is_other(&earlier, &function.contract));
         Ok(Serving { function, changed })
     }
 }
@@ -276,10 +271,26 @@ struct Serving {
     changed: bool,
 }
 
+/// Whether two contracts declare different things. Who the function says it is does not count, nor
+/// the order of its components: some SDKs give both anew with each start.
+fn is_other(earlier: &Contract, now: &Contract) -> bool {
+    let components = |contract: &Contract| {
+        let mut all: Vec<String> = contract
+            .components
+            .iter()
+            .map(|c| format!("{c:?}"))
+            .collect();
+        all.sort();
+        all
+    };
+    components(earlier) != components(now)
+        || earlier.pool.encode_to_vec() != now.pool.encode_to_vec()
+}
+
 /// What was said before.
 #[derive(Default)]
 struct Known {
-    answer: Option<Bytes>,
+    contract: Option<Arc<Contract>>,
     told: Option<String>,
     reported: HashSet<String>,
 }
@@ -304,5 +315,44 @@ impl Known {
             .iter()
             .filter(|finding| self.reported.insert(finding.to_string()))
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use firn_model::contract::Kind;
+    use firn_testkit::contract::{Declared, contract};
+    use firn_testkit::policies;
+
+    use super::*;
+
+    const PROTO: &str = r#"
+        syntax = "proto3";
+        package t;
+        message M { string id = 1; }
+        service A { rpc Do(M) returns (M); }
+        service B { rpc Do(M) returns (M); }
+    "#;
+
+    fn declare(service: &'static str, kind: Kind) -> Declared {
+        Declared {
+            service,
+            kind,
+            policies: policies::careful(),
+        }
+    }
+
+    #[test]
+    fn contract_is_another_by_its_components_and_files_alone() {
+        let a = || declare("t.A", Kind::Value);
+        let b = || declare("t.B", Kind::Value);
+        let first = contract(PROTO, vec![a(), b()]);
+        let check = |proto: &str, declared: Vec<Declared>, expected: bool| {
+            assert_eq!(is_other(&first, &contract(proto, declared)), expected);
+        };
+        check(PROTO, vec![b(), a()], false);
+        check(PROTO, vec![a()], true);
+        check(PROTO, vec![a(), declare("t.B", Kind::EventSourced)], true);
+        check(&PROTO.replace("id = 1", "id = 2"), vec![a(), b()], true);
     }
 }
