@@ -2,7 +2,9 @@
 
 use firn_testkit::function::action;
 use firn_testkit::function::entity::Stream;
-use firn_testkit::function::message::{command, effect, failure, forward, metadata, reply};
+use firn_testkit::function::message::{
+    command, effect, event, events_init, failure, forward, metadata, reply,
+};
 use firn_wire::dialect::{AKKA_SERVERLESS_B, CLOUDSTATE, Dialect, Family, KALIX};
 use firn_wire::superset::{Command, Metadata};
 use tonic::Code;
@@ -247,5 +249,30 @@ async fn reply_of_another_type_is_what_the_family_says() {
         let report = world.function.report("/model.Journal/Process").await;
         assert_eq!(report.code, "FIRN-3022");
         assert!(!report.message.contains("FIRN-"), "{report:?}");
+    }
+}
+
+#[tokio::test]
+async fn effect_that_was_seen_is_stored_with_its_cause_and_delivered_again_after_a_kill() {
+    for dialect in DIALECTS {
+        let mut world = World::of(&whole(dialect)).await;
+        let (call, stream) = open(&world).await;
+        let to = forward("model.RegisterTwo", "Call", asked("b", "hop"));
+        stream.reply(
+            reply(1)
+                .events([kept("A")])
+                .effect(effect(to, false))
+                .with(said("ok")),
+        );
+        next(&world, dialect, "b").await;
+        world.kill_and_start_again().await;
+        // The caller may have had its answer or not.
+        let _ = call.outcome().await;
+        let other = next(&world, dialect, "b").await;
+        other.reply(reply(1).update(kept("once")).with(said("")));
+        let _call = world.call("Journal/Process", request("a", ""));
+        let mut stream = world.function.entity().await;
+        stream.expect(events_init("model.Journal", "a", None)).await;
+        stream.expect(event(1, kept("A"))).await;
     }
 }

@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 use firn_testkit::function::message::{command, reply, value_init};
-use firn_wire::dialect::CLOUDSTATE;
+use firn_wire::dialect::{CLOUDSTATE, KALIX};
 use firn_wire::superset::{Any, ValueEntityAction, ValueEntityUpdate, value_entity_action::Action};
 use tonic::Code;
 
-use crate::world::{World, asked, kept, request, said, whole};
+use crate::world::{World, asked, headers, kept, request, said, whole};
 
 #[tokio::test]
 async fn state_is_there_again_after_a_kill() {
@@ -133,5 +133,37 @@ async fn change_that_says_nothing_breaks_the_protocol() {
         call.fails(Code::Unknown, "Unexpected Value entity failure")
             .await;
         stream.expect_reset().await;
+    }
+}
+
+#[tokio::test]
+async fn command_with_a_key_runs_once() {
+    for dialect in [&CLOUDSTATE, &KALIX] {
+        let mut world = World::of(&whole(dialect)).await;
+        let key = || headers(&[("idempotency-key", "k")]);
+        let call = world.call_with("Register/Process", request("a", "x"), key());
+        let mut stream = world.function.entity().await;
+        stream.expect_some_init().await;
+        stream.expect_some_command().await;
+        stream.reply(reply(1).update(kept("one")).with(said("first")));
+        call.replies("first").await;
+        world
+            .call_with("Register/Process", request("a", "x"), key())
+            .replies("first")
+            .await;
+        // Also after a kill, and only for the same request.
+        world.kill_and_start_again().await;
+        let again = world.call_with("Register/Process", request("a", "x"), key());
+        let mut stream = world.function.entity().await;
+        stream.expect_some_init().await;
+        again.replies("first").await;
+        let other = world.call_with("Register/Process", request("a", "other"), key());
+        let status = other.outcome().await.expect_err("a refusal");
+        assert_eq!(status.metadata().get("firn-code").unwrap(), "FIRN-3012");
+        let call = world.call("Register/Process", request("a", "new"));
+        let command = stream.expect_some_command().await;
+        assert_eq!(command.payload, Some(asked("a", "new")));
+        stream.reply(reply(command.id).with(said("new")));
+        call.replies("new").await;
     }
 }
