@@ -424,3 +424,87 @@ async fn answer_without_a_mutation_is_nothing_to_write() {
             .is_empty()
     );
 }
+
+/// Commands whose effects go to another entity, on an engine that ends at any moment without a
+/// word. Whatever was acknowledged has its effect in the end, and nothing has it twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn effects_arrive_once_across_crashes() {
+    /// How often the engine ends.
+    const CRASHES: u32 = 40;
+    /// Commands in each life.
+    const COMMANDS: u32 = 30;
+    let bench = Bench::new(|asked| match asked.method.as_str() {
+        "Start" => Decision {
+            mutation: append(&asked.text),
+            effects: vec![effect("t.Cart", "Add", "target", &asked.text, false)],
+            ..reply("done")
+        },
+        "Add" => Decision {
+            mutation: append(&asked.text),
+            ..reply("added")
+        },
+        "Events" => reply(&asked.events.join(",")),
+        other => panic!("nobody calls {other}"),
+    });
+    let store = Arc::new(Memory::new());
+    let mut acknowledged = Vec::new();
+    for life in 0..CRASHES {
+        let engine = Arc::new(bench.engine(store.clone()).await);
+        let mut calls = tokio::task::JoinSet::new();
+        for command in 0..COMMANDS {
+            let engine = Arc::downgrade(&engine);
+            calls.spawn(async move {
+                let text = format!("{life}-{command}");
+                let dispatcher = engine.upgrade()?.dispatcher();
+                let contract = engine.upgrade()?.contract();
+                let id = (command % 4).to_string();
+                let answer = fake::ask(&contract, dispatcher, "/t.Cart/Start", &id, &text).await;
+                answer.is_ok().then_some(text)
+            });
+        }
+        // Ends after a few answers, a different number in each life.
+        for _ in 0..life % COMMANDS {
+            let Some(answer) = calls.join_next().await else {
+                break;
+            };
+            acknowledged.extend(answer.expect("no panic"));
+        }
+        drop(engine);
+        while let Some(answer) = calls.join_next().await {
+            acknowledged.extend(answer.expect("no panic"));
+        }
+        // A process that ends writes nothing more; here its committer must have ended too.
+        while Arc::strong_count(&store) > 1 {
+            tokio::task::yield_now().await;
+        }
+    }
+    let engine = bench.engine(store.clone()).await;
+    let outbox_is_empty = async {
+        while !firn_store::Store::outbox(&*store, None, 1)
+            .await
+            .expect("a page")
+            .is_empty()
+        {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), outbox_is_empty)
+        .await
+        .expect("delivered");
+    let arrived = engine
+        .ask("/t.Cart/Events", "target", "")
+        .await
+        .expect("events");
+    let mut arrived: Vec<&str> = arrived.split(',').collect();
+    arrived.sort_unstable();
+    let all = arrived.len();
+    arrived.dedup();
+    assert_eq!(arrived.len(), all, "an effect arrived twice");
+    assert!(!acknowledged.is_empty());
+    for text in &acknowledged {
+        assert!(
+            arrived.contains(&text.as_str()),
+            "the effect of {text} is lost"
+        );
+    }
+}

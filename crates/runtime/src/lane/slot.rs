@@ -148,10 +148,19 @@ impl SlotState {
         }
     }
 
-    /// The lowest sequence with an open effect, or the one after the last.
+    /// The lowest sequence whose effects may still be delivered again, or the one after the last.
+    ///
+    /// A delivered effect counts until the commit that takes it out of the outbox has landed: after
+    /// a crash before that, it is delivered once more and must find its receipt.
     pub(super) fn lowest_open(&self) -> SlotSequence {
+        let leaving = self.under_way.iter().flat_map(|commit| &commit.delivered);
         self.open
             .first()
-            .map_or(self.sequence.next(), |effect| effect.sequence)
+            .into_iter()
+            .chain(&self.delivered)
+            .chain(leaving)
+            .map(|effect| effect.sequence)
+            .min()
+            .unwrap_or(self.sequence.next())
     }
 }

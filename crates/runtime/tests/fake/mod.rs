@@ -194,6 +194,10 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    pub(crate) fn contract(&self) -> Arc<Contract> {
+        self.contract.clone()
+    }
+
     pub(crate) fn dispatcher(&self) -> Arc<Dispatcher> {
         self.engine.dispatcher().clone()
     }

@@ -406,3 +406,35 @@ fn nobody_is_connected_for_callers_who_have_stopped_waiting() {
     assert!(!bench.has(|output| matches!(output, Output::AcquireStream(_))));
     assert!(bench.lane.is_empty());
 }
+
+#[test]
+fn receipt_outlives_its_effect_until_that_has_left_the_outbox_for_good() {
+    let mut bench = Bench::new();
+    let decision = || firn_model::decision::Decision {
+        effects: vec![effect("t.Note", "Do")],
+        ..read()
+    };
+    let ticket = bench.running_cart("a", 1);
+    bench.decide(ticket, decision());
+    let commit = bench.commit();
+    bench.land(&commit);
+    let first = bench.answer(1).expect("settled").effects[0]
+        .origin
+        .expect("stored");
+    bench.on(Input::Delivered(first.effect));
+    let mut next = |reply: u32| {
+        bench.cart("a", reply);
+        bench.sent();
+        bench.decide(ticket, decision());
+        let commit = bench.commit();
+        bench.land(&commit);
+        bench.answer(reply).expect("settled").effects[0]
+            .origin
+            .expect("stored")
+            .lowest_open
+    };
+    // The second commit takes the first effect out of the outbox, but has not landed when its own
+    // effect gets its identity.
+    assert_eq!(next(2), first.effect.sequence);
+    assert!(next(3) > first.effect.sequence);
+}
