@@ -17,8 +17,7 @@ use firn_model::call::{Call, CallHead, Reply};
 use firn_model::code::Code;
 use firn_model::contract::{Component, Finding, Kind, Method, Weight};
 use firn_model::decision::{Answer, Effect, Failure, Forward};
-use firn_model::id::{EntityId, EntityKey, Slot};
-use firn_model::key::{self, Key, KeyError};
+use firn_model::id::{EntityKey, Slot};
 use firn_model::limit::HOPS_MAX;
 use firn_model::metadata::Metadata;
 use firn_model::payload::Payload;
@@ -27,6 +26,7 @@ use firn_model::status::{GrpcCode, Status};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -35,6 +35,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use crate::driver::{Message, ReplyTo};
 use crate::engine::Served;
+use crate::identity::{Occasion, entity_id};
 use crate::lane::{Caused, Command, Idempotency, Input, Origin, Settled};
 use crate::link::{ActionAnswer, ActionCall, MessageStream};
 use crate::refusal::Refusal;
@@ -48,6 +49,8 @@ pub struct Dispatcher {
     pub(crate) commands: Vec<mpsc::Sender<Command<ReplyTo>>>,
     pub(crate) inboxes: Arc<[mpsc::UnboundedSender<Message>]>,
     pub(crate) served: watch::Receiver<Option<Arc<Served>>>,
+    /// Where tasks run, also those that a caller leaves behind as it goes.
+    pub(crate) runtime: Handle,
     pub(crate) tasks: TaskTracker,
     /// No delivery is tried again once this is cancelled.
     pub(crate) quiet: CancellationToken,
@@ -78,7 +81,7 @@ struct Request {
     message: Bytes,
     metadata: Metadata,
     source: Source,
-    deadline: Option<Instant>,
+    deadline: Instant,
     idempotency_key: Option<ByteString>,
     origin: Option<Origin>,
     hops: u32,
@@ -115,7 +118,7 @@ impl Dispatcher {
             message,
             metadata,
             source: Source::Client,
-            deadline,
+            deadline: self.deadline(deadline),
             idempotency_key,
             origin: None,
             hops: 0,
@@ -146,7 +149,7 @@ impl Dispatcher {
             },
             messages,
         );
-        let deadline = head.deadline;
+        let asked = head.deadline;
         let replies = answers.filter_map(move |answer| {
             let (dispatcher, method) = (self.clone(), method.clone());
             async move {
@@ -155,9 +158,8 @@ impl Dispatcher {
                         answer: Answer::Nothing,
                         effects,
                     }) => {
-                        let after = After::of_call(method, deadline);
-                        let effects = without_origin(effects);
-                        dispatcher.effects(effects, &after).await;
+                        let after = After::of_call(method, dispatcher.deadline(asked));
+                        dispatcher.effects(without_origin(effects), &after).await;
                         return None;
                     }
                     Ok(ActionAnswer { answer, effects }) => Settled {
@@ -166,12 +168,9 @@ impl Dispatcher {
                     },
                     Err(status) => return Some(Err(status)),
                 };
-                Some(
-                    dispatcher
-                        .settle(settled, After::of_call(method, deadline))
-                        .await
-                        .map_err(|refused| refused.status),
-                )
+                let after = After::of_call(method, dispatcher.deadline(asked));
+                let settled = dispatcher.settle(settled, after).await;
+                Some(settled.map_err(|refused| refused.status))
             }
         });
         until_error(replies.boxed())
@@ -204,7 +203,7 @@ impl Dispatcher {
     }
 
     /// Sends a command to an entity and waits for its settled decision.
-    async fn command(&self, request: Request) -> Result<Settled, Refused> {
+    async fn command(self: &Arc<Self>, request: Request) -> Result<Settled, Refused> {
         let Request {
             method,
             message,
@@ -220,23 +219,32 @@ impl Dispatcher {
             again: true,
         })?;
         let component = method.component.clone();
-        let id = entity_id(&method, &message)?;
+        let occasion = Occasion {
+            effect: origin.map(|origin| origin.effect),
+            idempotency_key: request.idempotency_key.as_deref(),
+        };
+        let id = entity_id(&method, &message, occasion)?;
         let slot = EntityKey::new(component.storage.clone(), id.stored().clone()).slot();
         let idempotency = request.idempotency_key.map(|key| Idempotency {
             key,
             request_hash: xxh3_128(&message),
         });
-        let (reply, answer) = oneshot::channel();
+        let (caller, answer) = oneshot::channel();
+        let mut waiting = Waiting {
+            answer,
+            dispatcher: self.clone(),
+            hops,
+        };
         let command = Command {
             id,
             metadata: seen(&component, source, metadata),
             method,
             message,
-            deadline,
+            deadline: Some(deadline),
             idempotency,
             origin,
             hops,
-            reply,
+            reply: ReplyTo { caller, hops },
         };
         let stopped = || Refused {
             status: Refusal::ShuttingDown.status(&component),
@@ -246,11 +254,12 @@ impl Dispatcher {
             .send(command)
             .await
             .map_err(|_| stopped())?;
-        match answer.await {
+        match (&mut waiting.answer).await {
             Ok(Ok(settled)) => Ok(settled),
             Ok(Err(refusal)) => Err(Refused {
                 status: refusal.status(&component),
-                again: refusal.delays_delivery(),
+                // Nothing that a function was doing when it went away was an answer.
+                again: refusal.delays_delivery() || self.served_now().is_err(),
             }),
             Err(_) => Err(stopped()),
         }
@@ -267,12 +276,10 @@ impl Dispatcher {
             deadline,
             ..
         } = request;
-        let longest = Instant::now_tokio() + self.command_timeout;
-        let until = deadline.map_or(longest, |asked| asked.min(longest));
         let metadata = seen(&method.component, source, metadata).unwrap_or_default();
         let component = method.component.clone();
         let call = served.link.act(ActionCall { method, metadata }, message);
-        match tokio::time::timeout_at(until.into(), call).await {
+        match tokio::time::timeout_at(deadline.into(), call).await {
             Ok(answer) => {
                 let ActionAnswer { answer, effects } = answer?;
                 Ok(Settled {
@@ -356,19 +363,56 @@ impl Dispatcher {
         }
     }
 
-    /// Runs effects in order; waits for the synchronous ones, though not beyond the deadline.
+    /// Runs effects in order; waits for the synchronous ones, though not beyond the deadline. They
+    /// run to their end also if the caller goes away.
     async fn effects(self: &Arc<Self>, effects: Vec<Caused>, after: &After) {
+        if effects.is_empty() {
+            return;
+        }
+        let waits = effects.iter().any(|caused| caused.effect.synchronous);
+        let trace = after.trace.then(Way::Effect, &after.method);
+        let run = self
+            .clone()
+            .in_order(effects, after.hops + 1, trace, after.deadline);
+        let run = self.spawn(run);
+        if waits {
+            // It ends by itself, or with the engine.
+            let _ = run.await;
+        }
+    }
+
+    /// Runs the effects of a command whose caller has gone.
+    pub(crate) fn orphaned(self: &Arc<Self>, effects: Vec<Caused>, hops: u32) {
+        if !effects.is_empty() {
+            let until = self.deadline(None);
+            let run = self
+                .clone()
+                .in_order(effects, hops + 1, Trace::default(), until);
+            self.spawn(run);
+        }
+    }
+
+    async fn in_order(
+        self: Arc<Self>,
+        effects: Vec<Caused>,
+        hops: u32,
+        trace: Trace,
+        until: Instant,
+    ) {
         for caused in effects {
             let synchronous = caused.effect.synchronous;
-            let trace = after.trace.then(Way::Effect, &after.method);
-            let delivery = self.spawn(self.clone().deliver(caused, after.hops + 1, trace));
+            let delivery = self.spawn(self.clone().deliver(caused, hops, trace.clone()));
             if synchronous {
-                let longest = Instant::now_tokio() + self.command_timeout;
-                let until = after.deadline.map_or(longest, |asked| asked.min(longest));
                 // Not waiting longer does not end the delivery.
                 let _ = tokio::time::timeout_at(until.into(), delivery).await;
             }
         }
+    }
+
+    /// When a call that begins now must have ended, with all that it is forwarded to.
+    fn deadline(&self, asked: Option<Instant>) -> Instant {
+        let longest = tokio::time::Instant::now().into_std() + self.command_timeout;
+        asked.map_or(longest, |asked| asked.min(longest))
     }
 
     /// Calls the method of an effect once.
@@ -394,7 +438,7 @@ impl Dispatcher {
             message: call.payload.bytes,
             metadata: call.metadata,
             source: Source::Function,
-            deadline: None,
+            deadline: self.deadline(None),
             idempotency_key: None,
             origin,
             hops,
@@ -457,20 +501,21 @@ impl Dispatcher {
         task: impl Future<Output = ()> + Send + 'static,
     ) -> tokio::task::JoinHandle<()> {
         let stop = self.stop.clone();
-        self.tasks.spawn(async move {
+        let task = async move {
             tokio::select! {
                 biased;
                 () = stop.cancelled() => {}
                 () = task => {}
             }
-        })
+        };
+        self.tasks.spawn_on(task, &self.runtime)
     }
 }
 
 /// What is needed of a request after its command is settled.
 struct After {
     method: Arc<Method>,
-    deadline: Option<Instant>,
+    deadline: Instant,
     idempotency_key: Option<ByteString>,
     hops: u32,
     trace: Trace,
@@ -478,7 +523,7 @@ struct After {
 
 impl After {
     /// What is needed of a call that streams.
-    fn of_call(method: Arc<Method>, deadline: Option<Instant>) -> Self {
+    fn of_call(method: Arc<Method>, deadline: Instant) -> Self {
         Self {
             method,
             deadline,
@@ -489,33 +534,22 @@ impl After {
     }
 }
 
-/// The monotonic clock as tokio has it, so that tests can stop it.
-trait TokioClock {
-    fn now_tokio() -> Instant;
+/// Waits for the answer to a command. If the caller goes away in between, what the command caused
+/// runs all the same.
+struct Waiting {
+    answer: oneshot::Receiver<Result<Settled, Refusal>>,
+    dispatcher: Arc<Dispatcher>,
+    hops: u32,
 }
 
-impl TokioClock for Instant {
-    fn now_tokio() -> Instant {
-        tokio::time::Instant::now().into_std()
-    }
-}
-
-/// The entity that a message is for.
-fn entity_id(method: &Method, message: &[u8]) -> Result<EntityId, Status> {
-    let fields = match &method.key {
-        Key::Fields(fields) => fields,
-        Key::Generated => return Ok(EntityId::single(uuid::Uuid::new_v4().to_string())),
-        Key::None => {
-            unreachable!("a contract gives every method of an entity a key: checked at discovery")
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        // From here on the driver finds nobody to answer and sees to the effects itself.
+        self.answer.close();
+        if let Ok(Ok(settled)) = self.answer.try_recv() {
+            self.dispatcher.orphaned(settled.effects, self.hops);
         }
-    };
-    key::entity_id(fields, message).map_err(|error| {
-        let code = match error {
-            KeyError::Malformed { .. } => Code::PayloadMalformed,
-            KeyError::Empty { .. } => Code::IdEmpty,
-        };
-        Status::refused(GrpcCode::InvalidArgument, code, error.to_string())
-    })
+    }
 }
 
 /// The headers that the function may see.

@@ -23,6 +23,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use crate::committer;
+use crate::dispatch::Dispatcher;
 use crate::engine::Served;
 use crate::lane::{Command, Input, Known, Lane, Now, Output, Settled, Ticket};
 use crate::link::{End, EntityStream, Opening, StreamEvent};
@@ -38,7 +39,12 @@ pub(crate) const INBOX_COMMANDS: usize = 1024;
 const INPUTS_IN_A_ROW: usize = 64;
 
 /// Where the answer to a command goes.
-pub(crate) type ReplyTo = oneshot::Sender<Result<Settled, Refusal>>;
+#[derive(Debug)]
+pub(crate) struct ReplyTo {
+    pub(crate) caller: oneshot::Sender<Result<Settled, Refusal>>,
+    /// How many forwards and effects led to the command.
+    pub(crate) hops: u32,
+}
 
 /// What comes to a driver beside commands.
 #[derive(Debug)]
@@ -66,6 +72,7 @@ pub(crate) struct Driver {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) committer: committer::Sender,
     pub(crate) streams: Arc<Streams>,
+    pub(crate) dispatcher: Arc<Dispatcher>,
     pub(crate) served: watch::Receiver<Option<Arc<Served>>>,
     pub(crate) tasks: TaskTracker,
     pub(crate) stop: CancellationToken,
@@ -139,9 +146,13 @@ impl Driver {
     fn carry_out(&mut self, output: Output<ReplyTo>, others: usize) {
         match output {
             Output::Answer(reply, result) => {
-                // The caller may have gone; then nobody wants the answer.
-                let _ = reply.send(result);
+                // The caller may have gone. Then nobody wants the answer, but the effects are
+                // committed.
+                if let Err(Ok(settled)) = reply.caller.send(result) {
+                    self.dispatcher.orphaned(settled.effects, reply.hops);
+                }
             }
+            Output::Orphaned { effects, hops } => self.dispatcher.orphaned(effects, hops),
             Output::Commit(commit) => {
                 // The committer ends after the lanes, so it is there.
                 let _ = self.committer.send(commit);

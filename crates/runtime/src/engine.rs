@@ -9,6 +9,7 @@ use std::time::Duration;
 use firn_model::contract::Contract;
 use firn_model::id::Slot;
 use firn_store::{Head, ReadError, Store};
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -104,22 +105,35 @@ impl Engine {
         let streams = Arc::new(Streams::new(config.streams_max));
         let (lane_tasks, tasks) = (TaskTracker::new(), TaskTracker::new());
         let stop = CancellationToken::new();
-        let mut commands = Vec::with_capacity(lanes);
-        for (index, inbox) in receivers.into_iter().enumerate() {
-            let (sender, receiver) = mpsc::channel(INBOX_COMMANDS);
-            commands.push(sender);
+        let (commands, command_receivers): (Vec<_>, Vec<_>) =
+            (0..lanes).map(|_| mpsc::channel(INBOX_COMMANDS)).unzip();
+        let dispatcher = Arc::new(Dispatcher {
+            commands,
+            inboxes: inboxes.clone(),
+            served: watching.clone(),
+            runtime: Handle::current(),
+            tasks: tasks.clone(),
+            quiet: CancellationToken::new(),
+            stop: stop.clone(),
+            command_timeout: config.lane.command_timeout,
+        });
+        // From here on everything ends with this guard.
+        let stopping = stop.clone().drop_guard();
+        let receivers = command_receivers.into_iter().zip(receivers);
+        for (index, (commands, inbox)) in receivers.enumerate() {
             let driver = Driver {
                 index,
                 lane: Lane::new(
                     config.lane.clone(),
                     heads.remove(&index).unwrap_or_default(),
                 ),
-                commands: receiver,
+                commands,
                 inbox,
                 lanes: inboxes.clone(),
                 store: store.clone(),
                 committer: committer.clone(),
                 streams: streams.clone(),
+                dispatcher: dispatcher.clone(),
                 served: watching.clone(),
                 tasks: tasks.clone(),
                 stop: stop.clone(),
@@ -127,15 +141,6 @@ impl Engine {
             };
             lane_tasks.spawn(driver.run());
         }
-        let dispatcher = Arc::new(Dispatcher {
-            commands,
-            inboxes: inboxes.clone(),
-            served: watching,
-            tasks: tasks.clone(),
-            quiet: CancellationToken::new(),
-            stop: stop.clone(),
-            command_timeout: config.lane.command_timeout,
-        });
         let left = dispatcher.recover_outbox(&*store).await?;
         if left > 0 {
             info!(
@@ -153,7 +158,7 @@ impl Engine {
             lanes: lane_tasks,
             tasks,
             committer: Some(thread),
-            stop: stop.drop_guard(),
+            stop: stopping,
         })
     }
 

@@ -240,6 +240,13 @@ pub enum Output<R> {
     Resolve(Slot),
     /// Answer a command.
     Answer(R, Result<Settled, Refusal>),
+    /// Run the effects of a command whose caller was answered before its commit had landed.
+    Orphaned {
+        /// The effects.
+        effects: Vec<Caused>,
+        /// How many forwards and effects led to the command.
+        hops: u32,
+    },
     /// Nobody is idle: the request for room goes to the next lane.
     NoRoom,
     /// Tell the operator that an instance failed.

@@ -5,7 +5,7 @@
 //! behind [`firn_store::Store`].
 //!
 //! # Reading order
-//! The way of a request: [`dispatch`] routes a call, [`lane`] is the pure machine that owns
+//! The way of a request: [`dispatch`] routes a call to the entity that `identity` finds, [`lane`] is the pure machine that owns
 //! entities, `driver` feeds it and carries its outputs out, [`link`] is what it asks of a function,
 //! `streams` caps the open streams, `committer` groups commits, `outbox` delivers effects, `trace`
 //! remembers what led to one,
@@ -15,6 +15,7 @@ mod committer;
 pub mod dispatch;
 mod driver;
 pub mod engine;
+mod identity;
 pub mod lane;
 pub mod link;
 mod outbox;

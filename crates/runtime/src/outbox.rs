@@ -4,10 +4,11 @@
 //! until an answer comes (also a failure is one); its identity travels with it, and the receiver
 //! stores that in the commit of the command, so a second delivery finds the first.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use firn_model::id::EffectId;
+use firn_model::id::{EffectId, Slot, SlotSequence};
 use firn_store::{Pending, Store};
 use tokio::sync::Semaphore;
 use tracing::{debug, warn};
@@ -42,6 +43,18 @@ impl Backoff {
         tokio::time::sleep(self.0).await;
         self.0 = (self.0 * 2).min(Self::PAUSE_MAX);
     }
+}
+
+/// The lowest sequence with an open effect in each slot.
+fn lowest_open(effects: impl Iterator<Item = EffectId>) -> HashMap<Slot, SlotSequence> {
+    let mut lowest = HashMap::new();
+    for effect in effects {
+        lowest
+            .entry(effect.slot)
+            .and_modify(|sequence| *sequence = effect.sequence.min(*sequence))
+            .or_insert(effect.sequence);
+    }
+    lowest
 }
 
 impl Dispatcher {
@@ -92,6 +105,7 @@ impl Dispatcher {
             found.extend(page);
         }
         let count = found.len();
+        let lowest_open = lowest_open(found.iter().map(|pending| pending.id));
         for pending in &found {
             self.tell(pending.id.slot, Input::Recovered(pending.id));
         }
@@ -99,12 +113,15 @@ impl Dispatcher {
         let dispatcher = self.clone();
         self.spawn(async move {
             for pending in found {
-                let Ok(permit) = permits.clone().acquire_owned().await else {
-                    return;
+                let permit = tokio::select! {
+                    biased;
+                    // What is not delivered is found in the outbox by the next run.
+                    () = dispatcher.quiet.cancelled() => return,
+                    Ok(permit) = permits.clone().acquire_owned() => permit,
                 };
                 let origin = Origin {
                     effect: pending.id,
-                    lowest_open: pending.id.sequence,
+                    lowest_open: lowest_open[&pending.id.slot],
                     redelivered: true,
                 };
                 let caused = Caused {

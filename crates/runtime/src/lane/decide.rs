@@ -140,6 +140,7 @@ impl<R> Lane<R> {
         instance.phase = Phase::Committing(Box::new(Committing {
             reply,
             settled,
+            hops: commit.hops,
             then,
         }));
         self.out.push(Output::Commit(Box::new(commit)));
@@ -202,10 +203,21 @@ impl<R> Lane<R> {
         else {
             unreachable!("checked above")
         };
-        if let Some((reply, _)) = committing.reply {
-            self.out.push(Output::Answer(reply, Ok(committing.settled)));
+        let Committing {
+            reply,
+            settled,
+            hops,
+            then,
+        } = *committing;
+        match reply {
+            Some((reply, _)) => self.out.push(Output::Answer(reply, Ok(settled))),
+            None if settled.effects.is_empty() => {}
+            None => self.out.push(Output::Orphaned {
+                effects: settled.effects,
+                hops,
+            }),
         }
-        self.finish(ticket.index, committing.then, now);
+        self.finish(ticket.index, then, now);
     }
 
     /// The commits of a slot up to `last` were not applied, as far as is known.

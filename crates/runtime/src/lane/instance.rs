@@ -146,6 +146,8 @@ pub(super) struct Committing<R> {
     pub(super) reply: Option<(R, Instant)>,
     /// What to answer once it has landed.
     pub(super) settled: Settled,
+    /// How many forwards and effects led to the command.
+    pub(super) hops: u32,
     /// What to do afterwards.
     pub(super) then: Then,
 }
@@ -185,6 +187,7 @@ impl<R> Queued<R> {
         match (known.record, &self.idempotency) {
             (Some(record), Some(asked)) if record.request_hash == asked.request_hash => {
                 settled(match record.answer {
+                    StoredAnswer::Reply(reply) if reply == Default::default() => Answer::Nothing,
                     StoredAnswer::Reply(reply) => Answer::Reply(reply),
                     StoredAnswer::Forward(forward) => Answer::Forward(forward),
                     StoredAnswer::Failure(status) => Answer::Failure(Failure {

@@ -211,3 +211,26 @@ fn refused_commit_opens_no_effect_and_takes_none_out_of_the_outbox() {
     let third = bench.answer(3).expect("settled").effects[0].origin;
     assert_eq!(third.expect("stored").lowest_open, SlotSequence(12));
 }
+
+#[test]
+fn effects_of_a_commit_that_lands_after_its_caller_was_answered_run_all_the_same() {
+    let mut bench = Bench::new();
+    let ticket = bench.running_cart("a", 1);
+    let effects = vec![effect("t.Note", "Do"), effect("t.Act", "Do")];
+    bench.decide(
+        ticket,
+        Decision {
+            effects,
+            ..append(&["x"])
+        },
+    );
+    let commit = bench.commit();
+    bench.pass(Duration::from_secs(60));
+    assert_eq!(bench.answer(1), Err(Refusal::CommitUnknown));
+    bench.land(&commit);
+    let effects = bench.take(|output| match output {
+        Output::Orphaned { effects, .. } => Some(effects.clone()),
+        _ => None,
+    });
+    assert_eq!(effects.len(), 2);
+}

@@ -166,6 +166,7 @@ impl World {
             | Output::ReleaseStream
             | Output::RequestSnapshot(_)
             | Output::Resolve(_)
+            | Output::Orphaned { .. }
             | Output::NoRoom
             | Output::Report { .. } => {}
         }
