@@ -46,7 +46,7 @@ take_lock() {
     sleep 1; waited=$((waited + 1))
   done
   LOCKS="${LOCKS:-} $1"
-  trap 'rmdir $LOCKS 2>/dev/null' EXIT
+  trap 'rmdir $LOCKS 2>/dev/null || true' EXIT
 }
 
 # The venv with grpcio-tools that all JavaScript peers share.

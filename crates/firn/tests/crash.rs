@@ -95,7 +95,9 @@ async fn load_and_kill(firn: &mut Firn, round: u32, random: &mut Random) -> Vec<
             _ => format!("{round}-{writer}"),
         };
         let prefix = format!("{round}-{writer}");
-        writers.spawn(write(firn.clients, cart, prefix, first.clone()));
+        // Connected before the load begins, so that nobody comes to a Firn that is dead already.
+        let client = Client::connect(firn.clients).await;
+        writers.spawn(write(client, cart, prefix, first.clone()));
     }
     acknowledged
         .wait_for(|first| *first)
@@ -111,13 +113,12 @@ const LONG_LIVED: &str = "long-lived";
 
 /// Adds items one after the other until Firn does not answer any more.
 async fn write(
-    server: SocketAddr,
+    client: Client,
     cart: String,
     prefix: String,
     first: watch::Sender<bool>,
 ) -> Written {
     let methods = Methods::new();
-    let client = Client::connect(server).await;
     let mut written = Written {
         cart,
         acknowledged: BTreeSet::new(),
