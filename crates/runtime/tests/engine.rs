@@ -3,15 +3,18 @@
 mod fake;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use firn_model::code::Code;
 use firn_model::decision::{Answer, Append, Decision, Mutation};
+use firn_model::id::{EffectId, EntityKey, Epoch, SlotSequence, StorageName};
 use firn_model::policy::{EmptyAnswer, Policies};
 use firn_model::status::GrpcCode;
 use firn_store::memory::Memory;
+use firn_store::{Commit, Store, Timestamp};
 use firn_testkit::policies;
+use futures_util::FutureExt;
 
 use fake::{Bench, effect, failure, forward, nothing, payload, reply};
 
@@ -507,4 +510,122 @@ async fn effects_arrive_once_across_crashes() {
             "the effect of {text} is lost"
         );
     }
+}
+
+#[tokio::test]
+async fn caller_that_goes_away_leaves_its_effects_behind() {
+    let bench = Bench::new(|asked| match asked.method.as_str() {
+        "Start" => Decision {
+            mutation: append("x"),
+            effects: vec![
+                effect("t.Act", "Do", "1", "first", true),
+                effect("t.Note", "Target", "1", "second", true),
+            ],
+            ..reply("done")
+        },
+        _ => reply(""),
+    });
+    let engine = bench.engine(Arc::new(Memory::new())).await;
+    let answer = engine.ask("/t.Cart/Start", "1", "").now_or_never();
+    assert!(answer.is_none(), "it goes at once");
+    bench.wait_for("Target", 1).await;
+    assert_eq!(bench.texts(), ["", "first", "second"]);
+    assert!(engine.drain().await);
+}
+
+#[tokio::test]
+async fn effect_that_the_function_died_of_is_delivered_to_the_next() {
+    let died = AtomicBool::new(false);
+    let bench = Bench::new(move |asked| match asked.method.as_str() {
+        "Start" => Decision {
+            effects: vec![effect("t.Note", "Target", "1", "", false)],
+            ..reply("done")
+        },
+        _ if died.swap(true, Ordering::Relaxed) => reply(""),
+        _ => fake::die(),
+    });
+    let engine = bench.engine(Arc::new(Memory::new())).await;
+    engine.ask("/t.Cart/Start", "1", "").await.expect("a reply");
+    bench.wait_for("Target", 1).await;
+    bench.is_up.store(true, Ordering::Relaxed);
+    bench.wait_for("Target", 2).await;
+    assert!(engine.drain().await);
+    assert_eq!(bench.calls("Target"), 2);
+}
+
+#[tokio::test]
+async fn receipt_is_kept_while_its_effect_is_in_the_outbox() {
+    let bench = Bench::new(|_| reply(""));
+    let store = Arc::new(Memory::new());
+    let key = |service, id: &str| EntityKey::new(StorageName::new(service), id);
+    let (sender, receiver) = (key("t.Cart", "sender"), key("t.Note", "receiver"));
+    let empty = |key: &EntityKey, sequence| Commit {
+        key: Some(key.clone()),
+        ..Commit::empty(
+            key.slot(),
+            Epoch(0),
+            SlotSequence(sequence),
+            Timestamp::default(),
+        )
+    };
+    let caused = |sequence, text| Commit {
+        effects: vec![effect("t.Note", "Target", "receiver", text, false)],
+        ..empty(&sender, sequence)
+    };
+    let first = EffectId {
+        slot: sender.slot(),
+        sequence: SlotSequence(1),
+        index: 0,
+    };
+    let received = Commit {
+        received: Some(first),
+        ..empty(&receiver, 1)
+    };
+    // The run before ended when the first effect was received and still in the outbox.
+    let left = vec![caused(1, "first"), caused(2, "second"), received];
+    Store::commit(&*store, left).await;
+    let engine = bench.engine(store.clone()).await;
+    bench.wait_for("Target", 1).await;
+    assert!(engine.drain().await);
+    assert_eq!(bench.texts(), ["second"]);
+    let receipt = store.was_received(receiver.slot(), first).await;
+    assert_eq!(receipt, Ok(true), "a third run could deliver it again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn call_has_one_deadline_with_all_that_it_leads_to() {
+    let bench = Bench::new(|asked| match asked.method.as_str() {
+        "Start" => Decision {
+            effects: vec![effect("t.Act", "Do", "1", "", true)],
+            ..forward("t.Note", "Target", "1", "")
+        },
+        _ => fake::hang(),
+    });
+    let engine = bench.engine(Arc::new(Memory::new())).await;
+    let begun = tokio::time::Instant::now();
+    let refused = engine.ask("/t.Cart/Start", "1", "").await;
+    assert_eq!(
+        refused.expect_err("it hangs").code,
+        GrpcCode::DeadlineExceeded
+    );
+    assert!(
+        begun.elapsed() < Duration::from_secs(61),
+        "{:?}",
+        begun.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn repeated_silence_is_the_same_silence() {
+    let policies = Policies {
+        empty_answer: EmptyAnswer::NotFound,
+        ..policies::careful()
+    };
+    let bench = Bench::with(policies, |_| nothing());
+    let engine = bench.engine(Arc::new(Memory::new())).await;
+    for _ in 0..2 {
+        let answer = engine.ask_with_key("/t.Cart/Add", "1", "x", "k").await;
+        assert_eq!(answer.expect_err("silence").code, GrpcCode::NotFound);
+    }
+    assert_eq!(bench.calls("Add"), 1);
 }

@@ -328,6 +328,17 @@ pub(crate) fn hang() -> Decision {
 
 const HANG: &str = "hang";
 
+/// The whole function goes away in the middle of this one.
+pub(crate) fn die() -> Decision {
+    failure(DIE)
+}
+
+const DIE: &str = "die";
+
+fn is_failure(decision: &Decision, text: &str) -> bool {
+    matches!(&decision.answer, Answer::Failure(failure) if failure.text == text)
+}
+
 fn target(service: &str, method: &str, id: &str, text: &str) -> Forward {
     Forward {
         service: service.to_owned(),
@@ -412,6 +423,7 @@ impl Link for FakeLink {
             function,
             service,
             known,
+            is_up: self.is_up.clone(),
             events,
         })
     }
@@ -425,6 +437,9 @@ impl Link for FakeLink {
         let decision = self
             .function
             .ask(service, &call.method.name, &message, Vec::new());
+        if is_failure(&decision, HANG) {
+            return Box::pin(std::future::pending());
+        }
         let answer = ActionAnswer {
             answer: decision.answer,
             effects: decision.effects,
@@ -446,6 +461,7 @@ struct FakeStream {
     function: Arc<Function>,
     service: String,
     known: Vec<String>,
+    is_up: Arc<AtomicBool>,
     events: EventSink,
 }
 
@@ -464,8 +480,13 @@ impl EntityStream for FakeStream {
         let decision =
             self.function
                 .ask(&self.service, method, &command.message, self.known.clone());
-        if matches!(&decision.answer, Answer::Failure(failure) if failure.text == HANG) {
+        if is_failure(&decision, HANG) {
             return;
+        }
+        if is_failure(&decision, DIE) {
+            self.is_up.store(false, Ordering::Relaxed);
+            let cause = "it died".to_owned();
+            return (self.events)(StreamEvent::Ended(End::Terminated { cause }));
         }
         if let Mutation::Append(append) = &decision.mutation {
             let text = |payload: &Payload| String::from_utf8_lossy(&payload.bytes).into_owned();
