@@ -53,6 +53,13 @@ const SUITES: &[Suite] = &[
         limit: minutes(25),
     },
     Suite {
+        name: "sequences",
+        about: "exact messages between the real process and a function that the test plays",
+        needs: &[],
+        work: Work::Targets(&["sequences"]),
+        limit: minutes(10),
+    },
+    Suite {
         name: "crash",
         about: "the real process killed at random moments under load",
         needs: &[],
@@ -103,7 +110,7 @@ struct Account {
 /// Prints the suites.
 pub(crate) fn list() {
     for suite in SUITES {
-        println!("{:8} {}", suite.name, suite.about);
+        println!("{:9} {}", suite.name, suite.about);
     }
 }
 
