@@ -208,7 +208,7 @@ fn close(accounts: &[Account], took: Duration) -> bool {
         let Counts { passed, failed } = account.counts;
         let seconds = account.took.as_secs_f64();
         println!(
-            "{:8} {passed:6} passed {failed:4} failed {seconds:8.1} s",
+            "{:9} {passed:6} passed {failed:4} failed {seconds:8.1} s",
             account.suite
         );
     }
@@ -217,7 +217,7 @@ fn close(accounts: &[Account], took: Duration) -> bool {
         .fold(Counts::default(), |sum, account| sum.plus(account.counts));
     let Counts { passed, failed } = total;
     println!(
-        "{:8} {passed:6} passed {failed:4} failed {:8.1} s",
+        "{:9} {passed:6} passed {failed:4} failed {:8.1} s",
         "total",
         took.as_secs_f64()
     );
