@@ -44,10 +44,10 @@ use futures_util::future::{self, BoxFuture};
 
 use crate::clock::Clock;
 use crate::commit::{Commit, Head, Outcome, ReplyRecord, SlotOutcome};
-use crate::entity::{Entity, Event};
+use crate::entity::{Entity, Event, Timestamp};
 use crate::fence::{Fence, Progress};
 use crate::rows::{View, read};
-use crate::{Pending, ReadError, Store, Tailed};
+use crate::{Pending, ReadError, Store, Tailed, Tombstone};
 use applier::{Applier, CheckpointEvery, RowWriter};
 use backlog::{Backlog, Batch};
 use disk::{Disk, Folder};
@@ -533,6 +533,16 @@ impl Store for Embedded {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<Pending>, ReadError>> {
         self.read_all(move |rows| read::outbox(rows, after, limit))
+    }
+
+    fn tombstones<'a>(
+        &'a self,
+        now: Timestamp,
+        after: Option<&'a Tombstone>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Tombstone>, ReadError>> {
+        let after = after.cloned();
+        self.read_all(move |rows| read::tombstones(rows, now, after.as_ref(), limit))
     }
 
     fn tail(

@@ -69,6 +69,15 @@ pub struct Pending {
     pub hops: u32,
 }
 
+/// A deleted entity that still refuses changes, or is only there to be cleaned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tombstone {
+    /// When its grace is over.
+    pub until: Timestamp,
+    /// The entity.
+    pub key: EntityKey,
+}
+
 /// A commit as a consumer of a slot's changes sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tailed {
@@ -128,6 +137,15 @@ pub trait Store: Send + Sync + 'static {
         after: Option<EffectId>,
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<Pending>, ReadError>>;
+
+    /// Up to `limit` tombstones after `after` whose grace is over at `now`, the oldest first. One
+    /// goes with [`Change::Clean`], and with whatever else lets its entity live again.
+    fn tombstones<'a>(
+        &'a self,
+        now: Timestamp,
+        after: Option<&'a Tombstone>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Tombstone>, ReadError>>;
 
     /// Up to `limit` changes of a slot after `after`, in order.
     fn tail(

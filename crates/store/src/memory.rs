@@ -14,12 +14,12 @@ use futures_util::future::{self, BoxFuture};
 
 use crate::clock::Clock;
 use crate::commit::{Change, Commit, Head, Outcome, ReplyRecord, SlotOutcome};
-use crate::entity::{Entity, Event};
+use crate::entity::{Entity, Event, Timestamp};
 use crate::fence::{Fence, Progress};
 use crate::rows::key::Key;
 use crate::rows::sweep::Sweeper;
 use crate::rows::{Entry, Overlay, View, apply, read};
-use crate::{Pending, ReadError, Store, Tailed};
+use crate::{Pending, ReadError, Store, Tailed, Tombstone};
 
 /// A store whose contents live and die with it.
 pub struct Memory {
@@ -180,6 +180,15 @@ impl Store for Memory {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<Pending>, ReadError>> {
         self.answer(|rows| read::outbox(rows, after, limit))
+    }
+
+    fn tombstones<'a>(
+        &'a self,
+        now: Timestamp,
+        after: Option<&'a Tombstone>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Tombstone>, ReadError>> {
+        self.answer(|rows| read::tombstones(rows, now, after, limit))
     }
 
     fn tail(

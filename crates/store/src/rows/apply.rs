@@ -13,6 +13,7 @@ use super::value::{
 use crate::ReadError;
 use crate::commit::{Change, Commit, ReplyRecord};
 use crate::encoding::encode;
+use crate::encoding::parts::KeyPart;
 use crate::entity::Timestamp;
 
 /// Adds the rows of a commit that was accepted.
@@ -116,13 +117,13 @@ impl Writer<'_, '_> {
         self.rows
             .put(key::entity(Space::State, self.entity_key), encode(&row));
         self.entity.has_state = true;
-        self.entity.deleted_until = None;
+        self.bury(None);
         self.put_newest_change(ChangeKind::Set(SetKind {}));
     }
 
     fn delete(&mut self, until: Option<Timestamp>) {
         self.remove_state();
-        self.entity.deleted_until = until.map(|until| until.0);
+        self.bury(until);
         let until = self.entity.deleted_until;
         self.put_newest_change(ChangeKind::Delete(DeleteKind { until }));
     }
@@ -143,8 +144,8 @@ impl Writer<'_, '_> {
             self.put_event(number, payload);
         }
         self.entity.last_event += events.len() as u64;
-        if let Some(until) = deleted_until {
-            self.entity.deleted_until = Some(until.0);
+        if deleted_until.is_some() {
+            self.bury(deleted_until);
         }
         let kind = ChangeKind::Append(AppendKind {
             first: expected,
@@ -201,8 +202,22 @@ impl Writer<'_, '_> {
         }
         self.entity.generation += 1;
         self.entity.last_event = 0;
-        self.entity.deleted_until = None;
+        self.bury(None);
         self.put_newest_change(ChangeKind::Clean(CleanKind {}));
+    }
+
+    /// Puts a tombstone, or none, in the place of the one that is there.
+    fn bury(&mut self, until: Option<Timestamp>) {
+        if let Some(older) = self.entity.deleted_until {
+            self.rows
+                .delete(key::tombstone(Timestamp(older), self.entity_key));
+        }
+        if let Some(until) = until {
+            let row: KeyPart = self.entity_key.into();
+            self.rows
+                .put(key::tombstone(until, self.entity_key), encode(&row));
+        }
+        self.entity.deleted_until = until.map(|until| until.0);
     }
 
     fn remove_state(&mut self) {

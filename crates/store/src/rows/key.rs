@@ -19,6 +19,7 @@
 //! | `Receipt` | receiving slot u16, sending slot u16, sequence u64, index u32 | empty |
 //! | `Trimmed` | receiving slot u16, sending slot u16 | sequence below which receipts were dropped (u64) |
 //! | `Garbage` | length of S u16, S, length of I u16, I, generation u64 | [`GarbageRow`](super::value::GarbageRow) |
+//! | `Tombstone` | time u64, then the whole key of the `Entity` row | [`KeyPart`](crate::encoding::parts::KeyPart) |
 
 use firn_model::id::{EffectId, EntityKey, Slot, SlotSequence, StorageName};
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
@@ -53,6 +54,7 @@ pub(crate) enum Space {
     Receipt = 11,
     Trimmed = 12,
     Garbage = 13,
+    Tombstone = 14,
 }
 
 /// The bytes of a key.
@@ -133,6 +135,26 @@ pub(crate) fn expiry(expires: Timestamp, reply: &[u8]) -> Key {
 pub(crate) fn expiring(key: &[u8]) -> Option<(Timestamp, &[u8])> {
     let (expires, reply) = key.get(1..)?.split_first_chunk()?;
     Some((Timestamp(u64::from_be_bytes(*expires)), reply))
+}
+
+/// The key that finds a deleted entity by the time at which its tombstone may go.
+pub(crate) fn tombstone(until: Timestamp, key: &EntityKey) -> Key {
+    let entity = entity(Space::Entity, key);
+    Builder::new(Space::Tombstone).u64(until.0).bytes(&entity).0
+}
+
+/// The first key after all tombstones that may go at this time.
+pub(crate) fn tombstones_end(until: Timestamp) -> Key {
+    match until.0.checked_add(1) {
+        Some(next) => Builder::new(Space::Tombstone).u64(next).0,
+        None => whole(Space::Tombstone).1,
+    }
+}
+
+/// The time in the key of a `Tombstone` row.
+pub(crate) fn tombstone_until(key: &[u8]) -> Option<Timestamp> {
+    let (until, _) = key.get(1..)?.split_first_chunk()?;
+    Some(Timestamp(u64::from_be_bytes(*until)))
 }
 
 /// The key of a slot's change.
@@ -302,6 +324,9 @@ mod tests {
             [11, 0, 5, 1, 2, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 4]
         );
         assert_eq!(outbox_effect(&outbox(effect)), Some(effect));
+        let tombstone = tombstone(Timestamp(5), &cart);
+        assert_eq!(tombstone, b"\x0e\0\0\0\0\0\0\0\x05\x03\0\x04carta");
+        assert_eq!(tombstone_until(&tombstone), Some(Timestamp(5)));
     }
 
     #[test]

@@ -14,8 +14,9 @@ use super::value::{
 };
 use crate::commit::{Change, Head, ReplyRecord};
 use crate::encoding::Fault;
+use crate::encoding::parts::KeyPart;
 use crate::entity::{Entity, Event, Snapshot, Timestamp};
-use crate::{Pending, ReadError, Tailed};
+use crate::{Pending, ReadError, Tailed, Tombstone};
 
 /// The heads of all slots that have one.
 pub(crate) fn heads(rows: &dyn View) -> Result<Vec<(Slot, Head)>, ReadError> {
@@ -109,6 +110,30 @@ pub(crate) fn outbox(
                 sender: sender.into(),
                 effect: convert(&key, row.effect, "the effect")?,
                 hops: row.hops,
+            })
+        })
+        .collect()
+}
+
+/// Tombstones that may go at `now`, after `after`.
+pub(crate) fn tombstones(
+    rows: &dyn View,
+    now: Timestamp,
+    after: Option<&Tombstone>,
+    limit: usize,
+) -> Result<Vec<Tombstone>, ReadError> {
+    let (start, _) = key::whole(Space::Tombstone);
+    let from = after.map_or(start, |after| {
+        successor(key::tombstone(after.until, &after.key))
+    });
+    rows.scan(from, key::tombstones_end(now))
+        .take(limit)
+        .map(|row| {
+            let (key, value) = row?;
+            let row: KeyPart = decode_row(&key, value)?;
+            Ok(Tombstone {
+                until: key::tombstone_until(&key).ok_or_else(|| bad_field(&key, "the time"))?,
+                key: row.into(),
             })
         })
         .collect()

@@ -19,7 +19,7 @@ use futures_util::future::join;
 use super::subject::{START, Subject, append, key, numbered, payload, payloads, texts};
 use crate::commit::{Change, Commit, Head, Outcome, ReplyRecord, StoredAnswer};
 use crate::entity::{Entity, Snapshot, Timestamp};
-use crate::{Store, Tailed};
+use crate::{Store, Tailed, Tombstone};
 
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
@@ -331,6 +331,57 @@ pub(super) async fn cleaned_entities_begin_again(mut subject: Subject) {
     assert_eq!(events.map(|events| events.len()), Ok(1));
     subject.apply(&cart, append(2, &["new 2"])).await;
     assert_eq!(subject.load(&cart).await.last_event, 2);
+}
+
+pub(super) async fn tombstones_are_found_by_the_end_of_their_grace(mut subject: Subject) {
+    let found = async |subject: &Subject, after: Option<&Tombstone>, limit: usize| {
+        let found = subject.store().tombstones(subject.now(), after, limit);
+        found.await.expect("tombstones can be read")
+    };
+    let tombstone = |key: &EntityKey, until| Tombstone {
+        until,
+        key: key.clone(),
+    };
+    let until = later(START);
+    let deleted = |until| Change::Delete { until: Some(until) };
+    let appended = Change::Append {
+        first: 1,
+        events: payloads(&["gone"]),
+        snapshot: None,
+        deleted_until: Some(until),
+    };
+    let (a, b) = (key("note", "a"), key("note", "b"));
+    let (again, plain) = (key("note", "again"), key("note", "plain"));
+    let (long, cart) = (key("note", &"long".repeat(20_000)), key("cart", "c"));
+    subject.apply(&a, deleted(until)).await;
+    subject.apply(&b, deleted(later(until))).await;
+    subject.apply(&again, deleted(until)).await;
+    subject.apply(&again, Change::Set(payload("alive"))).await;
+    subject.apply(&plain, Change::Delete { until: None }).await;
+    subject.apply(&long, deleted(until)).await;
+    subject.apply(&cart, appended).await;
+    assert_eq!(found(&subject, None, 9).await, []);
+    subject.advance(HOUR);
+    subject.reopen().await;
+    let all = found(&subject, None, 9).await;
+    let mut keys: Vec<_> = all.iter().map(|tombstone| &tombstone.key).collect();
+    keys.sort();
+    assert_eq!(keys, [&cart, &a, &long]);
+    assert!(all.iter().all(|tombstone| tombstone.until == until));
+    assert_eq!(found(&subject, None, 2).await, all[..2]);
+    assert_eq!(found(&subject, all.get(1), 9).await, all[2..]);
+    for key in keys {
+        subject.apply(key, Change::Clean).await;
+    }
+    assert_eq!(found(&subject, None, 9).await, []);
+    subject.advance(HOUR);
+    assert_eq!(
+        found(&subject, None, 9).await,
+        [tombstone(&b, later(until))]
+    );
+    subject.apply(&b, deleted(later(later(until)))).await;
+    subject.reopen().await;
+    assert_eq!(found(&subject, None, 9).await, []);
 }
 
 pub(super) async fn large_generations_are_cleaned_in_parts(mut subject: Subject) {
