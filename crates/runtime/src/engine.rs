@@ -148,6 +148,10 @@ impl Engine {
                 "delivering effects that an earlier run left"
             );
         }
+        dispatcher.spawn({
+            let dispatcher = dispatcher.clone();
+            async move { dispatcher.clean_tombstones(&*store).await }
+        });
         Ok(Self {
             config,
             dispatcher,

@@ -196,6 +196,8 @@ pub enum Input<R> {
     Delivered(EffectId),
     /// An effect found in the outbox at start.
     Recovered(EffectId),
+    /// The store holds a tombstone of this entity whose grace is over.
+    Expired(EntityKey),
     /// Somebody waits for a stream: an idle one is to give way.
     MakeRoom,
     /// Time has passed.
@@ -314,6 +316,7 @@ impl<R> Lane<R> {
             Input::Resolved(slot, head) => self.resolved(slot, head, now),
             Input::Delivered(effect) => self.delivered(effect, now),
             Input::Recovered(effect) => self.slot(effect.slot).open(effect),
+            Input::Expired(key) => self.expired(key, now),
             Input::MakeRoom => self.make_room(now),
             Input::Wake => {}
             Input::Drain => self.drain(now),

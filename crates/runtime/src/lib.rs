@@ -7,8 +7,8 @@
 //! # Reading order
 //! The way of a request: [`dispatch`] routes a call to the entity that `identity` finds, [`lane`] is the pure machine that owns
 //! entities, `driver` feeds it and carries its outputs out, [`link`] is what it asks of a function,
-//! `streams` caps the open streams, `committer` groups commits, `outbox` delivers effects, `trace`
-//! remembers what led to one,
+//! `streams` caps the open streams, `committer` groups commits, `outbox` delivers effects, `tombstones`
+//! has expired ones cleaned, `trace` remembers what led to one,
 //! [`refusal`] says why a call got no answer, [`engine`] puts all of it together.
 
 mod committer;
@@ -21,4 +21,5 @@ pub mod link;
 mod outbox;
 pub mod refusal;
 mod streams;
+mod tombstones;
 mod trace;

@@ -12,7 +12,7 @@ use firn_model::id::{EffectId, EntityKey, Epoch, SlotSequence, StorageName};
 use firn_model::policy::{EmptyAnswer, Policies};
 use firn_model::status::GrpcCode;
 use firn_store::memory::Memory;
-use firn_store::{Commit, Store, Timestamp};
+use firn_store::{Change, Commit, Store, Timestamp};
 use firn_testkit::policies;
 use futures_util::FutureExt;
 
@@ -628,4 +628,32 @@ async fn repeated_silence_is_the_same_silence() {
         assert_eq!(answer.expect_err("silence").code, GrpcCode::NotFound);
     }
     assert_eq!(bench.calls("Add"), 1);
+}
+
+#[tokio::test]
+async fn expired_tombstone_that_nobody_touches_goes() {
+    let bench = Bench::new(|_| reply(""));
+    let store = Arc::new(Memory::new());
+    let key = EntityKey::new(StorageName::new("t.Note"), "gone");
+    let mut deleted = Commit::empty(key.slot(), Epoch(0), SlotSequence(1), Timestamp(1));
+    deleted.change = Some(Change::Delete {
+        until: Some(Timestamp(2)),
+    });
+    deleted.key = Some(key);
+    Store::commit(&*store, vec![deleted]).await;
+    let engine = bench.engine(store.clone()).await;
+    let cleaned = async {
+        while store
+            .tombstones(Timestamp(2), None, 1)
+            .await
+            .expect("a page")
+            != []
+        {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), cleaned)
+        .await
+        .expect("it is cleaned");
+    assert!(engine.drain().await);
 }

@@ -1,7 +1,10 @@
 //! The straight way of a command: accepted, its entity loaded and connected, sent in its turn.
 
+use std::sync::Arc;
+
+use firn_model::contract::Component;
 use firn_model::decision::Answer;
-use firn_model::id::{EntityKey, Slot};
+use firn_model::id::{EntityId, EntityKey, Slot};
 use firn_store::{Change, Commit, Entity, ReadError, Timestamp};
 
 use super::instance::Then;
@@ -27,7 +30,10 @@ impl<R> Lane<R> {
             let capacity = self.config.mailbox_commands_max;
             return self.refuse(command.reply, Refusal::MailboxFull { capacity });
         }
-        instance.queue.push_back(Queued::new(command, deadline));
+        let (id, queued) = Queued::new(command, deadline);
+        // What was brought into memory for another reason does not know the form that is shown.
+        instance.id = id;
+        instance.queue.push_back(queued);
         self.arm(index, deadline);
         self.advance(index, now);
     }
@@ -38,11 +44,21 @@ impl<R> Lane<R> {
         if let Some(index) = self.by_key.get(&key) {
             return *index;
         }
+        self.create(key, command.id.clone(), component.clone(), now)
+    }
+
+    fn create(
+        &mut self,
+        key: EntityKey,
+        id: EntityId,
+        component: Arc<Component>,
+        now: Now,
+    ) -> usize {
         let index = self.instances.insert(Instance {
             slot: key.slot(),
             key: key.clone(),
-            id: command.id.clone(),
-            component: component.clone(),
+            id,
+            component,
             life: 0,
             phase: Phase::Suspended,
             stream: Stream::None,
@@ -58,6 +74,26 @@ impl<R> Lane<R> {
         self.by_key.insert(key, index);
         self.start(index, now);
         index
+    }
+
+    /// A tombstone that nobody touches is to go. An instance that is active sees to it itself; else
+    /// one is loaded, finds out whether the tombstone is still there, and is forgotten again.
+    pub(super) fn expired(&mut self, key: EntityKey, now: Now) {
+        if self.draining || self.by_key.contains_key(&key) {
+            return;
+        }
+        let contract = self.contract.as_ref();
+        let component = contract.and_then(|contract| {
+            let components = &contract.components;
+            components
+                .iter()
+                .find(|component| component.kind.is_entity() && component.storage == key.storage)
+        });
+        // What no component of the function owns is left as it is.
+        if let Some(component) = component.cloned() {
+            let id = EntityId::single(key.id.clone());
+            self.create(key, id, component, now);
+        }
     }
 
     /// Begins a life of an instance: loads its entity, unless its slot is in trouble.

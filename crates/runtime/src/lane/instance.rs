@@ -95,9 +95,11 @@ pub(super) struct Queued<R> {
 }
 
 impl<R> Queued<R> {
-    /// The waiting form of a command, with the deadline that binds it.
-    pub(super) fn new(command: Command<R>, deadline: Instant) -> Self {
+    /// The waiting form of a command, with the deadline that binds it, and the entity's id as the
+    /// command has it.
+    pub(super) fn new(command: Command<R>, deadline: Instant) -> (EntityId, Self) {
         let Command {
+            id,
             method,
             message,
             metadata,
@@ -107,7 +109,7 @@ impl<R> Queued<R> {
             reply,
             ..
         } = command;
-        Self {
+        let queued = Self {
             method,
             message,
             metadata,
@@ -117,7 +119,8 @@ impl<R> Queued<R> {
             hops,
             is_new: false,
             reply,
-        }
+        };
+        (id, queued)
     }
 
     /// Whether the store may know an answer already.

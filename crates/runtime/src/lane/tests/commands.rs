@@ -438,3 +438,40 @@ fn receipt_outlives_its_effect_until_that_has_left_the_outbox_for_good() {
     assert_eq!(next(2), first.effect.sequence);
     assert!(next(3) > first.effect.sequence);
 }
+
+#[test]
+fn tombstone_that_nobody_touches_is_cleaned_and_nothing_else_is() {
+    let loaded = |entity: Entity| {
+        let mut bench = Bench::new();
+        bench.on(Input::Expired(key("a")));
+        let ticket = bench.take(|output| match output {
+            Output::Load(ticket, ..) => Some(*ticket),
+            _ => None,
+        });
+        bench.on(Input::Loaded(ticket, Ok(entity)));
+        bench
+    };
+    let mut bench = loaded(Entity {
+        deleted_until: Some(Timestamp(5)),
+        ..Entity::default()
+    });
+    let commit = bench.commit();
+    assert_eq!(commit.change, Some(Change::Clean));
+    bench.land(&commit);
+    assert!(bench.lane.is_empty());
+    // It was touched after the store was asked.
+    let bench = loaded(Entity::default());
+    assert!(bench.lane.is_empty() && bench.out.is_empty());
+}
+
+#[test]
+fn active_instance_and_unknown_component_are_no_business_of_the_sweep() {
+    let mut bench = Bench::new();
+    bench.running_cart("a", 1);
+    bench.out.clear();
+    bench.on(Input::Expired(key("a")));
+    let foreign = firn_model::id::StorageName::new("gone");
+    bench.on(Input::Expired(firn_model::id::EntityKey::new(foreign, "a")));
+    assert!(bench.out.is_empty());
+    assert_eq!(bench.lane.active(), 1);
+}
