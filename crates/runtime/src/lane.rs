@@ -95,6 +95,14 @@ pub struct Ticket {
     life: u64,
 }
 
+#[cfg(test)]
+impl Ticket {
+    /// A ticket of this life, of some instance.
+    pub(crate) fn of(life: u64) -> Self {
+        Self { index: 0, life }
+    }
+}
+
 /// A command for an entity. `R` is the driver's way to answer it.
 #[derive(Debug)]
 pub struct Command<R> {
@@ -200,6 +208,8 @@ pub enum Input<R> {
     Expired(EntityKey),
     /// Somebody waits for a stream: an idle one is to give way.
     MakeRoom,
+    /// Nobody waits for a stream any more.
+    RoomEnough,
     /// Time has passed.
     Wake,
     /// Take no new commands, finish the accepted ones, leave memory.
@@ -318,6 +328,7 @@ impl<R> Lane<R> {
             Input::Recovered(effect) => self.slot(effect.slot).open(effect),
             Input::Expired(key) => self.expired(key, now),
             Input::MakeRoom => self.make_room(now),
+            Input::RoomEnough => self.room_wanted = 0,
             Input::Wake => {}
             Input::Drain => self.drain(now),
         }

@@ -22,6 +22,8 @@ struct State {
     cap: usize,
     open: usize,
     waiting: VecDeque<(usize, Ticket)>,
+    /// Whether lanes may still be making room.
+    asked: bool,
 }
 
 impl Streams {
@@ -32,6 +34,7 @@ impl Streams {
                 cap,
                 open: 0,
                 waiting: VecDeque::new(),
+                asked: false,
             }),
         }
     }
@@ -44,6 +47,7 @@ impl Streams {
             return true;
         }
         state.waiting.push_back((lane, ticket));
+        state.asked = true;
         false
     }
 
@@ -72,9 +76,45 @@ impl State {
         while self.open < self.cap
             && let Some((lane, ticket)) = self.waiting.pop_front()
         {
-            self.open += 1;
-            // A lane that is gone takes its streams with it.
-            let _ = lanes[lane].send(Message::Input(Input::Granted(ticket)));
+            // A lane that has ended wants no stream any more.
+            let granted = lanes[lane].send(Message::Input(Input::Granted(ticket)));
+            self.open += usize::from(granted.is_ok());
         }
+        if self.asked && self.waiting.is_empty() {
+            self.asked = false;
+            for lane in lanes {
+                let _ = lane.send(Message::Input(Input::RoomEnough));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc::unbounded_channel;
+
+    use super::*;
+
+    #[test]
+    fn place_of_a_lane_that_has_ended_goes_to_the_next_in_line() {
+        let (gone, _) = unbounded_channel();
+        let (alive, mut inbox) = unbounded_channel();
+        let lanes = [gone, alive];
+        let streams = Streams::new(1);
+        assert!(streams.acquire(1, Ticket::of(1)));
+        assert!(!streams.acquire(0, Ticket::of(2)));
+        assert!(!streams.acquire(1, Ticket::of(3)));
+        streams.release(&lanes);
+        let granted = inbox.try_recv().expect("a grant");
+        let third = Ticket::of(3);
+        assert!(
+            matches!(granted, Message::Input(Input::Granted(ticket)) if ticket == third),
+            "{granted:?}"
+        );
+        let enough = inbox.try_recv().expect("word that nobody waits");
+        assert!(
+            matches!(enough, Message::Input(Input::RoomEnough)),
+            "{enough:?}"
+        );
     }
 }

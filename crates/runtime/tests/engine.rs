@@ -643,11 +643,11 @@ async fn expired_tombstone_that_nobody_touches_goes() {
     Store::commit(&*store, vec![deleted]).await;
     let engine = bench.engine(store.clone()).await;
     let cleaned = async {
-        while store
+        while !store
             .tombstones(Timestamp(2), None, 1)
             .await
             .expect("a page")
-            != []
+            .is_empty()
         {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }

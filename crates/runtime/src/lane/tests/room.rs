@@ -102,6 +102,16 @@ fn busy_instance_gives_way_when_it_becomes_idle() {
 }
 
 #[test]
+fn nobody_gives_way_when_no_one_waits_any_more() {
+    let mut bench = Bench::new();
+    let ticket = bench.running_cart("a", 1);
+    bench.on(Input::MakeRoom);
+    bench.on(Input::RoomEnough);
+    bench.decide(ticket, read());
+    assert!(!bench.has(|output| matches!(output, Output::HalfClose(_))));
+}
+
+#[test]
 fn command_that_waits_for_a_stream_too_long_is_refused() {
     let mut bench = Bench::new();
     bench.cart("a", 1);
