@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process_group};
 
+use crate::build;
 use crate::process::{Process, StopAsked, free_port};
 
 /// How many adds are acknowledged before the proxy is killed: enough to be in full swing.
@@ -219,15 +220,7 @@ struct Programs {
 impl Programs {
     fn build(root: &Path) -> Result<Self> {
         step("build", || {
-            let status = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-                .args(["build", "--quiet", "--release", "-p", "firn", "-p", "cart"])
-                .current_dir(root)
-                .status()
-                .context("cannot run cargo")?;
-            ensure!(status.success(), "cargo build ended with {status}");
-            let target =
-                env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
-            let release = root.join(target).join("release");
+            let release = build::release(root, &["firn", "cart"])?;
             let programs = Self {
                 firn: release.join("firn"),
                 cart: release.join("cart"),

@@ -1,18 +1,22 @@
-//! The tasks of this repository: `cargo xtask test`, `cargo xtask demo`, `cargo xtask tidy`.
+//! The tasks of this repository: `cargo xtask test`, `cargo xtask demo`, `cargo xtask bench`,
+//! `cargo xtask tidy`.
 //!
 //! # Reading order
 //! [`suites`] is the table of all tests and runs them, after [`setup`] has looked at the language
 //! toolchains and prepared the peers; [`tidy`] holds the project's rules that a program can check;
-//! [`demo`] shows what Firn does; [`process`] starts and ends other programs for all of them.
+//! [`demo`] shows what Firn does; [`build`] makes the released programs, of which the bench is one;
+//! [`process`] starts and ends other programs.
 
+mod build;
 mod demo;
 mod process;
 mod setup;
 mod suites;
 mod tidy;
 
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 const HELP: &str = "\
 Tasks of the Firn repository.
@@ -22,6 +26,9 @@ Usage: cargo xtask <TASK>
   test [SUITE…] [--list]   runs all suites, or those named; --list shows what there is
   demo [--once]            shows a function surviving a kill of its proxy, then stays up to be
                            tried; --once ends instead
+  bench figures [CASE…] [--json FILE]
+                           measures the figures to hold, on programs as they are released;
+                           --list shows the cases
   tidy                     checks the project's rules alone
   help                     shows this text
 ";
@@ -34,6 +41,7 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match arguments.as_slice() {
         ["test", rest @ ..] => return test(rest),
+        ["bench", rest @ ..] if !rest.is_empty() => bench(&root(), rest),
         ["tidy"] => suites::tidy_alone(&root()),
         ["demo"] => demo::run(&root(), demo::Afterwards::StayUp),
         ["demo", "--once"] => demo::run(&root(), demo::Afterwards::End),
@@ -63,6 +71,14 @@ fn test(arguments: &[&str]) -> ExitCode {
         Ok(_) => ExitCode::FAILURE,
         Err(fault) => usage(&fault),
     }
+}
+
+/// Hands on to the program that measures. It is not waited for but takes this one's place, so that
+/// it gets the signals itself.
+fn bench(root: &Path, arguments: &[&str]) -> anyhow::Result<bool> {
+    let programs = build::release(root, &["firn", "cart", "firn-bench"])?;
+    let mut bench = Command::new(programs.join("firn-bench"));
+    Err(bench.args(arguments).exec().into())
 }
 
 fn usage(fault: &str) -> ExitCode {

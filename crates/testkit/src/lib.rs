@@ -1,6 +1,6 @@
 //! What tests share: contracts from a few lines of proto, real processes on free ports, clients.
 //!
-//! Only ever a dev-dependency.
+//! Only ever a dev-dependency of crates; the bench starts its processes with it too.
 
 pub mod client;
 pub mod contract;

@@ -1,0 +1,101 @@
+//! What is measured: a module for each case, in the order they run.
+
+mod binary;
+mod discovery;
+mod idle;
+mod start;
+mod stored;
+mod throughput;
+
+use anyhow::Result;
+use futures_util::future::BoxFuture;
+use prost::Message;
+
+use crate::figure::Figure;
+use crate::rig::Programs;
+
+/// Something to measure.
+pub(crate) struct Case {
+    pub(crate) name: &'static str,
+    pub(crate) about: &'static str,
+    run: fn(&Programs) -> BoxFuture<'_, Result<Vec<Figure>>>,
+}
+
+impl Case {
+    /// Measures it.
+    pub(crate) async fn run(&self, programs: &Programs) -> Result<Vec<Figure>> {
+        (self.run)(programs).await
+    }
+}
+
+/// All cases; those that disturb the disk least come first.
+pub(crate) const ALL: &[Case] = &[
+    Case {
+        name: "binary",
+        about: "the size of the program",
+        run: |programs| Box::pin(binary::run(programs)),
+    },
+    Case {
+        name: "idle",
+        about: "the memory of a Firn that has nothing to do",
+        run: |programs| Box::pin(idle::run(programs)),
+    },
+    Case {
+        name: "start",
+        about: "from the start of the process to the first reply",
+        run: |programs| Box::pin(start::run(programs)),
+    },
+    Case {
+        name: "discovery",
+        about: "from the function's answer, with a large contract, to the first reply",
+        run: |programs| Box::pin(discovery::run(programs)),
+    },
+    Case {
+        name: "throughput",
+        about: "durable commands beside a bare echo",
+        run: |programs| Box::pin(throughput::run(programs)),
+    },
+    Case {
+        name: "stored",
+        about: "a million stored entities: opening, and what those leave that were active",
+        run: |programs| Box::pin(stored::run(programs)),
+    },
+];
+
+/// The case with this name.
+pub(crate) fn named(name: &str) -> Option<&'static Case> {
+    ALL.iter().find(|case| case.name == name)
+}
+
+/// The cart's method that stores one event.
+const ADD_ITEM: &str = "/shop.Cart/AddItem";
+
+/// Its request; the echo takes the same.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct AddItem {
+    #[prost(string, tag = "1")]
+    cart_id: String,
+    #[prost(string, tag = "2")]
+    product_id: String,
+    #[prost(string, tag = "3")]
+    name: String,
+    #[prost(int32, tag = "4")]
+    quantity: i32,
+}
+
+impl AddItem {
+    /// One more of the only product in a cart.
+    fn to(cart: u64) -> Self {
+        Self {
+            cart_id: format!("cart-{cart:06}"),
+            product_id: "tea".to_owned(),
+            name: "Tea, green".to_owned(),
+            quantity: 1,
+        }
+    }
+}
+
+/// Bytes as megabytes: a million each.
+fn megabytes(bytes: f64) -> f64 {
+    bytes / 1e6
+}

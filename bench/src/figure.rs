@@ -1,0 +1,176 @@
+//! A figure: what was measured, how often, and what it should be.
+
+use std::fmt;
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+/// What one measurement gave.
+#[derive(Debug, Serialize)]
+pub(crate) struct Figure {
+    /// What was measured, in a few words.
+    pub(crate) what: String,
+    /// The value that counts, in `unit`: the median of `samples`, unless a case says otherwise.
+    pub(crate) value: f64,
+    /// Its unit.
+    pub(crate) unit: Unit,
+    /// What it should be, if anything is promised.
+    pub(crate) bound: Option<Bound>,
+    /// Every measurement, in the order they were made.
+    pub(crate) samples: Vec<f64>,
+    /// What else was seen, for people and for later comparison.
+    pub(crate) details: Map<String, Value>,
+}
+
+/// What a figure counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Unit {
+    Milliseconds,
+    Megabytes,
+    Bytes,
+    /// Times the reference that was measured in the same run.
+    Ratio,
+}
+
+/// What a figure should be.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Bound {
+    AtMost(f64),
+    AtLeast(f64),
+}
+
+impl Figure {
+    /// A figure of these measurements.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub(crate) fn new(what: impl Into<String>, unit: Unit, samples: Vec<f64>) -> Self {
+        Self {
+            what: what.into(),
+            value: median(&samples),
+            unit,
+            bound: None,
+            samples,
+            details: Map::new(),
+        }
+    }
+
+    /// The same, with what it should be.
+    pub(crate) fn bound(mut self, bound: Bound) -> Self {
+        self.bound = Some(bound);
+        self
+    }
+
+    /// The same, with one more thing that was seen.
+    pub(crate) fn detail(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.details.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Whether it is as it should be; `None` if nothing is promised.
+    pub(crate) fn holds(&self) -> Option<bool> {
+        self.bound.map(|bound| match bound {
+            Bound::AtMost(most) => self.value <= most,
+            Bound::AtLeast(least) => self.value >= least,
+        })
+    }
+
+    /// The smallest and the largest measurement.
+    pub(crate) fn spread(&self) -> (f64, f64) {
+        let samples = self.samples.iter().copied();
+        samples.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), it| {
+            (low.min(it), high.max(it))
+        })
+    }
+}
+
+impl Unit {
+    /// A value in this unit.
+    pub(crate) fn show(self, value: f64) -> String {
+        let (places, name) = match self {
+            Self::Milliseconds => (1, " ms"),
+            Self::Megabytes => (1, " MB"),
+            Self::Bytes => (0, " B"),
+            Self::Ratio => (2, " ×"),
+        };
+        // No "-0".
+        format!("{:.places$}{name}", value + 0.0)
+    }
+}
+
+impl Bound {
+    /// The bound in a unit.
+    pub(crate) fn show(self, unit: Unit) -> String {
+        match self {
+            Self::AtMost(most) => format!("≤ {}", unit.show(most)),
+            Self::AtLeast(least) => format!("≥ {}", unit.show(least)),
+        }
+    }
+}
+
+impl fmt::Display for Figure {
+    /// One line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verdict = match self.holds() {
+            Some(true) => "holds",
+            Some(false) => "FAILS",
+            None => "",
+        };
+        let bound = self.bound.map_or(String::new(), |it| it.show(self.unit));
+        let value = self.unit.show(self.value);
+        write!(f, "{verdict:5}  {:62} {value:>10}  {bound:11}", self.what)?;
+        let (low, high) = self.spread();
+        if self.samples.len() > 1 {
+            let count = self.samples.len();
+            let (low, high) = (self.unit.show(low), self.unit.show(high));
+            write!(f, "  of {count}: {low} to {high}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The middle one; of an even number the mean of the middle two.
+///
+/// # Panics
+/// If there is none.
+pub(crate) fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    match sorted.len() % 2 {
+        0 => f64::midpoint(sorted[middle - 1], sorted[middle]),
+        _ => sorted[middle],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_middle_is_found() {
+        for (values, expected) in [
+            (&[3.0][..], 3.0),
+            (&[3.0, 1.0], 2.0),
+            (&[9.0, 1.0, 2.0], 2.0),
+        ] {
+            assert_eq!(median(values), expected, "{values:?}");
+        }
+    }
+
+    #[test]
+    fn a_bound_may_be_met_exactly() {
+        let figure = |bound| Figure::new("it", Unit::Ratio, vec![2.0]).bound(bound);
+        for (bound, expected) in [
+            (Bound::AtMost(2.0), true),
+            (Bound::AtMost(1.9), false),
+            (Bound::AtLeast(2.0), true),
+            (Bound::AtLeast(2.1), false),
+        ] {
+            assert_eq!(figure(bound).holds(), Some(expected), "{bound:?}");
+        }
+        assert_eq!(Figure::new("it", Unit::Ratio, vec![2.0]).holds(), None);
+    }
+}

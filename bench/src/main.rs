@@ -1,0 +1,147 @@
+//! Measures whole processes: a real Firn, a real function, a real client.
+//!
+//! # Reading order
+//! [`cases`] holds what is measured, a module for each case; `rig` starts the processes and reads
+//! what the system knows about them, `load` keeps a server busy, `function` and `echo` are the
+//! servers of this program; `figure` and `report` say what came out, `machine` on what.
+//!
+//! # Invariants
+//! - Every process is started here, on a free port and in a folder of its own, and is ended with
+//!   this program, also when it is interrupted.
+//! - Everything waits without blocking, so that an interrupt is seen at once.
+
+mod cases;
+mod echo;
+mod figure;
+mod function;
+mod load;
+mod machine;
+mod report;
+mod rig;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::cases::Case;
+use crate::rig::Programs;
+
+const HELP: &str = "\
+Measures whole processes of Firn. `cargo xtask bench` builds what this needs and runs it.
+
+Usage: firn-bench figures [CASE…] [--json FILE]
+       firn-bench figures --list
+
+  figures      the figures to hold: size, memory, start, discovery, many entities, throughput
+  CASE         measures this case alone; --list shows what there is
+  --json FILE  also writes everything that was measured to a file
+";
+
+/// What the command line asks for.
+enum Task {
+    Figures {
+        cases: Vec<&'static Case>,
+        json: Option<PathBuf>,
+    },
+    List,
+    Echo,
+    Help,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let task = match read(&arguments) {
+        Ok(task) => task,
+        Err(fault) => {
+            eprint!("error: {fault:#}\n\n{HELP}");
+            return ExitCode::from(2);
+        }
+    };
+    let done = tokio::select! {
+        biased;
+        stopped = stopped() => stopped,
+        done = run(task) => done,
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn read(arguments: &[&str]) -> Result<Task> {
+    let mut rest = match arguments {
+        ["figures", "--list"] => return Ok(Task::List),
+        ["figures", rest @ ..] => rest,
+        ["echo"] => return Ok(Task::Echo),
+        [] | ["help" | "--help" | "-h"] => return Ok(Task::Help),
+        other => bail!("unknown: {}", other.join(" ")),
+    };
+    let (mut cases, mut json) = (Vec::new(), None);
+    while let [first, after @ ..] = rest {
+        rest = after;
+        if *first == "--json" {
+            let [file, after @ ..] = rest else {
+                bail!("--json needs a file");
+            };
+            json = Some(PathBuf::from(file));
+            rest = after;
+        } else {
+            cases.push(cases::named(first).with_context(|| format!("there is no case {first}"))?);
+        }
+    }
+    if cases.is_empty() {
+        cases.extend(cases::ALL);
+    }
+    Ok(Task::Figures { cases, json })
+}
+
+/// Does the task; gives whether every figure holds.
+async fn run(task: Task) -> Result<bool> {
+    match task {
+        Task::Help => print!("{HELP}"),
+        Task::List => {
+            for case in cases::ALL {
+                println!("{:12} {}", case.name, case.about);
+            }
+        }
+        Task::Echo => echo::serve().await?,
+        Task::Figures { cases, json } => return figures(&cases, json).await,
+    }
+    Ok(true)
+}
+
+async fn figures(cases: &[&'static Case], json: Option<PathBuf>) -> Result<bool> {
+    let programs = Programs::find()?;
+    let mut report = report::Report::new(machine::look(&programs)?);
+    report.begin();
+    for case in cases {
+        let figures = case.run(&programs).await;
+        for figure in figures.with_context(|| format!("the case {} failed", case.name))? {
+            report.add(case.name, figure);
+        }
+    }
+    report.end();
+    if let Some(file) = json {
+        report.write(&file)?;
+    }
+    Ok(report.holds())
+}
+
+/// Ends with an error once somebody asks this program to stop.
+async fn stopped() -> Result<bool> {
+    let mut term = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    bail!("stopped by hand")
+}

@@ -1,0 +1,257 @@
+//! The processes that are measured, and what the system knows about them.
+
+use std::fs;
+use std::future::Future;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use firn_testkit::process::{Process, free_port};
+use rustix::process::Signal;
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+use tokio::time::sleep;
+
+use crate::machine::kilobytes;
+
+/// How long anything that is waited for may take: far more than it ever does.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often it is looked at: what is measured this way is known no better.
+pub(crate) const LOOK: Duration = Duration::from_micros(500);
+
+/// The programs, built together with this one.
+pub(crate) struct Programs {
+    pub(crate) firn: PathBuf,
+    pub(crate) cart: PathBuf,
+    bench: PathBuf,
+    /// Where they are; folders for data are made here too, as the system's folder for temporary
+    /// files may be in memory.
+    beside: PathBuf,
+}
+
+impl Programs {
+    /// Finds the programs beside this one.
+    pub(crate) fn find() -> Result<Self> {
+        let bench = std::env::current_exe()?;
+        let beside = bench.parent().context("no folder")?.to_owned();
+        let programs = Self {
+            firn: beside.join("firn"),
+            cart: beside.join("cart"),
+            bench,
+            beside,
+        };
+        for program in [&programs.firn, &programs.cart] {
+            ensure!(
+                program.is_file(),
+                "{} is not there: `cargo xtask bench` builds it",
+                program.display()
+            );
+        }
+        Ok(programs)
+    }
+
+    /// A folder for data that goes with its value.
+    pub(crate) fn folder(&self) -> Result<TempDir> {
+        Ok(tempfile::Builder::new()
+            .prefix("bench-")
+            .tempdir_in(&self.beside)?)
+    }
+}
+
+/// A server of one port: the cart, or the echo.
+pub(crate) struct Server {
+    process: Process,
+    pub(crate) address: SocketAddr,
+    _folder: TempDir,
+}
+
+impl Server {
+    /// The cart, alone.
+    pub(crate) async fn cart(programs: &Programs) -> Result<Self> {
+        Self::start(programs, "cart", &mut Command::new(&programs.cart)).await
+    }
+
+    /// The reference: a bare tonic server.
+    pub(crate) async fn echo(programs: &Programs) -> Result<Self> {
+        let mut command = Command::new(&programs.bench);
+        Self::start(programs, "echo", command.arg("echo")).await
+    }
+
+    async fn start(programs: &Programs, name: &str, command: &mut Command) -> Result<Self> {
+        let folder = programs.folder()?;
+        let address = free_address();
+        command
+            .env("HOST", address.ip().to_string())
+            .env("PORT", address.port().to_string());
+        let mut process = Process::start(name, command, &folder.path().join("log"));
+        loop {
+            if TcpStream::connect(address).await.is_ok() {
+                break;
+            }
+            if process.ended().is_some() {
+                bail!("{name} ended:\n{}", process.log());
+            }
+            sleep(LOOK).await;
+        }
+        Ok(Self {
+            process,
+            address,
+            _folder: folder,
+        })
+    }
+
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+}
+
+/// A running `firn proxy`.
+pub(crate) struct Firn {
+    process: Process,
+    started: Instant,
+    /// The client port.
+    pub(crate) clients: SocketAddr,
+}
+
+impl Firn {
+    /// Starts one on a data folder, with further arguments. It is not up yet.
+    pub(crate) fn start(
+        programs: &Programs,
+        folder: &Path,
+        function: SocketAddr,
+        arguments: &[&str],
+    ) -> Self {
+        let clients = free_address();
+        let mut command = Command::new(&programs.firn);
+        command
+            .arg("proxy")
+            .args(["--listen", &clients.to_string()])
+            .args(["--admin", "127.0.0.1:0"])
+            .args(["--function", &function.to_string()])
+            .arg("--store")
+            .arg(format!("embedded:{}", folder.join("data").display()))
+            .args(arguments);
+        let log = folder.join("firn.log");
+        // Each run is looked at alone; there may be no earlier one.
+        let _ = fs::remove_file(&log);
+        let started = Instant::now();
+        Self {
+            process: Process::start("firn", &mut command, &log),
+            started,
+            clients,
+        }
+    }
+
+    /// When it was started.
+    pub(crate) fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// Waits until its log says that it is up.
+    pub(crate) async fn up(&mut self) -> Result<()> {
+        self.said("Firn is up").await
+    }
+
+    /// Waits until its log says that it serves its function.
+    pub(crate) async fn serving(&mut self) -> Result<()> {
+        self.said("\"serving ").await
+    }
+
+    async fn said(&mut self, text: &str) -> Result<()> {
+        let until = Instant::now() + PATIENCE;
+        while !self.process.log().contains(text) {
+            if let Some(status) = self.process.ended() {
+                bail!("firn ended with {status}:\n{}", self.process.log());
+            }
+            ensure!(Instant::now() < until, "no {text}:\n{}", self.process.log());
+            sleep(LOOK).await;
+        }
+        Ok(())
+    }
+
+    /// Asks it to stop and waits until it has.
+    pub(crate) async fn stop(mut self) -> Result<()> {
+        self.process.signal(Signal::TERM);
+        let ended = until("the end of firn", || self.process.ended()).await?;
+        ensure!(
+            ended.success(),
+            "firn ended with {ended}:\n{}",
+            self.process.log()
+        );
+        Ok(())
+    }
+
+    /// Kills it without a word.
+    pub(crate) fn kill(mut self) {
+        self.process.kill();
+    }
+
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+}
+
+/// An address where nobody listens.
+pub(crate) fn free_address() -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()))
+}
+
+/// Waits until there is something.
+pub(crate) async fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> Result<T> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return Ok(found);
+        }
+        ensure!(Instant::now() < until, "waited {PATIENCE:?} for {what}");
+        sleep(LOOK).await;
+    }
+}
+
+/// Tries until it works.
+pub(crate) async fn tried<T, E: std::fmt::Display, F: Future<Output = Result<T, E>>>(
+    what: &str,
+    mut attempt: impl FnMut() -> F,
+) -> Result<T> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        match attempt().await {
+            Ok(done) => return Ok(done),
+            Err(error) if Instant::now() >= until => bail!("{what}: {error}"),
+            Err(_) => sleep(LOOK).await,
+        }
+    }
+}
+
+/// The memory of a process that is in use and its own, in bytes: without pages of files, such as
+/// the program itself.
+pub(crate) fn own_memory(process: u32) -> Result<f64> {
+    Ok(kilobytes(&format!("/proc/{process}/status"), "RssAnon")? as f64)
+}
+
+/// All memory of a process that is in use, in bytes.
+pub(crate) fn memory(process: u32) -> Result<f64> {
+    Ok(kilobytes(&format!("/proc/{process}/status"), "VmRSS")? as f64)
+}
+
+/// The processor time that a process has used.
+pub(crate) fn processor_time(process: u32) -> Result<Duration> {
+    let path = format!("/proc/{process}/stat");
+    let stat = fs::read_to_string(&path).with_context(|| path.clone())?;
+    // The name is in brackets and may hold anything; what follows is numbers.
+    let (_, numbers) = stat.rsplit_once(')').with_context(|| path.clone())?;
+    let ticks = |index: usize| -> Result<u64> {
+        let number = numbers.split_whitespace().nth(index);
+        Ok(number.with_context(|| path.clone())?.parse()?)
+    };
+    // User and system time: fields 14 and 15, of which the first two are before the bracket's end.
+    let used = ticks(11)? + ticks(12)?;
+    Ok(Duration::from_secs_f64(
+        used as f64 / rustix::param::clock_ticks_per_second() as f64,
+    ))
+}
