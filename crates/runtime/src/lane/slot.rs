@@ -134,6 +134,11 @@ impl SlotState {
         self.sequence = head.sequence;
         self.told = head.sequence;
         self.trouble = None;
+        if head.epoch != self.epoch {
+            // The outbox is that owner's too.
+            self.open.clear();
+            self.delivered.clear();
+        }
     }
 
     /// Notes an effect as in the outbox.
