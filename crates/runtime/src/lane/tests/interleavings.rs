@@ -16,10 +16,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use firn_model::contract::{Contract, Kind};
-use firn_model::decision::{Append, Decision, Mutation};
+use firn_model::decision::{Answer, Append, Decision, Mutation};
 use firn_model::id::{EffectId, EntityId, EntityKey, Slot, SlotSequence, StorageName};
 use firn_model::payload::Payload;
-use firn_model::policy::{Delete, Policies};
+use firn_model::policy::{Delete, FailureMutation, Policies};
 use firn_store::{Commit, Head, Outcome, Timestamp};
 use firn_testkit::contract::{Declared, contract};
 use firn_testkit::policies;
@@ -363,7 +363,7 @@ impl World {
         let ticket = open.ticket;
         let Some(id) = open.command.take() else {
             open.snapshot = false;
-            let snapshot = (how % 2 == 0).then(|| payload("snapshot"));
+            let snapshot = how.is_multiple_of(2).then(|| payload("snapshot"));
             return self.on(Input::Stream(ticket, StreamEvent::Snapshot(snapshot)));
         };
         let is_cart = open.key.storage.as_str() == "t.Cart";
@@ -387,8 +387,12 @@ impl World {
             1 => failure(true),
             _ => read().answer,
         };
-        let keeps = (how / 8) % 8 > 1
-            || (how / 8) % 8 == 0 && self.policies.failed_queue == policies::plain().failed_queue;
+        let keeps = match &answer {
+            Answer::Failure(failure) => {
+                !failure.restart && self.policies.failure_mutation == FailureMutation::Keep
+            }
+            _ => true,
+        };
         if keeps && mutation.writes() {
             self.wrote.insert(id);
         }
@@ -617,7 +621,7 @@ fn steps() -> impl Strategy<Value = Vec<(u32, u32, u32)>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(120))]
+    #![proptest_config(ProptestConfig::with_cases(80))]
 
     #[test]
     fn nothing_acknowledged_is_lost_by_careful_functions(steps in steps()) {
