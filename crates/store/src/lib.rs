@@ -101,7 +101,8 @@ pub struct Tailed {
 /// entity of another slot or none where one is needed, an acknowledged effect of another slot) is
 /// refused like one with a wrong sequence: it is never stored.
 pub trait Store: Send + Sync + 'static {
-    /// The head of every slot that was ever written or owned, in any order.
+    /// The head of every slot that was ever written or owned, in any order. It decides commits whose
+    /// outcome could not be told: none that was handed over before the call may land after it.
     fn heads(&self) -> BoxFuture<'_, Result<Vec<(Slot, Head)>, ReadError>>;
 
     /// Writes a batch durably. Commits of one slot stand in order of sequence; the result has one
