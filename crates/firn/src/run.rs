@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use firn_edge::{BindError, Edge, Origins};
 use firn_link::watch::{Event, Watch};
@@ -16,6 +17,7 @@ use http::HeaderName;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
@@ -122,13 +124,18 @@ async fn serve(config: Config, command: Vec<String>) -> Result<(), Failure> {
         failure = child => Err(failure),
     };
     stop.cancel();
+    let stopping = Instant::now();
     let (function, result) = match result {
         Ok(function) => (function, Ok(())),
         Err(failure) => (None, Err(failure)),
     };
     // The edge goes first: it finishes what it accepted, within the grace.
     let _ = served.await;
-    drain(engine, &config).await;
+    drain(
+        engine,
+        config.drain_grace.saturating_sub(stopping.elapsed()),
+    )
+    .await;
     if let Some(function) = function {
         function.terminate().await;
     }
@@ -140,13 +147,19 @@ async fn serve(config: Config, command: Vec<String>) -> Result<(), Failure> {
     result
 }
 
-/// Stops the engine within the grace.
-async fn drain(engine: Arc<Engine>, config: &Config) {
+/// How long the engine has at least, also when the edge has used up the grace: enough for what its
+/// function has answered to become durable.
+const DRAIN_MIN: Duration = Duration::from_secs(1);
+
+/// Stops the engine within what the edge has left of the grace.
+async fn drain(engine: Arc<Engine>, left: Duration) {
     // The edge and the admin port have ended, so this is the last handle; if it is not, what is
     // left is cut off with the process and nothing acknowledged is lost.
-    if let Some(engine) = Arc::into_inner(engine)
-        && !engine.drain(config.drain_grace).await
-    {
+    let is_done = match Arc::into_inner(engine) {
+        Some(engine) => engine.drain(left.max(DRAIN_MIN)).await,
+        None => false,
+    };
+    if !is_done {
         warn!("some commands did not end within the grace");
     }
 }
