@@ -24,7 +24,7 @@ use tracing::{error, info, warn};
 
 use crate::admin::Admin;
 use crate::child::{Child, end_left_behind};
-use crate::exit::{CONTRACT, Failure};
+use crate::exit::{CONTRACT, FAILED, Failure};
 use crate::gateway::Gateway;
 use crate::settings::{Config, Mode, StoreUrl};
 use crate::store::OpenStore;
@@ -62,16 +62,10 @@ fn cannot_start(error: impl std::fmt::Display) -> Failure {
 async fn serve(config: Config, command: Vec<String>) -> Result<(), Failure> {
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
+    // The function ends last: until then it has commands to finish.
+    let child_stop = CancellationToken::new();
     let signals = Signals::new().map_err(cannot_start)?;
-    tasks.spawn({
-        let stop = stop.clone();
-        async move {
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = signals.wait() => stop.cancel(),
-            }
-        }
-    });
+    tasks.spawn(signals.watch(stop.clone(), child_stop.clone()));
     let identification = identification()?;
     let edge = Edge::bind(edge_config(&config, &identification))
         .await
@@ -107,8 +101,6 @@ async fn serve(config: Config, command: Vec<String>) -> Result<(), Failure> {
     ));
     let (events, inbox) = mpsc::channel(EVENTS);
     let hurry = Arc::new(Notify::new());
-    // The function ends last: until then it has commands to finish.
-    let child_stop = CancellationToken::new();
     let child = start_child(&config, command, &tasks, &child_stop, hurry.clone()).await;
     let watch = watch(&config, listening, identification, hurry);
     tasks.spawn(watch.run(events, stop.clone()));
@@ -423,7 +415,22 @@ impl Signals {
         })
     }
 
-    async fn wait(mut self) {
+    /// Stops at the first signal; ends the process at the second, unless it has ended by then.
+    async fn watch(mut self, stop: CancellationToken, stopped: CancellationToken) {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.wait() => stop.cancel(),
+        }
+        tokio::select! {
+            () = stopped.cancelled() => {}
+            () = self.wait() => {
+                warn!("told again, ending at once; nothing acknowledged is lost");
+                std::process::exit(FAILED.into());
+            }
+        }
+    }
+
+    async fn wait(&mut self) {
         tokio::select! {
             _ = self.term.recv() => info!("told to stop"),
             _ = self.int.recv() => info!("interrupted"),

@@ -75,7 +75,8 @@ const PAUSE_MIN: Duration = Duration::from_millis(50);
 /// The longest pause: bounds how late a function that came back is noticed.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
-/// How long a function may take to answer the discovery call before it is asked again.
+/// How long a function may take to be connected to, and then to answer the discovery call, before it
+/// is tried again.
 const DISCOVERY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How often a function is asked whether it is well, and how long it may take to say so.
@@ -153,12 +154,15 @@ impl Watch {
 
     /// Connects and discovers once.
     async fn attempt(&self, tasks: &TaskTracker, known: &mut Known) -> Result<Serving, Event> {
-        let connection = Connection::open(&self.address, self.message_bytes_max)
+        let unreachable = |cause: String| Event::Waiting {
+            code: Code::FunctionUnreachable,
+            cause: format!("{cause} at {}", self.address),
+        };
+        let opening = Connection::open(&self.address, self.message_bytes_max);
+        let connection = tokio::time::timeout(DISCOVERY_TIMEOUT, opening)
             .await
-            .map_err(|error| Event::Waiting {
-                code: Code::FunctionUnreachable,
-                cause: format!("{error} at {}", self.address),
-            })?;
+            .map_err(|_| unreachable("nobody takes the connection".to_owned()))?
+            .map_err(|error| unreachable(error.to_string()))?;
         let discovery = discover(&connection, &self.asker, self.family);
         let result = tokio::time::timeout(DISCOVERY_TIMEOUT, discovery)
             .await
