@@ -30,6 +30,7 @@ mod flow;
 mod instance;
 mod room;
 mod slot;
+mod trouble;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
