@@ -18,6 +18,10 @@ use futures_util::FutureExt;
 
 use fake::{Bench, effect, failure, forward, nothing, payload, reply};
 
+/// A deadline that a test waits for: long enough that on a busy machine everything before the point
+/// of the test has happened by then.
+const IN_TIME: Duration = Duration::from_secs(1);
+
 fn append(event: &str) -> Mutation {
     Mutation::Append(Append {
         events: vec![payload(event)],
@@ -321,7 +325,7 @@ async fn caller_of_a_silent_function_is_told_in_time_and_the_next_command_runs()
         _ => reply("awake"),
     });
     let engine = bench.engine(Arc::new(Memory::new())).await;
-    let deadline = Some(Instant::now() + Duration::from_millis(50));
+    let deadline = Some(Instant::now() + IN_TIME);
     let refused = engine.ask_until("/t.Cart/Add", "1", "hang", deadline).await;
     let refused = refused.expect_err("it hangs");
     assert_eq!(
@@ -373,7 +377,7 @@ async fn command_that_finds_no_stream_in_time_is_refused() {
         async move { engine.ask("/t.Cart/Add", "1", "hang").await }
     });
     bench.wait_for("Add", 1).await;
-    let deadline = Some(Instant::now() + Duration::from_millis(50));
+    let deadline = Some(Instant::now() + IN_TIME);
     let refused = engine.ask_until("/t.Cart/Add", "2", "x", deadline).await;
     let refused = refused.expect_err("no stream");
     assert_eq!(
