@@ -180,3 +180,45 @@ impl Fatal {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_refusal_has_its_code_and_names_its_place() {
+        let folder = || PathBuf::from("the-folder");
+        let source = || io::Error::other("the cause");
+        let check = |error: OpenError, code: Code| {
+            assert_eq!(error.code(), code);
+            assert!(error.to_string().contains("the-folder"), "{error}");
+            assert!(!error.remedy().is_empty());
+        };
+        check(
+            OpenError::Locked { folder: folder() },
+            Code::DataFolderLocked,
+        );
+        let newer = OpenError::Newer {
+            folder: folder(),
+            found: 9,
+            known: 1,
+        };
+        check(newer, Code::FormatNewer);
+        let damaged = OpenError::Damaged {
+            file: folder(),
+            offset: 7,
+            fault: "a fault".to_owned(),
+        };
+        check(damaged, Code::RecordDamaged);
+        let flush = OpenError::Flush {
+            folder: folder(),
+            source: source(),
+        };
+        check(flush, Code::FlushFailed);
+        let unusable = OpenError::Unusable {
+            folder: folder(),
+            source: source(),
+        };
+        check(unusable, Code::DataFolderUnusable);
+    }
+}
