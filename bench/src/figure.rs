@@ -93,7 +93,7 @@ impl Unit {
             Self::Milliseconds => (1, " ms"),
             Self::Megabytes => (1, " MB"),
             Self::Bytes => (0, " B"),
-            Self::Ratio => (2, " ×"),
+            Self::Ratio => (3, " ×"),
         };
         // No "-0".
         format!("{:.places$}{name}", value + 0.0)
