@@ -207,13 +207,6 @@ impl Contract {
         self.methods.values()
     }
 
-    /// The component that keeps its data under this name.
-    pub fn component_stored_as(&self, storage: &StorageName) -> Option<&Arc<Component>> {
-        self.components
-            .iter()
-            .find(|c| c.kind.is_entity() && c.storage == *storage)
-    }
-
     /// The method path nearest to one that does not exist, for a helpful refusal.
     pub fn nearest(&self, path: &str) -> Option<&str> {
         self.methods

@@ -1,7 +1,7 @@
 //! Real processes: started by a test, ended by their own process id, logs kept on failure.
 
 use std::fs::File;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -91,11 +91,6 @@ impl Process {
             }
             thread::sleep(LOOK);
         }
-    }
-
-    /// Waits until somebody listens at an address.
-    pub fn wait_for_port(&mut self, address: SocketAddr) {
-        self.wait_for("open port", |_| TcpStream::connect(address).ok());
     }
 
     /// Sends a signal to the process alone.

@@ -2,8 +2,6 @@
 
 use std::time::Instant;
 
-use firn_model::id::EntityKey;
-
 use super::due::Item;
 use super::instance::{Instance, Phase, Stream};
 use super::{Lane, Now, Output, Ticket};
@@ -170,11 +168,6 @@ impl<R> Lane<R> {
                 Item::Instance(index) => is_set(instances, at, index),
                 Item::Housekeeping => true,
             });
-    }
-
-    /// The keys of the entities in memory.
-    pub fn keys(&self) -> impl Iterator<Item = &EntityKey> {
-        self.by_key.keys()
     }
 }
 
