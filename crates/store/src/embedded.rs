@@ -38,7 +38,10 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use std::{io, panic};
 
-use firn_model::id::{EffectId, EntityKey, SLOTS, Slot, SlotSequence, StorageName};
+use bytes::Bytes;
+use firn_model::id::{
+    EffectId, EntityKey, NodeId, Replica, SLOTS, Slot, SlotSequence, StorageName,
+};
 use firn_model::policy::Replay;
 use futures_util::future::{self, BoxFuture};
 
@@ -46,7 +49,9 @@ use crate::clock::Clock;
 use crate::commit::{Commit, Head, Outcome, ReplyRecord, SlotOutcome};
 use crate::entity::{Entity, Event, Timestamp};
 use crate::fence::{Fence, Progress};
-use crate::rows::{View, read};
+use crate::replica::{IncarnateError, ReplicaWrite, WriteError};
+use crate::rows::{View, read, replicas};
+use crate::write::Write;
 use crate::{Pending, ReadError, Store, Tailed, Tombstone};
 use applier::{Applier, CheckpointEvery, RowWriter};
 use backlog::{Backlog, Batch};
@@ -267,8 +272,8 @@ impl Embedded {
             writer.fence.judge(batch, progress, stored)
         };
         if !judgement.accepted.is_empty() {
-            let last = self.write(&mut writer, judgement.accepted)?;
-            self.shared.acknowledged.advance(&judgement.landing, last);
+            let writes = judgement.accepted.into_iter().map(Write::Commit).collect();
+            self.write(&mut writer, writes, &judgement.landing)?;
         }
         let landed = judgement.landing.into_iter().map(|slot| SlotOutcome {
             slot,
@@ -277,9 +282,9 @@ impl Embedded {
         Some(judgement.refused.into_iter().chain(landed).collect())
     }
 
-    /// Makes commits durable, hands them on, and tells the number of the last one.
-    fn write(&self, writer: &mut Writer, commits: Vec<Commit>) -> Option<u64> {
-        let appended = match writer.log.append(&commits) {
+    /// Makes writes durable, hands them on, and lets reads of their slots see them.
+    fn write(&self, writer: &mut Writer, writes: Vec<Write>, slots: &[Slot]) -> Option<()> {
+        let appended = match writer.log.append(&writes) {
             Ok(appended) => appended,
             Err(error) => {
                 let fatal = Fatal::disk("the log cannot be written", &error);
@@ -288,12 +293,62 @@ impl Embedded {
             }
         };
         let batch = Batch {
-            commits,
+            writes,
             last: appended.last,
             bytes: appended.bytes,
         };
         self.shared.backlog.push(batch).ok()?;
-        Some(appended.last)
+        self.shared.acknowledged.advance(slots, appended.last);
+        Some(())
+    }
+
+    /// Begins a run of a node; `None` if the store cannot go on.
+    fn incarnate_blocking(&self, name: &str) -> Option<Result<Replica, IncarnateError>> {
+        let mut writer = self.writer();
+        if let Err(refusal) = self.check(&writer)? {
+            return Some(Err(refusal.into()));
+        }
+        // The run before this one may have begun a moment ago.
+        self.shared.backlog.reach(writer.log.next() - 1).ok()?;
+        let run = replicas::next_run(&*self.shared.table.view(), name, replicas::draw_node);
+        let run = match run {
+            Ok(run) => run,
+            Err(error) => return Some(Err(error)),
+        };
+        let replica = run.replica;
+        self.write(&mut writer, vec![Write::Run(run)], &[])?;
+        Some(Ok(replica))
+    }
+
+    /// Writes replicas; `None` if the store cannot go on.
+    fn save_blocking(
+        &self,
+        node: NodeId,
+        writes: Vec<ReplicaWrite>,
+    ) -> Option<Result<(), WriteError>> {
+        let mut writer = self.writer();
+        if let Err(refusal) = self.check(&writer)? {
+            return Some(Err(refusal));
+        }
+        if writes.is_empty() {
+            return Some(Ok(()));
+        }
+        let slots: Vec<Slot> = writes.iter().map(|write| write.key.slot()).collect();
+        let writes = writes.into_iter();
+        let writes = writes.map(|write| Write::Replica { node, write });
+        self.write(&mut writer, writes.collect(), &slots)?;
+        Some(Ok(()))
+    }
+
+    /// Whether the store still writes; `None` if it cannot go on.
+    fn check(&self, writer: &Writer) -> Option<Result<(), WriteError>> {
+        if self.shared.has_failed() {
+            return None;
+        }
+        let closed = || WriteError::Unavailable {
+            cause: "the embedded store is closed".to_owned(),
+        };
+        Some(writer.applier.as_ref().map(drop).ok_or_else(closed))
     }
 
     fn writer(&self) -> MutexGuard<'_, Writer> {
@@ -398,7 +453,7 @@ impl Writer {
 
 /// Begins a new segment of the log, and brings the rows up to its end.
 ///
-/// Rows may only hold what is durable, so the commits that the new segment carries over are applied
+/// Rows may only hold what is durable, so the writes that the new segment carries over are applied
 /// after it was made.
 fn recover(parts: &Parts, segment_bytes: u64) -> Result<Log, OpenError> {
     let in_rows = |error| OpenError::from_rows(error, parts.places.rows.clone());
@@ -406,7 +461,7 @@ fn recover(parts: &Parts, segment_bytes: u64) -> Result<Log, OpenError> {
     let mut replay = Replayed {
         table: &*parts.table,
         rows: RowWriter::new(),
-        commits: Vec::new(),
+        writes: Vec::new(),
         bytes: 0,
         last: reached,
     };
@@ -427,11 +482,11 @@ fn recover(parts: &Parts, segment_bytes: u64) -> Result<Log, OpenError> {
     Ok(log)
 }
 
-/// Commits of the log on their way into the rows.
+/// Writes of the log on their way into the rows.
 struct Replayed<'a> {
     table: &'a dyn Table,
     rows: RowWriter,
-    commits: Vec<Commit>,
+    writes: Vec<Write>,
     bytes: usize,
     last: u64,
 }
@@ -448,7 +503,7 @@ impl Replayed<'_> {
     fn push<E: From<ReadError>>(&mut self, carried: Carried) -> Result<(), E> {
         self.last = carried.number;
         self.bytes += carried.payload.len();
-        self.commits.push(carried.commit);
+        self.writes.push(carried.write);
         if self.bytes >= REPLAY_BYTES {
             self.flush()?;
         }
@@ -456,10 +511,10 @@ impl Replayed<'_> {
     }
 
     fn flush(&mut self) -> Result<(), ReadError> {
-        if !self.commits.is_empty() {
-            self.rows.write(self.table, &self.commits, self.last)?;
+        if !self.writes.is_empty() {
+            self.rows.write(self.table, &self.writes, self.last)?;
         }
-        self.commits.clear();
+        self.writes.clear();
         self.bytes = 0;
         Ok(())
     }
@@ -574,6 +629,49 @@ impl Store for Embedded {
         self.read_slot(key.slot(), move |rows| {
             read::events(rows, &key, after, limit)
         })
+    }
+
+    /// Blocks while it is polled, like [`commit`](Store::commit).
+    fn incarnate<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Replica, IncarnateError>> {
+        Box::pin(async move {
+            match self.incarnate_blocking(name) {
+                Some(outcome) => outcome,
+                None => future::pending().await,
+            }
+        })
+    }
+
+    /// Blocks while it is polled, like [`commit`](Store::commit).
+    fn save_replicas(
+        &self,
+        node: NodeId,
+        writes: Vec<ReplicaWrite>,
+    ) -> BoxFuture<'_, Result<(), WriteError>> {
+        Box::pin(async move {
+            match self.save_blocking(node, writes) {
+                Some(outcome) => outcome,
+                None => future::pending().await,
+            }
+        })
+    }
+
+    fn load_replica<'a>(
+        &'a self,
+        node: NodeId,
+        key: &'a EntityKey,
+    ) -> BoxFuture<'a, Result<Option<Bytes>, ReadError>> {
+        let key = key.clone();
+        self.read_slot(key.slot(), move |rows| replicas::load(rows, node, &key))
+    }
+
+    fn list_replicas<'a>(
+        &'a self,
+        node: NodeId,
+        after: Option<&'a EntityKey>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<EntityKey>, ReadError>> {
+        let after = after.cloned();
+        self.read_all(move |rows| replicas::list(rows, node, after.as_ref(), limit))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Encoding: the messages in which commits and rows are stored.
+//! Encoding: the messages in which writes and rows are stored.
 //!
 //! Every stored value is one byte for the version of its encoding and then a protobuf message that
 //! is defined here, by hand, beside its conversion to and from the model. The messages belong to
@@ -10,11 +10,11 @@
 //!   refused it with a better text.
 //! - Old writer after new: refused by the `format` file.
 //!
-//! Fixtures of the released version stand in the tests of [`crate::rows::value`] and
-//! [`record`].
+//! Fixtures of the released version stand in the tests of this module.
 
 pub(crate) mod parts;
 pub(crate) mod record;
+pub(crate) mod replica;
 
 use bytes::{Buf, BufMut, Bytes};
 use prost::Message;
@@ -31,6 +31,9 @@ pub(crate) enum Fault {
     /// The version byte is not ours.
     #[error("the value has version {0}, this Firn knows {VERSION}")]
     Version(u8),
+    /// It is of a kind that is not ours.
+    #[error("the value is of kind {0}, which this Firn does not know")]
+    Kind(u8),
     /// The message does not parse.
     #[error("the message does not parse: {0}")]
     Malformed(String),

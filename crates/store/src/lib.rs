@@ -5,22 +5,25 @@
 //! [`memory::Memory`] forgets with the process; [`embedded::Embedded`] keeps a folder.
 //!
 //! # Reading order
-//! `commit` and `entity` are what goes in and comes out; `encoding` and `rows` how both become bytes
-//! in an ordered map; `fence` which commits may be written at all; then the backends, and `suite`,
-//! which (with the feature `testkit`) holds every backend to the same promises.
+//! `commit`, `replica` and `entity` are what goes in and comes out; `encoding` and `rows` how both
+//! become bytes in an ordered map; `fence` which commits may be written at all; then the backends,
+//! and `suite`, which (with the feature `testkit`) holds every backend to the same promises.
 //!
 //! # Invariants
 //! - A [`Commit`] is atomic, and durable before its [`Outcome::Landed`] is given.
 //! - The commits of one slot carry contiguous sequences; one with another epoch or another sequence
 //!   than the slot's next is refused, and so is everything else of that slot in the batch.
 //! - Slots fail alone: a refused slot never keeps another from landing.
+//! - Replicas are outside of slots: each belongs to one node, and no epoch or sequence guards it.
 
 mod clock;
 mod commit;
 mod encoding;
 mod entity;
 mod fence;
+mod replica;
 mod rows;
+mod write;
 
 pub mod embedded;
 pub mod memory;
@@ -31,8 +34,10 @@ pub mod suite;
 pub use clock::Clock;
 pub use commit::{Change, Commit, Head, Outcome, ReplyRecord, SlotOutcome, StoredAnswer};
 pub use entity::{Entity, Event, Snapshot, Timestamp};
+pub use replica::{IncarnateError, ReplicaWrite, WriteError};
 
-use firn_model::id::{EffectId, EntityKey, Slot, SlotSequence, StorageName};
+use bytes::Bytes;
+use firn_model::id::{EffectId, EntityKey, NodeId, Replica, Slot, SlotSequence, StorageName};
 use firn_model::policy::Replay;
 use futures_util::future::BoxFuture;
 
@@ -156,7 +161,8 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> BoxFuture<'_, Result<Vec<Tailed>, ReadError>>;
 
-    /// Up to `limit` ids of entities after `after`, in byte order; deleted ones are left out.
+    /// Up to `limit` ids of entities after `after`, in byte order; deleted ones are left out. A
+    /// replicated entity is there if any node's replica of it is not deleted.
     fn list<'a>(
         &'a self,
         storage: &'a StorageName,
@@ -171,4 +177,48 @@ pub trait Store: Send + Sync + 'static {
         after: u64,
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<Event>, ReadError>>;
+
+    /// Takes the next incarnation of the node with this name, durably before it returns. The first
+    /// time for a name it draws the node's id at random, so that a new store is a new node. The same
+    /// replica is never given twice, whenever the process ends in between.
+    ///
+    /// # Errors
+    /// See [`IncarnateError`]. A number may be lost, never given again.
+    ///
+    /// # Fate
+    /// Like [`commit`](Self::commit).
+    fn incarnate<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Replica, IncarnateError>>;
+
+    /// Writes replicas of a node durably, each in place of the one before; later ones of the same
+    /// entity win. Each write is atomic, its receipts included: [`was_received`](Self::was_received)
+    /// finds them in the entity's slot. A node writes from one task at a time; others may commit
+    /// meanwhile.
+    ///
+    /// # Errors
+    /// See [`WriteError`].
+    ///
+    /// # Fate
+    /// Like [`commit`](Self::commit).
+    fn save_replicas(
+        &self,
+        node: NodeId,
+        writes: Vec<ReplicaWrite>,
+    ) -> BoxFuture<'_, Result<(), WriteError>>;
+
+    /// The state of a node's replica, also of a deleted entity; `None` if there is none. Sees every
+    /// write that was reported durable before the call.
+    fn load_replica<'a>(
+        &'a self,
+        node: NodeId,
+        key: &'a EntityKey,
+    ) -> BoxFuture<'a, Result<Option<Bytes>, ReadError>>;
+
+    /// Up to `limit` entities that a node has replicas of, after `after`, in an order that never
+    /// changes; deleted ones are there too.
+    fn list_replicas<'a>(
+        &'a self,
+        node: NodeId,
+        after: Option<&'a EntityKey>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<EntityKey>, ReadError>>;
 }

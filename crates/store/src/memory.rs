@@ -4,21 +4,23 @@
 //! wait: each holds a lock for as long as it works on the map.
 
 use std::collections::BTreeMap;
-use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
-use firn_model::id::{EffectId, EntityKey, Slot, SlotSequence, StorageName};
+use firn_model::id::{EffectId, EntityKey, NodeId, Replica, Slot, SlotSequence, StorageName};
 use firn_model::policy::Replay;
 use futures_util::FutureExt;
 use futures_util::future::{self, BoxFuture};
 
 use crate::clock::Clock;
-use crate::commit::{Change, Commit, Head, Outcome, ReplyRecord, SlotOutcome};
+use crate::commit::{Commit, Head, Outcome, ReplyRecord, SlotOutcome};
 use crate::entity::{Entity, Event, Timestamp};
 use crate::fence::{Fence, Progress};
+use crate::replica::{IncarnateError, ReplicaWrite, WriteError};
 use crate::rows::key::Key;
 use crate::rows::sweep::Sweeper;
-use crate::rows::{Entry, Overlay, View, apply, read};
+use crate::rows::{Entry, Overlay, View, apply, read, replicas};
+use crate::write::Write;
 use crate::{Pending, ReadError, Store, Tailed, Tombstone};
 
 /// A store whose contents live and die with it.
@@ -62,6 +64,10 @@ impl Memory {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn answer<'a, T: Send + 'a>(
         &self,
         read: impl FnOnce(&dyn View) -> Result<T, ReadError>,
@@ -85,7 +91,7 @@ impl State {
         let judgement = self
             .fence
             .judge(batch, everything, |key| read::last_event(&self.table, key));
-        self.apply(&judgement.accepted);
+        self.apply(judgement.accepted.into_iter().map(Write::Commit));
         let landed = judgement.landing.into_iter().map(|slot| SlotOutcome {
             slot,
             outcome: Outcome::Landed,
@@ -93,21 +99,18 @@ impl State {
         judgement.refused.into_iter().chain(landed).collect()
     }
 
-    fn apply(&mut self, commits: &[Commit]) {
-        let Some(last) = commits.last() else {
-            return;
-        };
+    fn incarnate(&mut self, name: &str) -> Result<Replica, IncarnateError> {
+        let run = replicas::next_run(&self.table, name, replicas::draw_node)?;
+        let replica = run.replica;
+        self.apply([Write::Run(run)]);
+        Ok(replica)
+    }
+
+    fn apply(&mut self, writes: impl IntoIterator<Item = Write>) {
+        let writes: Vec<Write> = writes.into_iter().collect();
         let mut rows = Overlay::over(&self.table);
-        for commit in commits {
-            apply::apply(&mut rows, commit)
-                .expect("rows in memory are not damaged, and the fence accepted the commit");
-            if commit.change == Some(Change::Clean) {
-                self.sweeper.saw_clean();
-            }
-        }
-        self.sweeper
-            .sweep(&mut rows, last.at)
-            .expect("rows in memory are not damaged");
+        apply::apply(&mut rows, &writes, &mut self.sweeper)
+            .expect("rows in memory are not damaged, and the fence accepted the commits");
         let changes = rows.into_changes();
         self.table.write(changes);
     }
@@ -148,8 +151,7 @@ impl Store for Memory {
     }
 
     fn commit(&self, batch: Vec<Commit>) -> BoxFuture<'_, Vec<SlotOutcome>> {
-        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        future::ready(state.commit(batch)).boxed()
+        future::ready(self.write().commit(batch)).boxed()
     }
 
     fn load<'a>(
@@ -216,6 +218,38 @@ impl Store for Memory {
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<Event>, ReadError>> {
         self.answer(|rows| read::events(rows, key, after, limit))
+    }
+
+    fn incarnate<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Replica, IncarnateError>> {
+        future::ready(self.write().incarnate(name)).boxed()
+    }
+
+    fn save_replicas(
+        &self,
+        node: NodeId,
+        writes: Vec<ReplicaWrite>,
+    ) -> BoxFuture<'_, Result<(), WriteError>> {
+        let writes = writes.into_iter();
+        let writes = writes.map(|write| Write::Replica { node, write });
+        self.write().apply(writes);
+        future::ready(Ok(())).boxed()
+    }
+
+    fn load_replica<'a>(
+        &'a self,
+        node: NodeId,
+        key: &'a EntityKey,
+    ) -> BoxFuture<'a, Result<Option<Bytes>, ReadError>> {
+        self.answer(|rows| replicas::load(rows, node, key))
+    }
+
+    fn list_replicas<'a>(
+        &'a self,
+        node: NodeId,
+        after: Option<&'a EntityKey>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<EntityKey>, ReadError>> {
+        self.answer(|rows| replicas::list(rows, node, after, limit))
     }
 }
 

@@ -1,9 +1,9 @@
-//! Rows: how commits become rows of an ordered map of bytes, and how rows become entities again.
+//! Rows: how writes become rows of an ordered map of bytes, and how rows become entities again.
 //!
-//! Every backend that is an ordered map shares this mapping. [`apply`] turns one [`Commit`] into
-//! puts and deletes, [`read`] answers the questions of [`crate::Store`], and neither does I/O: they
-//! see rows through [`View`] and write into an [`Overlay`], which the backend then stores as one
-//! atomic batch.
+//! Every backend that is an ordered map shares this mapping. [`apply`] turns each [`Write`] into
+//! puts and deletes, [`read`] and [`replicas`] answer the questions of [`crate::Store`], and none
+//! does I/O: they see rows through [`View`] and write into an [`Overlay`], which the backend then
+//! stores as one atomic batch.
 //!
 //! # How it works
 //! [`key`] lays out the keys, [`value`] the values. An entity has one small row with what is known
@@ -11,10 +11,11 @@
 //! that appending an event never rewrites a large state and listing never reads one. Every change
 //! also leaves a row under (slot, sequence) for those who tail the slot. The row of a value's change
 //! does not repeat the state: only the newest change of a value is kept, and that *is* the state.
+//! A replica has a small row and one for its state too, both under the node that writes them.
 //!
 //! # Invariants
-//! - Applying a commit reads only rows that earlier commits wrote, never a clock, so replaying the
-//!   same commits gives the same rows. ([`sweep`] only removes rows that no reader can see.)
+//! - Applying a write reads only rows that earlier writes wrote, never a clock, so replaying the
+//!   same writes gives the same rows. ([`sweep`] only removes rows that no reader can see.)
 //! - The events of one generation of an entity have the numbers 1 to `last_event` without a gap;
 //!   readers report a gap as damage.
 //!
@@ -25,10 +26,11 @@ pub(crate) mod apply;
 pub(crate) mod key;
 pub(crate) mod overlay;
 pub(crate) mod read;
+pub(crate) mod replicas;
 pub(crate) mod sweep;
 pub(crate) mod value;
 
 pub(crate) use overlay::{Entry, Overlay, View};
 
 #[cfg(doc)]
-use crate::commit::Commit;
+use crate::write::Write;

@@ -1,4 +1,4 @@
-//! The applier: brings commits from the log into the rows, and lets go of what the log no longer
+//! The applier: brings writes from the log into the rows, and lets go of what the log no longer
 //! needs.
 //!
 //! One thread. It takes batches from the [`Backlog`], writes their rows and the number they reach
@@ -14,9 +14,9 @@ use super::backlog::{Backlog, Batch, Work};
 use super::log::Segments;
 use super::table::{Table, TableError};
 use crate::ReadError;
-use crate::commit::{Change, Commit};
 use crate::rows::sweep::Sweeper;
 use crate::rows::{Overlay, View, apply, key};
+use crate::write::Write;
 
 /// When to make a checkpoint, besides when a segment is finished and at the end.
 #[derive(Debug, Clone, Copy)]
@@ -27,7 +27,7 @@ pub(crate) struct CheckpointEvery {
     pub(crate) time: Duration,
 }
 
-/// Applies commits to rows.
+/// Applies writes to rows.
 pub(crate) struct Applier {
     pub(crate) table: Arc<dyn Table>,
     pub(crate) segments: Arc<Segments>,
@@ -48,7 +48,7 @@ pub(crate) struct Pending {
     pub(crate) since: Option<Instant>,
 }
 
-/// Turns batches of commits into batches of rows.
+/// Turns batches of writes into batches of rows.
 pub(crate) struct RowWriter {
     sweeper: Sweeper,
 }
@@ -96,9 +96,9 @@ impl Applier {
         let Some(reached) = batches.last().map(|batch| batch.last) else {
             return Ok(());
         };
-        let commits = batches.iter().flat_map(|batch| &batch.commits);
+        let writes = batches.iter().flat_map(|batch| &batch.writes);
         self.rows
-            .write(&*self.table, commits, reached)
+            .write(&*self.table, writes, reached)
             .map_err(|error| Fatal::rows(&error))?;
         self.pending.reached = reached;
         self.pending.bytes += bytes;
@@ -128,26 +128,16 @@ impl RowWriter {
         }
     }
 
-    /// Writes the rows of commits, and that they reach this number of the log, all or none.
+    /// Makes the rows of writes, and that they reach this number of the log, all or none.
     pub(crate) fn write<'a>(
         &mut self,
         table: &dyn Table,
-        commits: impl IntoIterator<Item = &'a Commit>,
+        writes: impl IntoIterator<Item = &'a Write>,
         reached: u64,
     ) -> Result<(), ReadError> {
         let view = table.view();
         let mut rows = Overlay::over(&*view);
-        let mut now = None;
-        for commit in commits {
-            apply::apply(&mut rows, commit)?;
-            if commit.change == Some(Change::Clean) {
-                self.sweeper.saw_clean();
-            }
-            now = Some(commit.at);
-        }
-        if let Some(now) = now {
-            self.sweeper.sweep(&mut rows, now)?;
-        }
+        apply::apply(&mut rows, writes, &mut self.sweeper)?;
         rows.put(key::reached(), reached.to_be_bytes().to_vec());
         let changes = rows.into_changes();
         drop(view);

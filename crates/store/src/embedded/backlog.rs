@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::commit::Commit;
+use crate::write::Write;
 
 /// How many batches may wait: enough to carry commits over a pause of the rows of some hundred
 /// milliseconds.
@@ -26,10 +26,10 @@ pub(crate) const BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// batches does not wait for all.
 const TAKE_BYTES_MAX: u64 = 1024 * 1024;
 
-/// Commits that are durable.
+/// Writes that are durable.
 pub(crate) struct Batch {
-    /// The commits, in order.
-    pub(crate) commits: Vec<Commit>,
+    /// The writes, in order.
+    pub(crate) writes: Vec<Write>,
     /// The number of the last one's record.
     pub(crate) last: u64,
     /// How many bytes of log they have.
@@ -203,7 +203,7 @@ mod tests {
 
     fn batch(last: u64, bytes: u64) -> Batch {
         Batch {
-            commits: Vec::new(),
+            writes: Vec::new(),
             last,
             bytes,
         }

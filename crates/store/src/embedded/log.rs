@@ -1,4 +1,4 @@
-//! The log: where commits become durable before anything else happens with them.
+//! The log: where writes become durable before anything else happens with them.
 //!
 //! # How it works
 //! The log is a row of segments, files of a fixed, preallocated size. [`Log::append`] puts a whole
@@ -27,9 +27,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
-use crate::commit::Commit;
 use crate::embedded::disk::{Disk, File};
 use crate::encoding::record::encode_commit;
+use crate::encoding::replica::{encode_replica, encode_run};
+use crate::write::Write;
 use codec::{HEADER_BYTES, Header, Kind, RecordWriter};
 
 /// The suffix of a segment; before it stands the number of its first record.
@@ -75,15 +76,15 @@ pub(crate) struct Start {
     pub(crate) carried: Vec<Carried>,
 }
 
-/// A commit that was read from the log.
+/// A write that was read from the log.
 #[derive(Debug)]
 pub(crate) struct Carried {
     /// The number of its record.
     pub(crate) number: u64,
     /// Its stored form.
     pub(crate) payload: Bytes,
-    /// The commit.
-    pub(crate) commit: Commit,
+    /// The write.
+    pub(crate) write: Write,
 }
 
 /// What was appended.
@@ -104,7 +105,8 @@ impl Log {
     ) -> io::Result<Self> {
         let mut buffer = RecordWriter::default();
         for carried in &start.carried {
-            buffer.push(Kind::Commit, carried.number, start.first - 1, |bytes| {
+            let kind = kind_of(&carried.write);
+            buffer.push(kind, carried.number, start.first - 1, |bytes| {
                 bytes.extend_from_slice(&carried.payload);
             });
         }
@@ -134,20 +136,20 @@ impl Log {
         self.next
     }
 
-    /// Makes commits durable: one write, one flush.
+    /// Makes writes durable: one write of the disk, one flush.
     ///
     /// # Errors
     /// The disk failed; nothing may be appended any more.
-    pub(crate) fn append(&mut self, commits: &[Commit]) -> io::Result<Appended> {
+    pub(crate) fn append(&mut self, writes: &[Write]) -> io::Result<Appended> {
         let durable = self.next - 1;
         self.buffer.clear();
-        for (number, commit) in (self.next..).zip(commits) {
-            self.buffer.push(Kind::Commit, number, durable, |bytes| {
-                encode_commit(commit, bytes);
+        for (number, write) in (self.next..).zip(writes) {
+            self.buffer.push(kind_of(write), number, durable, |bytes| {
+                encode(write, bytes);
             });
         }
         let bytes = self.write()?;
-        self.next += commits.len() as u64;
+        self.next += writes.len() as u64;
         Ok(Appended {
             last: self.next - 1,
             bytes,
@@ -242,6 +244,24 @@ impl Segments {
         if firsts.back() != Some(&first) {
             firsts.push_back(first);
         }
+    }
+}
+
+/// What the record of a write is.
+fn kind_of(write: &Write) -> Kind {
+    match write {
+        Write::Commit(_) => Kind::Commit,
+        Write::Replica { .. } => Kind::Replica,
+        Write::Run(_) => Kind::Run,
+    }
+}
+
+/// Appends the stored form of a write.
+fn encode(write: &Write, bytes: &mut Vec<u8>) {
+    match write {
+        Write::Commit(commit) => encode_commit(commit, bytes),
+        Write::Replica { node, write } => encode_replica(*node, write, bytes),
+        Write::Run(run) => encode_run(run, bytes),
     }
 }
 

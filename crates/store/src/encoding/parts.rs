@@ -76,6 +76,15 @@ pub(crate) struct EffectIdPart {
     pub(crate) index: u32,
 }
 
+/// A slot and the lowest open sequence of its effects.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct BelowPart {
+    #[prost(uint32, tag = "1")]
+    pub(crate) slot: u32,
+    #[prost(uint64, tag = "2")]
+    pub(crate) sequence: u64,
+}
+
 /// [`Reply`].
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct ReplyPart {
@@ -221,6 +230,23 @@ impl TryFrom<EffectIdPart> for EffectId {
             sequence: SlotSequence(part.sequence),
             index: part.index,
         })
+    }
+}
+
+impl From<(Slot, SlotSequence)> for BelowPart {
+    fn from((slot, below): (Slot, SlotSequence)) -> Self {
+        Self {
+            slot: slot.number().into(),
+            sequence: below.0,
+        }
+    }
+}
+
+impl TryFrom<BelowPart> for (Slot, SlotSequence) {
+    type Error = Fault;
+
+    fn try_from(part: BelowPart) -> Result<Self, Fault> {
+        Ok((slot(part.slot)?, SlotSequence(part.sequence)))
     }
 }
 

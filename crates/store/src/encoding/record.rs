@@ -4,7 +4,7 @@ use bytes::Bytes;
 use firn_model::id::{Epoch, SlotSequence};
 
 use super::parts::{
-    EffectIdPart, EffectPart, KeyPart, PayloadPart, ReplyRecordPart, all, required, slot,
+    BelowPart, EffectIdPart, EffectPart, KeyPart, PayloadPart, ReplyRecordPart, all, required, slot,
 };
 use super::{Fault, decode, encode_into};
 use crate::commit::{Change, Commit};
@@ -34,7 +34,7 @@ struct CommitMessage {
     #[prost(message, optional, tag = "14")]
     received: Option<EffectIdPart>,
     #[prost(message, optional, tag = "15")]
-    receipts_below: Option<BelowMessage>,
+    receipts_below: Option<BelowPart>,
     #[prost(message, repeated, tag = "16")]
     delivered: Vec<EffectIdPart>,
 }
@@ -83,14 +83,6 @@ struct SnapshotMessage {
 #[derive(Clone, PartialEq, prost::Message)]
 struct CleanMessage {}
 
-#[derive(Clone, PartialEq, prost::Message)]
-struct BelowMessage {
-    #[prost(uint32, tag = "1")]
-    slot: u32,
-    #[prost(uint64, tag = "2")]
-    sequence: u64,
-}
-
 /// Appends the stored form of a commit.
 pub(crate) fn encode_commit(commit: &Commit, bytes: &mut Vec<u8>) {
     encode_into(&CommitMessage::from(commit), bytes);
@@ -114,10 +106,7 @@ impl From<&Commit> for CommitMessage {
             hops: commit.hops,
             reply_record: commit.reply_record.as_ref().map(Into::into),
             received: commit.received.map(Into::into),
-            receipts_below: commit.receipts_below.map(|(slot, below)| BelowMessage {
-                slot: slot.number().into(),
-                sequence: below.0,
-            }),
+            receipts_below: commit.receipts_below.map(Into::into),
             delivered: commit.delivered.iter().copied().map(Into::into).collect(),
         }
     }
@@ -127,7 +116,6 @@ impl TryFrom<CommitMessage> for Commit {
     type Error = Fault;
 
     fn try_from(message: CommitMessage) -> Result<Self, Fault> {
-        let below = |below: BelowMessage| Ok((slot(below.slot)?, SlotSequence(below.sequence)));
         Ok(Self {
             slot: slot(message.slot)?,
             epoch: Epoch(message.epoch),
@@ -139,7 +127,7 @@ impl TryFrom<CommitMessage> for Commit {
             hops: message.hops,
             reply_record: message.reply_record.map(TryInto::try_into).transpose()?,
             received: message.received.map(TryInto::try_into).transpose()?,
-            receipts_below: message.receipts_below.map(below).transpose()?,
+            receipts_below: message.receipts_below.map(TryInto::try_into).transpose()?,
             delivered: all(message.delivered)?,
         })
     }

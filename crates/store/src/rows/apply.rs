@@ -1,27 +1,56 @@
-//! From a commit to rows.
+//! From writes to rows.
 
 use firn_model::decision::Effect;
-use firn_model::id::{EffectId, EntityKey, Slot, SlotSequence};
+use firn_model::id::{EffectId, EntityKey, NodeId, Slot, SlotSequence};
 use firn_model::payload::Payload;
 
 use super::key::{self, Space};
 use super::overlay::{Overlay, View};
+use super::sweep::Sweeper;
 use super::value::{
     AppendKind, ChangeKind, ChangeRow, CleanKind, DeleteKind, EntityRow, EventRow, GarbageRow,
-    HeadRow, OutboxRow, PayloadRow, ReplyRow, SetKind, SnapshotRow, damaged, decode_row,
+    HeadRow, NodeRow, OutboxRow, PayloadRow, ReplicaRow, ReplicaStateRow, ReplyRow, SetKind,
+    SnapshotRow, check_full_key, damaged, decode_row, full_key,
 };
 use crate::ReadError;
 use crate::commit::{Change, Commit, ReplyRecord};
 use crate::encoding::encode;
 use crate::encoding::parts::KeyPart;
 use crate::entity::Timestamp;
+use crate::replica::{ReplicaWrite, Run};
+use crate::write::Write;
 
-/// Adds the rows of a commit that was accepted.
+/// Adds the rows of writes, in order, and sweeps a little if there are commits among them.
 ///
 /// # Errors
-/// A row that is needed is damaged or cannot be read, or the commit does not continue the entity's
+/// A row that is needed is damaged or cannot be read, or a commit does not continue its entity's
 /// events; the overlay is then of no use any more.
-pub(crate) fn apply(rows: &mut Overlay<'_>, commit: &Commit) -> Result<(), ReadError> {
+pub(crate) fn apply<'a>(
+    rows: &mut Overlay<'_>,
+    writes: impl IntoIterator<Item = &'a Write>,
+    sweeper: &mut Sweeper,
+) -> Result<(), ReadError> {
+    let mut now = None;
+    for write in writes {
+        match write {
+            Write::Commit(commit) => {
+                apply_commit(rows, commit)?;
+                if commit.change == Some(Change::Clean) {
+                    sweeper.saw_clean();
+                }
+                now = Some(commit.at);
+            }
+            Write::Replica { node, write } => put_replica(rows, *node, write)?,
+            Write::Run(run) => put_run(rows, run),
+        }
+    }
+    match now {
+        Some(now) => sweeper.sweep(rows, now),
+        None => Ok(()),
+    }
+}
+
+fn apply_commit(rows: &mut Overlay<'_>, commit: &Commit) -> Result<(), ReadError> {
     let head = HeadRow {
         epoch: commit.epoch.0,
         sequence: commit.sequence.0,
@@ -57,12 +86,8 @@ pub(crate) fn entity_row(rows: &dyn View, entity_key: &EntityKey) -> Result<Enti
         return Ok(EntityRow::of(entity_key));
     };
     let row: EntityRow = decode_row(&key, value)?;
-    match &row.full_key {
-        Some(full) if EntityKey::from(full.clone()) != *entity_key => {
-            Err(damaged(&key, &"it belongs to another entity"))
-        }
-        _ => Ok(row),
-    }
+    check_full_key(&key, row.full_key.as_ref(), entity_key)?;
+    Ok(row)
 }
 
 fn apply_change(
@@ -291,6 +316,43 @@ fn put_reply(
     };
     rows.put(key, encode(&row));
     Ok(())
+}
+
+fn put_replica(
+    rows: &mut Overlay<'_>,
+    node: NodeId,
+    write: &ReplicaWrite,
+) -> Result<(), ReadError> {
+    let row = ReplicaRow {
+        at: write.at.0,
+        deleted: write.deleted,
+        full_key: full_key(&write.key),
+    };
+    let state = ReplicaStateRow {
+        state: write.state.clone(),
+    };
+    rows.put(key::replica(Space::Replica, node, &write.key), encode(&row));
+    rows.put(
+        key::replica(Space::ReplicaState, node, &write.key),
+        encode(&state),
+    );
+    let slot = write.key.slot();
+    for effect in &write.received {
+        rows.put(key::receipt(slot, *effect), Vec::new());
+    }
+    for (sender, below) in &write.receipts_below {
+        trim_receipts(rows, slot, *sender, *below)?;
+    }
+    Ok(())
+}
+
+fn put_run(rows: &mut Overlay<'_>, run: &Run) {
+    let row = NodeRow {
+        name: run.name.clone(),
+        node: run.replica.node.0,
+        incarnation: run.replica.incarnation.0.get(),
+    };
+    rows.put(key::node(&run.name), encode(&row));
 }
 
 /// Remembers how far it came, so that the next one does not walk over removed rows again.

@@ -20,8 +20,11 @@
 //! | `Trimmed` | receiving slot u16, sending slot u16 | sequence below which receipts were dropped (u64) |
 //! | `Garbage` | length of S u16, S, length of I u16, I, generation u64 | [`GarbageRow`](super::value::GarbageRow) |
 //! | `Tombstone` | time u64, then the whole key of the `Entity` row | [`KeyPart`](crate::encoding::parts::KeyPart) |
+//! | `Replica` | node u64, length of S u16, S, I | [`ReplicaRow`](super::value::ReplicaRow) |
+//! | `ReplicaState` | node u64, length of S u16, S, I | [`ReplicaStateRow`](super::value::ReplicaStateRow) |
+//! | `Node` | name of the node, shortened like I | [`NodeRow`](super::value::NodeRow) |
 
-use firn_model::id::{EffectId, EntityKey, Slot, SlotSequence, StorageName};
+use firn_model::id::{EffectId, EntityKey, NodeId, Slot, SlotSequence, StorageName};
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 use crate::entity::Timestamp;
@@ -55,6 +58,9 @@ pub(crate) enum Space {
     Trimmed = 12,
     Garbage = 13,
     Tombstone = 14,
+    Replica = 15,
+    ReplicaState = 16,
+    Node = 17,
 }
 
 /// The bytes of a key.
@@ -70,6 +76,12 @@ pub(crate) fn after_prefix(prefix: &[u8]) -> Key {
         }
     }
     unreachable!("a key begins with a space, and no space is 255")
+}
+
+/// The first key after `key`.
+pub(crate) fn successor(mut key: Key) -> Key {
+    key.push(0);
+    key
 }
 
 /// The key of the number that the rows have reached in the log.
@@ -99,9 +111,10 @@ pub(crate) fn entities(storage_name: &StorageName) -> Key {
     storage(Space::Entity, storage_name).0
 }
 
-/// The id in the key of an `Entity` row with this prefix, unless it is a shortened one.
-pub(crate) fn entity_id<'a>(prefix: &[u8], key: &'a [u8]) -> Option<&'a [u8]> {
-    key.strip_prefix(prefix)
+/// The id in the key of an `Entity` row, unless it is a shortened one.
+pub(crate) fn entity_id(key: &[u8]) -> Option<&[u8]> {
+    names(key.get(1..)?)
+        .map(|(_, id)| id)
         .filter(|id| id.len() <= ID_BYTES_MAX)
 }
 
@@ -232,6 +245,47 @@ pub(crate) fn garbage_event(garbage: &[u8], number: u64) -> Key {
     key
 }
 
+/// The key of a node's replica, or of its state.
+pub(crate) fn replica(space: Space, node: NodeId, key: &EntityKey) -> Key {
+    replicas(space, node)
+        .storage(&key.storage)
+        .bytes(&part(key.id.as_bytes(), ID_BYTES_MAX))
+        .0
+}
+
+/// The beginning of the keys of all replicas of a node.
+pub(crate) fn replicas_of(node: NodeId) -> Key {
+    replicas(Space::Replica, node).0
+}
+
+/// The beginning of the keys of all replicas that a node has of a component's entities.
+pub(crate) fn replicas_in(node: NodeId, storage: &StorageName) -> Key {
+    replicas(Space::Replica, node).storage(storage).0
+}
+
+/// The node in the key of a `Replica` row.
+pub(crate) fn replica_node(key: &[u8]) -> Option<NodeId> {
+    let (node, _) = key.get(1..)?.split_first_chunk()?;
+    Some(NodeId(u64::from_be_bytes(*node)))
+}
+
+/// The entity in the key of a `Replica` row, unless a part of it is shortened.
+pub(crate) fn replica_entity(key: &[u8]) -> Option<EntityKey> {
+    let (storage, id) = names(key.get(1 + size_of::<u64>()..)?)?;
+    if storage.len() > STORAGE_BYTES_MAX || id.len() > ID_BYTES_MAX {
+        return None;
+    }
+    let storage = StorageName::new(str::from_utf8(storage).ok()?);
+    Some(EntityKey::new(storage, str::from_utf8(id).ok()?))
+}
+
+/// The key of what is known of the node with this name.
+pub(crate) fn node(name: &str) -> Key {
+    Builder::new(Space::Node)
+        .bytes(&part(name.as_bytes(), ID_BYTES_MAX))
+        .0
+}
+
 /// A part of a key: the bytes as they are, or their beginning and a hash of all of them.
 ///
 /// Only what is longer than `max` is shortened, and to more than `max`, so a shortened part never
@@ -245,9 +299,18 @@ pub(crate) fn part(bytes: &[u8], max: usize) -> std::borrow::Cow<'_, [u8]> {
     short.into()
 }
 
+/// The storage name and the id at the end of a key.
+fn names(end: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, names) = end.split_first_chunk()?;
+    names.split_at_checked(usize::from(u16::from_be_bytes(*length)))
+}
+
 fn storage(space: Space, storage: &StorageName) -> Builder {
-    let storage = part(storage.as_str().as_bytes(), STORAGE_BYTES_MAX);
-    Builder::new(space).sized(&storage)
+    Builder::new(space).storage(storage)
+}
+
+fn replicas(space: Space, node: NodeId) -> Builder {
+    Builder::new(space).u64(node.0)
 }
 
 fn generation_of(space: Space, key: &EntityKey, generation: u64) -> Builder {
@@ -270,6 +333,10 @@ impl Builder {
 
     fn sized(self, bytes: &[u8]) -> Self {
         self.u16(bytes.len() as u16).bytes(bytes)
+    }
+
+    fn storage(self, storage: &StorageName) -> Self {
+        self.sized(&part(storage.as_str().as_bytes(), STORAGE_BYTES_MAX))
     }
 
     fn u16(self, number: u16) -> Self {
@@ -324,6 +391,15 @@ mod tests {
             [11, 0, 5, 1, 2, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 4]
         );
         assert_eq!(outbox_effect(&outbox(effect)), Some(effect));
+        let of_node = replica(Space::Replica, NodeId(258), &cart);
+        assert_eq!(of_node, b"\x0f\0\0\0\0\0\0\x01\x02\0\x04carta");
+        assert_eq!(replica_node(&of_node), Some(NodeId(258)));
+        assert_eq!(replica_entity(&of_node), Some(cart.clone()));
+        assert_eq!(
+            replica(Space::ReplicaState, NodeId(1), &cart),
+            b"\x10\0\0\0\0\0\0\0\x01\0\x04carta"
+        );
+        assert_eq!(node("n"), b"\x11n");
         let tombstone = tombstone(Timestamp(5), &cart);
         assert_eq!(tombstone, b"\x0e\0\0\0\0\0\0\0\x05\x03\0\x04carta");
         assert_eq!(tombstone_until(&tombstone), Some(Timestamp(5)));
@@ -348,6 +424,11 @@ mod tests {
         let keys = [&long, &longer].map(|id| event(&key_of("s", id), 0, 1));
         assert_ne!(keys[0], keys[1]);
         assert!(keys.iter().all(|key| key.len() < usize::from(u16::MAX)));
+        let replicas =
+            [&long, &longer].map(|id| replica(Space::Replica, NodeId(1), &key_of(&long, id)));
+        assert_ne!(replicas[0], replicas[1]);
+        assert_eq!(replica_entity(&replicas[0]), None);
+        assert!(replicas[0].len() < usize::from(u16::MAX));
         let expiring = expiry(Timestamp(1), &reply(&key_of(&long, &long), 0, "m", "k"));
         assert!(expiring.len() < usize::from(u16::MAX));
     }

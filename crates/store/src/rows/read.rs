@@ -1,13 +1,16 @@
 //! From rows back to what [`crate::Store`] answers.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use firn_model::id::{EffectId, EntityKey, Epoch, Slot, SlotSequence, StorageName};
 use firn_model::payload::Payload;
 use firn_model::policy::Replay;
 
 use super::apply::entity_row;
-use super::key::{self, Space};
+use super::key::{self, Key, Space, successor};
 use super::overlay::View;
+use super::replicas;
 use super::value::{
     AppendKind, ChangeKind, ChangeRow, EntityRow, EventRow, HeadRow, OutboxRow, PayloadRow,
     ReplyRow, SnapshotRow, bad_field, damaged, decode_row,
@@ -156,28 +159,46 @@ pub(crate) fn tail(
         .collect()
 }
 
-/// Ids of the living entities of a component after `after`.
+/// Ids of the living entities of a component after `after`, replicated ones among them.
 pub(crate) fn list(
     rows: &dyn View,
     storage: &StorageName,
     after: Option<&str>,
     limit: usize,
 ) -> Result<Vec<String>, ReadError> {
+    let after = after.map(|id| EntityKey::new(storage.clone(), id));
     let prefix = key::entities(storage);
-    let from = after.map_or_else(
-        || prefix.clone(),
-        |id| {
-            let entity_key = EntityKey::new(storage.clone(), id);
-            successor(key::entity(Space::Entity, &entity_key))
-        },
-    );
-    rows.scan(from, key::after_prefix(&prefix))
-        .filter_map(|row| {
-            row.and_then(|(key, value)| listed(&prefix, &key, value))
-                .transpose()
-        })
-        .take(limit)
-        .collect()
+    let from = after
+        .as_ref()
+        .map(|after| successor(key::entity(Space::Entity, after)));
+    let mut ids = listing(rows, (prefix, from), limit, listed)?;
+    for node in replicas::nodes(rows)? {
+        let range = replicas::range(node, storage, after.as_ref());
+        ids.append(&mut listing(rows, range, limit, replicas::listed)?);
+    }
+    Ok(ids.into_values().take(limit).collect())
+}
+
+/// The first ids under a prefix, by what of their keys is behind it: the order of all listings.
+fn listing(
+    rows: &dyn View,
+    (prefix, from): (Key, Option<Key>),
+    limit: usize,
+    listed: impl Fn(&[u8], Bytes) -> Result<Option<String>, ReadError>,
+) -> Result<BTreeMap<Key, String>, ReadError> {
+    rows.scan(
+        from.unwrap_or_else(|| prefix.clone()),
+        key::after_prefix(&prefix),
+    )
+    .filter_map(|row| {
+        let id = row.and_then(|(key, value)| {
+            let place = key[prefix.len()..].to_vec();
+            Ok(listed(&key, value)?.map(|id| (place, id)))
+        });
+        id.transpose()
+    })
+    .take(limit)
+    .collect()
 }
 
 /// Events of an entity with numbers above `after`.
@@ -311,7 +332,7 @@ fn appended(
     })
 }
 
-fn listed(prefix: &[u8], key: &[u8], value: Bytes) -> Result<Option<String>, ReadError> {
+fn listed(key: &[u8], value: Bytes) -> Result<Option<String>, ReadError> {
     let row: EntityRow = decode_row(key, value)?;
     if !row.is_alive() {
         return Ok(None);
@@ -319,7 +340,7 @@ fn listed(prefix: &[u8], key: &[u8], value: Bytes) -> Result<Option<String>, Rea
     if let Some(full) = row.full_key {
         return Ok(Some(full.id));
     }
-    key::entity_id(prefix, key)
+    key::entity_id(key)
         .and_then(|id| String::from_utf8(id.to_vec()).ok())
         .map(Some)
         .ok_or_else(|| bad_field(key, "the id"))
@@ -335,10 +356,4 @@ where
 
 fn missing(key: &[u8]) -> ReadError {
     damaged(key, &"the row is missing")
-}
-
-/// The first key after `key`.
-fn successor(mut key: key::Key) -> key::Key {
-    key.push(0);
-    key
 }

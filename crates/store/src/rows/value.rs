@@ -157,12 +157,64 @@ pub(crate) struct GarbageRow {
     pub(crate) last: u64,
 }
 
+/// What is known of a node's replica of an entity, besides its state.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct ReplicaRow {
+    /// When it was written.
+    #[prost(uint64, tag = "1")]
+    pub(crate) at: u64,
+    /// Whether the entity is deleted.
+    #[prost(bool, tag = "2")]
+    pub(crate) deleted: bool,
+    /// The full storage name and id, only where the key holds a shortened one.
+    #[prost(message, optional, tag = "3")]
+    pub(crate) full_key: Option<KeyPart>,
+}
+
+/// The state of a node's replica.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct ReplicaStateRow {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub(crate) state: Bytes,
+}
+
+/// The node with a name.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct NodeRow {
+    #[prost(string, tag = "1")]
+    pub(crate) name: String,
+    #[prost(fixed64, tag = "2")]
+    pub(crate) node: u64,
+    /// The last that was given out.
+    #[prost(uint32, tag = "3")]
+    pub(crate) incarnation: u32,
+}
+
+/// What a row holds of its entity's names beside its key.
+pub(crate) fn full_key(key: &EntityKey) -> Option<KeyPart> {
+    let is_long = key.storage.as_str().len() > STORAGE_BYTES_MAX || key.id.len() > ID_BYTES_MAX;
+    is_long.then(|| key.into())
+}
+
+/// Checks that the row with this key is the entity's.
+pub(crate) fn check_full_key(
+    key: &[u8],
+    full: Option<&KeyPart>,
+    entity_key: &EntityKey,
+) -> Result<(), ReadError> {
+    match full {
+        Some(full) if EntityKey::from(full.clone()) != *entity_key => {
+            Err(damaged(key, &"it belongs to another entity"))
+        }
+        _ => Ok(()),
+    }
+}
+
 impl EntityRow {
     /// The row of an entity that was never written.
     pub(crate) fn of(key: &EntityKey) -> Self {
-        let long = key.storage.as_str().len() > STORAGE_BYTES_MAX || key.id.len() > ID_BYTES_MAX;
         Self {
-            full_key: long.then(|| key.into()),
+            full_key: full_key(key),
             ..Self::default()
         }
     }

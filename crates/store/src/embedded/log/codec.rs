@@ -86,13 +86,30 @@ pub(crate) enum Kind {
     /// It ends a segment in order and only vouches for what is before it. The next record takes
     /// its number.
     Seal = 2,
+    /// Its payload is a node's replica of an entity. Since format 2.
+    Replica = 3,
+    /// Its payload is a run of a node. Since format 2.
+    Run = 4,
+}
+
+impl Kind {
+    /// The kind with this byte; the byte, if only a later Firn knows it.
+    fn from_byte(byte: u8) -> Result<Self, u8> {
+        match byte {
+            1 => Ok(Self::Commit),
+            2 => Ok(Self::Seal),
+            3 => Ok(Self::Replica),
+            4 => Ok(Self::Run),
+            _ => Err(byte),
+        }
+    }
 }
 
 /// The fixed part of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Record {
-    /// What it is.
-    pub(crate) kind: Kind,
+    /// What it is, or the byte that says so to a later Firn.
+    pub(crate) kind: Result<Kind, u8>,
     /// Its number.
     pub(crate) number: u64,
     /// Up to which number the log was durable when it was written.
@@ -106,13 +123,8 @@ impl Record {
     /// Reads the fixed part. It may still turn out not to be [`valid`](Self::is_valid).
     pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
         let bytes = bytes.first_chunk::<RECORD_BYTES>()?;
-        let kind = match bytes[24] {
-            1 => Kind::Commit,
-            2 => Kind::Seal,
-            _ => return None,
-        };
         let record = Self {
-            kind,
+            kind: Kind::from_byte(bytes[24]),
             number: u64_at(bytes, 8),
             durable: u64_at(bytes, 16),
             length: usize::try_from(u32_at(bytes, 4)).ok()?,

@@ -20,9 +20,11 @@ use bytes::Bytes;
 
 use super::codec::{ALIGNMENT, HEADER_BYTES, Header, HeaderFault, Kind, RECORD_BYTES, Record};
 use super::{Carried, Start, UNFINISHED, first_of, name};
-use crate::commit::Commit;
 use crate::embedded::disk::{Disk, File};
+use crate::encoding::Fault;
 use crate::encoding::record::decode_commit;
+use crate::encoding::replica::{decode_replica, decode_run};
+use crate::write::Write;
 
 /// Why the log cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -55,8 +57,8 @@ pub(crate) enum LogError {
     },
 }
 
-/// Reads the log and hands every commit above `reached` that is known to be durable to `replay`, in
-/// order. Gives what the next log begins with; the commits that it carries over may be applied once
+/// Reads the log and hands every write above `reached` that is known to be durable to `replay`, in
+/// order. Gives what the next log begins with; the writes that it carries over may be applied once
 /// it has made them durable.
 pub(crate) fn recover<E: From<LogError>>(
     disk: &Arc<dyn Disk>,
@@ -149,7 +151,7 @@ impl Reader {
         }
     }
 
-    /// The next commit before number `end`; `None` at the end of what counts.
+    /// The next write before number `end`; `None` at the end of what counts.
     fn next(&mut self, end: Option<u64>, reached: u64) -> Result<Option<Carried>, LogError> {
         self.has_ended = true;
         if end == Some(self.number) {
@@ -161,17 +163,16 @@ impl Reader {
             return self.after_invalid(end, reached);
         };
         self.vouched = self.vouched.max(record.durable);
-        if record.kind == Kind::Seal {
+        let Some(write) = self.write(&record, payload.clone())? else {
             return self.after_seal(end, reached);
-        }
-        let commit = self.commit(&record, payload.clone())?;
+        };
         self.has_ended = false;
         self.offset += record.size() as u64;
         self.number += 1;
         Ok(Some(Carried {
             number: record.number,
             payload,
-            commit,
+            write,
         }))
     }
 
@@ -245,8 +246,18 @@ impl Reader {
             }))
     }
 
-    fn commit(&self, record: &Record, payload: Bytes) -> Result<Commit, LogError> {
-        decode_commit(payload).map_err(|fault| {
+    /// The write that the record holds; a seal holds none.
+    fn write(&self, record: &Record, payload: Bytes) -> Result<Option<Write>, LogError> {
+        let decoded = match record.kind {
+            Ok(Kind::Commit) => decode_commit(payload).map(Write::Commit),
+            Ok(Kind::Seal) => return Ok(None),
+            Ok(Kind::Replica) => {
+                decode_replica(payload).map(|(node, write)| Write::Replica { node, write })
+            }
+            Ok(Kind::Run) => decode_run(payload).map(Write::Run),
+            Err(kind) => Err(Fault::Kind(kind)),
+        };
+        decoded.map(Some).map_err(|fault| {
             let fault = format!("record {}: {fault}", record.number);
             self.damaged(self.offset, fault)
         })

@@ -4,15 +4,16 @@
 use std::convert::Infallible;
 use std::path::Path;
 
-use firn_model::id::{EntityKey, Epoch, SlotSequence, StorageName};
+use firn_model::id::{EntityKey, Epoch, Incarnation, NodeId, Replica, SlotSequence, StorageName};
 use firn_model::payload::Payload;
 
 use super::codec::{HEADER_BYTES, RECORD_BYTES, Record};
 use super::recovery::{LogError, recover};
 use super::*;
-use crate::commit::Change;
+use crate::commit::{Change, Commit};
 use crate::embedded::faults::{Chance, Failure, FaultyDisk};
 use crate::entity::Timestamp;
+use crate::replica::{ReplicaWrite, Run};
 
 /// Small, so that lives go through several segments.
 const SEGMENT_BYTES: u64 = 2 * 1024;
@@ -25,38 +26,51 @@ enum TestError {
     Never(#[from] Infallible),
 }
 
-/// A commit that differs from all others.
-fn commit(number: u64, bytes: usize) -> Commit {
+/// A write that differs from all others, of every kind in turn.
+fn write(number: u64, bytes: usize) -> Write {
     let key = EntityKey::new(StorageName::new("test"), number.to_string());
     let at = Timestamp(number);
-    let mut commit = Commit::empty(key.slot(), Epoch(0), SlotSequence(1), at);
-    commit.key = Some(key);
-    commit.change = Some(Change::Set(Payload::new(
-        "bytes",
-        vec![number as u8; bytes],
-    )));
-    commit
+    let contents = vec![number as u8; bytes];
+    match number % 4 {
+        0 => Write::Replica {
+            node: NodeId(number),
+            write: ReplicaWrite::new(key, at, contents),
+        },
+        3 => Write::Run(Run {
+            name: "n".repeat(bytes),
+            replica: Replica {
+                node: NodeId(number),
+                incarnation: Incarnation::FIRST,
+            },
+        }),
+        _ => {
+            let mut commit = Commit::empty(key.slot(), Epoch(0), SlotSequence(1), at);
+            commit.key = Some(key);
+            commit.change = Some(Change::Set(Payload::new("bytes", contents)));
+            Write::Commit(commit)
+        }
+    }
 }
 
-/// Reads the log; gives what it begins the next one with and the commits above `reached`, also
+/// Reads the log; gives what it begins the next one with and the writes above `reached`, also
 /// those that are carried over.
-fn read(disk: &FaultyDisk, reached: u64) -> Result<(Start, Vec<Commit>), LogError> {
+fn read(disk: &FaultyDisk, reached: u64) -> Result<(Start, Vec<Write>), LogError> {
     let disk: Arc<dyn Disk> = Arc::new(disk.clone());
-    let mut commits = Vec::new();
-    let mut take = |number, commit| {
-        assert_eq!(number, reached + 1 + commits.len() as u64);
-        commits.push(commit);
+    let mut writes = Vec::new();
+    let mut take = |number, write| {
+        assert_eq!(number, reached + 1 + writes.len() as u64);
+        writes.push(write);
     };
     let start = recover(&disk, reached, |carried| {
-        take(carried.number, carried.commit);
+        take(carried.number, carried.write);
         Ok::<_, TestError>(())
     });
     match start {
         Ok(start) => {
             for carried in &start.carried {
-                take(carried.number, carried.commit.clone());
+                take(carried.number, carried.write.clone());
             }
-            Ok((start, commits))
+            Ok((start, writes))
         }
         Err(TestError::Log(error)) => Err(error),
         Err(TestError::Never(never)) => match never {},
@@ -76,10 +90,10 @@ fn new_log(disk: &FaultyDisk) -> Log {
 /// What was promised.
 #[derive(Default)]
 struct Model {
-    /// All commits that are in the log for good; the number of each is its place plus one.
-    landed: Vec<Commit>,
+    /// All writes that are in the log for good; the number of each is its place plus one.
+    landed: Vec<Write>,
     /// The batch that was under way when the process ended.
-    open: Vec<Commit>,
+    open: Vec<Write>,
     /// What the rows had reached durably, and at all.
     persisted: u64,
     applied: u64,
@@ -137,7 +151,7 @@ impl Model {
                 0 => 4000,
                 _ => chance.below(300) as usize,
             };
-            self.open.push(commit(self.made, bytes));
+            self.open.push(write(self.made, bytes));
         }
         let appended = log.append(&self.open)?;
         self.landed.append(&mut self.open);
@@ -149,7 +163,7 @@ impl Model {
     ///
     /// # Errors
     /// The disk fails already.
-    fn check(&self, disk: &FaultyDisk) -> io::Result<(Start, Vec<Commit>)> {
+    fn check(&self, disk: &FaultyDisk) -> io::Result<(Start, Vec<Write>)> {
         let (start, found) = match read(disk, self.applied) {
             Err(LogError::Io { source, .. }) => return Err(source),
             outcome => outcome.unwrap(),
@@ -157,12 +171,9 @@ impl Model {
         let mut expected = self.landed[self.applied as usize..].to_vec();
         let acknowledged = expected.len();
         expected.extend_from_slice(&self.open);
-        assert!(
-            found.len() >= acknowledged,
-            "an acknowledged commit is lost"
-        );
-        assert!(found.len() <= expected.len(), "a commit is there twice");
-        assert!(found == expected[..found.len()], "the commits are others");
+        assert!(found.len() >= acknowledged, "an acknowledged write is lost");
+        assert!(found.len() <= expected.len(), "a write is there twice");
+        assert!(found == expected[..found.len()], "the writes are others");
         Ok((start, found))
     }
 }
@@ -250,10 +261,7 @@ fn a_damaged_record_is_reported_with_its_place() {
                 assert_eq!(path, Path::new(&place.file), "seed {seed}");
                 assert_eq!(offset, place.offset as u64, "seed {seed}");
             }
-            outcome => panic!(
-                "seed {seed}: {:?}",
-                outcome.map(|(_, commits)| commits.len())
-            ),
+            outcome => panic!("seed {seed}: {:?}", outcome.map(|(_, writes)| writes.len())),
         }
         flipped += 1;
     }
@@ -278,7 +286,7 @@ fn a_damaged_header_is_reported() {
 fn a_seal_vouches_for_the_last_record() {
     let disk = FaultyDisk::new();
     let mut log = new_log(&disk);
-    log.append(&[commit(1, 10)]).unwrap();
+    log.append(&[write(1, 10)]).unwrap();
     disk.flip(&name(1), HEADER_BYTES as usize + RECORD_BYTES, 1);
     // Nobody vouches: it might as well be torn.
     assert_eq!(read(&disk, 0).unwrap().1, []);
@@ -290,7 +298,7 @@ fn a_seal_vouches_for_the_last_record() {
 fn the_rows_vouch_for_what_they_have_reached() {
     let disk = FaultyDisk::new();
     let mut log = new_log(&disk);
-    log.append(&[commit(1, 10)]).unwrap();
+    log.append(&[write(1, 10)]).unwrap();
     assert_eq!(read(&disk, 1).unwrap().1, []);
     assert!(matches!(read(&disk, 2), Err(LogError::Damaged { .. })));
     disk.remove(&name(1)).unwrap();
@@ -302,7 +310,7 @@ fn a_missing_segment_is_reported() {
     let disk = FaultyDisk::new();
     let mut log = new_log(&disk);
     for number in 1..20 {
-        log.append(&[commit(number, 1000)]).unwrap();
+        log.append(&[write(number, 1000)]).unwrap();
     }
     let segments: Vec<String> = disk.files().into_keys().collect();
     assert!(segments.len() > 3);
@@ -340,9 +348,9 @@ fn a_disk_that_cannot_be_read_is_reported() {
 fn what_is_seen_after_a_failed_sync_is_written_again() {
     let disk = FaultyDisk::new();
     let mut log = new_log(&disk);
-    log.append(&[commit(1, 10)]).unwrap();
+    log.append(&[write(1, 10)]).unwrap();
     disk.fail_after(1, Failure::Error(io::ErrorKind::Other));
-    log.append(&[commit(2, 10)]).unwrap_err();
+    log.append(&[write(2, 10)]).unwrap_err();
     let disk = disk.end_process();
     let (begin, seen) = read(&disk, 0).unwrap();
     assert_eq!(seen.len(), 2);
@@ -357,7 +365,7 @@ fn finished_segments_are_removed() {
     let mut log = new_log(&disk);
     let segments = log.segments();
     for number in 1..=20 {
-        log.append(&[commit(number, 1000)]).unwrap();
+        log.append(&[write(number, 1000)]).unwrap();
     }
     let count = disk.files().len();
     segments.remove_finished(0).unwrap();
@@ -394,7 +402,7 @@ fn bytes_are_fixed() {
 const RECORD_CHECKSUM: [u8; 4] = [253, 82, 47, 91];
 const HEADER_START: [u8; 24] = *b"FIRNLOG\0\x01\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0";
 
-/// Any bytes at all in place of a segment: never a panic, never a commit that was not written.
+/// Any bytes at all in place of a segment: never a panic, never a write that was not written.
 #[test]
 fn any_bytes_are_survived() {
     bolero::check!().for_each(|bytes: &[u8]| {
@@ -413,7 +421,7 @@ fn any_bytes_are_survived() {
 fn damaged_logs_give_a_beginning_or_an_error() {
     let disk = FaultyDisk::new();
     let mut log = new_log(&disk);
-    let written: Vec<Commit> = (1..=6).map(|number| commit(number, 40)).collect();
+    let written: Vec<Write> = (1..=6).map(|number| write(number, 40)).collect();
     for batch in written.chunks(2) {
         log.append(batch).unwrap();
     }
