@@ -56,7 +56,7 @@ use crate::{Pending, ReadError, Store, Tailed, Tombstone};
 use applier::{Applier, CheckpointEvery, RowWriter};
 use backlog::{Backlog, Batch};
 use disk::{Disk, Folder};
-use folder::DataFolder;
+use folder::{DataFolder, FORMAT_MIN, FORMAT_REPLICAS};
 use log::recovery::LogError;
 use log::{Carried, Log};
 use readers::{Readers, Stopped};
@@ -109,7 +109,7 @@ pub struct Embedded {
     readers: Readers,
     writer: Mutex<Writer>,
     /// Held as long as the store lives; `None` over a disk that is not a folder.
-    _folder: Option<DataFolder>,
+    folder: Option<DataFolder>,
 }
 
 /// What the committer, the applier and the readers share.
@@ -135,6 +135,8 @@ type OnFatal = Box<dyn Fn(&Fatal) + Send + Sync>;
 struct Writer {
     fence: Fence,
     log: Log,
+    /// The version of the folder.
+    format: u32,
     /// `None` once the store is closed.
     applier: Option<JoinHandle<()>>,
 }
@@ -245,11 +247,12 @@ impl Embedded {
             writer: Mutex::new(Writer {
                 fence: Fence::new(heads),
                 log,
+                format: parts.folder.as_ref().map_or(FORMAT_MIN, DataFolder::format),
                 applier: Some(spawn(applier, shared.clone()).map_err(no_thread)?),
             }),
             shared,
             clock: config.clock.clone(),
-            _folder: parts.folder,
+            folder: parts.folder,
         })
     }
 
@@ -284,6 +287,9 @@ impl Embedded {
 
     /// Makes writes durable, hands them on, and lets reads of their slots see them.
     fn write(&self, writer: &mut Writer, writes: Vec<Write>, slots: &[Slot]) -> Option<()> {
+        if writer.format < FORMAT_REPLICAS && !writes.iter().all(Write::is_commit) {
+            self.raise_format(writer)?;
+        }
         let appended = match writer.log.append(&writes) {
             Ok(appended) => appended,
             Err(error) => {
@@ -349,6 +355,19 @@ impl Embedded {
             cause: "the embedded store is closed".to_owned(),
         };
         Some(writer.applier.as_ref().map(drop).ok_or_else(closed))
+    }
+
+    /// Lets every Firn refuse the folder that would not know what is now written.
+    fn raise_format(&self, writer: &mut Writer) -> Option<()> {
+        if let Some(folder) = &self.folder
+            && let Err(error) = folder.raise(FORMAT_REPLICAS)
+        {
+            self.shared
+                .fail(&Fatal::disk("the format cannot be written", &error));
+            return None;
+        }
+        writer.format = FORMAT_REPLICAS;
+        Some(())
     }
 
     fn writer(&self) -> MutexGuard<'_, Writer> {

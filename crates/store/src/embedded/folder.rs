@@ -6,6 +6,14 @@
 //! | `format` | `firn-store` and the version of everything in the folder |
 //! | `log` | the segments of the log |
 //! | `rows` | fjall |
+//!
+//! | format | what a Firn must know to read and write the folder |
+//! |---|---|
+//! | 1 | commits |
+//! | 2 | also replicas, and runs of nodes |
+//!
+//! A folder has the lowest format that describes what is in it: one that never held a replica can
+//! still be opened by a Firn that knows of none.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
@@ -13,8 +21,14 @@ use std::path::{Path, PathBuf};
 
 use super::error::OpenError;
 
-/// The version of the folder: the log, the keys and values of rows, and their meaning.
-pub(crate) const FORMAT: u32 = 1;
+/// The version of a new folder: the log, the keys and values of rows, and their meaning.
+pub(crate) const FORMAT_MIN: u32 = 1;
+
+/// The version of a folder that holds replicas or runs of nodes.
+pub(crate) const FORMAT_REPLICAS: u32 = 2;
+
+/// The highest version that this Firn knows.
+const FORMAT_MAX: u32 = FORMAT_REPLICAS;
 
 const FORMAT_NAME: &str = "firn-store";
 
@@ -22,6 +36,7 @@ const FORMAT_NAME: &str = "firn-store";
 #[derive(Debug)]
 pub(crate) struct DataFolder {
     path: PathBuf,
+    format: u32,
     /// Locked for as long as it is open.
     _lock: File,
 }
@@ -36,14 +51,25 @@ impl DataFolder {
         let is_new = !path.exists();
         fs::create_dir_all(path).map_err(unusable)?;
         let lock = lock(path)?;
-        check_format(path)?;
+        let format = check_format(path)?;
         if is_new {
             sync_parent(path).map_err(unusable)?;
         }
         Ok(Self {
             path: path.to_path_buf(),
+            format,
             _lock: lock,
         })
+    }
+
+    /// The version that the folder had when it was opened.
+    pub(crate) fn format(&self) -> u32 {
+        self.format
+    }
+
+    /// Gives the folder a later version, durably: before anything is written that needs it.
+    pub(crate) fn raise(&self, format: u32) -> io::Result<()> {
+        write_format(&self.path, format)
     }
 
     /// Where the log is.
@@ -87,7 +113,7 @@ fn lock(path: &Path) -> Result<File, OpenError> {
     }
 }
 
-fn check_format(path: &Path) -> Result<(), OpenError> {
+fn check_format(path: &Path) -> Result<u32, OpenError> {
     let file = path.join("format");
     let unusable = |source| OpenError::Unusable {
         folder: path.to_path_buf(),
@@ -96,18 +122,19 @@ fn check_format(path: &Path) -> Result<(), OpenError> {
     let text = match fs::read(&file) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound && !path.join("log").exists() => {
-            return write_format(path).map_err(unusable);
+            write_format(path, FORMAT_MIN).map_err(unusable)?;
+            return Ok(FORMAT_MIN);
         }
         Err(source) => return Err(unusable(source)),
     };
     let text = String::from_utf8_lossy(&text);
     let version = text.trim_end().strip_prefix(FORMAT_NAME);
     match version.and_then(|version| version.trim_start().parse().ok()) {
-        Some(FORMAT) => Ok(()),
-        Some(found) if found > FORMAT => Err(OpenError::Newer {
+        Some(format @ FORMAT_MIN..=FORMAT_MAX) => Ok(format),
+        Some(found) if found > FORMAT_MAX => Err(OpenError::Newer {
             folder: path.to_path_buf(),
             found,
-            known: FORMAT,
+            known: FORMAT_MAX,
         }),
         _ => Err(OpenError::Damaged {
             file,
@@ -118,9 +145,9 @@ fn check_format(path: &Path) -> Result<(), OpenError> {
 }
 
 /// Whole or not at all.
-fn write_format(path: &Path) -> io::Result<()> {
+fn write_format(path: &Path, format: u32) -> io::Result<()> {
     let unfinished = path.join("format.new");
-    fs::write(&unfinished, format!("{FORMAT_NAME} {FORMAT}\n"))?;
+    fs::write(&unfinished, format!("{FORMAT_NAME} {format}\n"))?;
     File::open(&unfinished)?.sync_all()?;
     fs::rename(&unfinished, path.join("format"))?;
     File::open(path)?.sync_all()

@@ -131,15 +131,58 @@ fn a_folder_that_is_open_is_locked() {
 fn a_newer_folder_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     fill(folder.path(), 1);
-    fs::write(folder.path().join("format"), "firn-store 2\n").unwrap();
+    fs::write(folder.path().join("format"), "firn-store 3\n").unwrap();
     let error = error(folder.path());
     assert!(
-        matches!(error, OpenError::Newer { found: 2, .. }),
+        matches!(
+            error,
+            OpenError::Newer {
+                found: 3,
+                known: 2,
+                ..
+            }
+        ),
         "{error}"
     );
     assert_eq!(error.code(), Code::FormatNewer);
     fs::write(folder.path().join("format"), "firn-store 1\n").unwrap();
     assert_eq!(last_event(folder.path()), 3);
+}
+
+/// A Firn that knows of no replicas must not touch a folder that has them, and may open any other.
+#[test]
+fn the_format_rises_with_the_first_replica() {
+    let folder = tempfile::tempdir().unwrap();
+    let format = || fs::read_to_string(folder.path().join("format")).unwrap();
+    fill(folder.path(), 1);
+    assert_eq!(format(), "firn-store 1\n");
+    let store = open(folder.path()).unwrap();
+    block_on(store.save_replicas(NodeId(1), Vec::new())).unwrap();
+    assert_eq!(format(), "firn-store 1\n");
+    let write = ReplicaWrite::new(key(), Timestamp(1), "state");
+    block_on(store.save_replicas(NodeId(1), vec![write])).unwrap();
+    assert_eq!(format(), "firn-store 2\n");
+    drop(store);
+    let store = open(folder.path()).unwrap();
+    let state = block_on(store.load_replica(NodeId(1), &key())).unwrap();
+    assert_eq!(state, Some("state".into()));
+    drop(store);
+    fill(folder.path(), 4);
+    assert_eq!(format(), "firn-store 2\n");
+}
+
+#[test]
+fn a_format_that_cannot_be_written_is_fatal() {
+    let folder = tempfile::tempdir().unwrap();
+    let told = Arc::new(AtomicU64::new(0));
+    let note = told.clone();
+    let on_fatal = move |_: &Fatal| {
+        note.fetch_add(1, Ordering::Relaxed);
+    };
+    let store = Embedded::open(folder.path(), Config::default(), on_fatal).unwrap();
+    fs::create_dir(folder.path().join("format.new")).unwrap();
+    assert_eq!(store.incarnate("n").now_or_never(), None);
+    assert_eq!(told.load(Ordering::Relaxed), 1);
 }
 
 #[test]
