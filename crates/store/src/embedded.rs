@@ -3,13 +3,14 @@
 //! # How it works
 //! ```text
 //! commit ─▶ fence ─▶ log ─▶ outcome          load, list, tail …
-//!                     │ (durable)                    │
+//! save ──▶ queue ────▶│ (durable)                    │
 //!                     └─▶ backlog ─▶ applier ─▶ rows ◀┘ readers
 //! ```
 //! A batch of commits is judged by the `fence` in memory, written to the `log` with one write and
-//! one flush, and then acknowledged. A thread of its own brings it into the `rows`, which fjall
-//! holds, without a flush; every now and then fjall is flushed and the log shortened. A start reads
-//! what the rows have reached and applies the rest of the log.
+//! one flush, and then acknowledged; `replicas` that wait to be saved go with it. A thread of its
+//! own brings it into the `rows`, which fjall holds, without a flush; every now and then fjall is
+//! flushed and the log shortened. A start reads what the rows have reached and applies the rest of
+//! the log.
 //!
 //! # Invariants
 //! - What was acknowledged is in the log, flushed. The rows are only ever behind.
@@ -26,6 +27,7 @@ pub mod faults;
 mod folder;
 mod log;
 mod readers;
+mod replicas;
 mod table;
 
 pub use error::{Fatal, OpenError};
@@ -45,12 +47,13 @@ use firn_model::id::{
 use firn_model::policy::Replay;
 use futures_util::future::{self, BoxFuture};
 
+use self::replicas::Saves;
 use crate::clock::Clock;
 use crate::commit::{Commit, Head, Outcome, ReplyRecord, SlotOutcome};
 use crate::entity::{Entity, Event, Timestamp};
 use crate::fence::{Fence, Progress};
 use crate::replica::{IncarnateError, ReplicaWrite, WriteError};
-use crate::rows::{View, read, replicas};
+use crate::rows::{self, View, read};
 use crate::write::Write;
 use crate::{Pending, ReadError, Store, Tailed, Tombstone};
 use applier::{Applier, CheckpointEvery, RowWriter};
@@ -107,6 +110,7 @@ pub struct Embedded {
     clock: Clock,
     /// Reads that are asked for end before the rows do.
     readers: Readers,
+    saves: Saves,
     writer: Mutex<Writer>,
     /// Held as long as the store lives; `None` over a disk that is not a folder.
     folder: Option<DataFolder>,
@@ -137,6 +141,8 @@ struct Writer {
     log: Log,
     /// The version of the folder.
     format: u32,
+    /// How many saves were written.
+    saved: u64,
     /// `None` once the store is closed.
     applier: Option<JoinHandle<()>>,
 }
@@ -244,9 +250,11 @@ impl Embedded {
         };
         Ok(Self {
             readers: Readers::start(config.read_threads).map_err(no_thread)?,
+            saves: Saves::default(),
             writer: Mutex::new(Writer {
                 fence: Fence::new(heads),
                 log,
+                saved: 0,
                 format: parts.folder.as_ref().map_or(FORMAT_MIN, DataFolder::format),
                 applier: Some(spawn(applier, shared.clone()).map_err(no_thread)?),
             }),
@@ -276,7 +284,8 @@ impl Embedded {
         };
         if !judgement.accepted.is_empty() {
             let writes = judgement.accepted.into_iter().map(Write::Commit).collect();
-            self.write(&mut writer, writes, &judgement.landing)?;
+            let last = self.write(&mut writer, writes)?;
+            self.shared.acknowledged.advance(&judgement.landing, last);
         }
         let landed = judgement.landing.into_iter().map(|slot| SlotOutcome {
             slot,
@@ -285,8 +294,11 @@ impl Embedded {
         Some(judgement.refused.into_iter().chain(landed).collect())
     }
 
-    /// Makes writes durable, hands them on, and lets reads of their slots see them.
-    fn write(&self, writer: &mut Writer, writes: Vec<Write>, slots: &[Slot]) -> Option<()> {
+    /// Makes writes and all saves that wait durable, and hands them on; gives the number of the
+    /// last. `None` if the store cannot go on.
+    fn write(&self, writer: &mut Writer, mut writes: Vec<Write>) -> Option<u64> {
+        let waiting = self.saves.take();
+        writes.extend(waiting.writes);
         if writer.format < FORMAT_REPLICAS && !writes.iter().all(Write::is_commit) {
             self.raise_format(writer)?;
         }
@@ -304,57 +316,10 @@ impl Embedded {
             bytes: appended.bytes,
         };
         self.shared.backlog.push(batch).ok()?;
-        self.shared.acknowledged.advance(slots, appended.last);
-        Some(())
-    }
-
-    /// Begins a run of a node; `None` if the store cannot go on.
-    fn incarnate_blocking(&self, name: &str) -> Option<Result<Replica, IncarnateError>> {
-        let mut writer = self.writer();
-        if let Err(refusal) = self.check(&writer)? {
-            return Some(Err(refusal.into()));
-        }
-        // The run before this one may have begun a moment ago.
-        self.shared.backlog.reach(writer.log.next() - 1).ok()?;
-        let run = replicas::next_run(&*self.shared.table.view(), name, replicas::draw_node);
-        let run = match run {
-            Ok(run) => run,
-            Err(error) => return Some(Err(error)),
-        };
-        let replica = run.replica;
-        self.write(&mut writer, vec![Write::Run(run)], &[])?;
-        Some(Ok(replica))
-    }
-
-    /// Writes replicas; `None` if the store cannot go on.
-    fn save_blocking(
-        &self,
-        node: NodeId,
-        writes: Vec<ReplicaWrite>,
-    ) -> Option<Result<(), WriteError>> {
-        let mut writer = self.writer();
-        if let Err(refusal) = self.check(&writer)? {
-            return Some(Err(refusal));
-        }
-        if writes.is_empty() {
-            return Some(Ok(()));
-        }
-        let slots: Vec<Slot> = writes.iter().map(|write| write.key.slot()).collect();
-        let writes = writes.into_iter();
-        let writes = writes.map(|write| Write::Replica { node, write });
-        self.write(&mut writer, writes.collect(), &slots)?;
-        Some(Ok(()))
-    }
-
-    /// Whether the store still writes; `None` if it cannot go on.
-    fn check(&self, writer: &Writer) -> Option<Result<(), WriteError>> {
-        if self.shared.has_failed() {
-            return None;
-        }
-        let closed = || WriteError::Unavailable {
-            cause: "the embedded store is closed".to_owned(),
-        };
-        Some(writer.applier.as_ref().map(drop).ok_or_else(closed))
+        let acknowledged = &self.shared.acknowledged;
+        acknowledged.advance(&waiting.slots, appended.last);
+        writer.saved = waiting.last;
+        Some(appended.last)
     }
 
     /// Lets every Firn refuse the folder that would not know what is now written.
@@ -680,7 +645,9 @@ impl Store for Embedded {
         key: &'a EntityKey,
     ) -> BoxFuture<'a, Result<Option<Bytes>, ReadError>> {
         let key = key.clone();
-        self.read_slot(key.slot(), move |rows| replicas::load(rows, node, &key))
+        self.read_slot(key.slot(), move |rows| {
+            rows::replicas::load(rows, node, &key)
+        })
     }
 
     fn list_replicas<'a>(
@@ -690,7 +657,7 @@ impl Store for Embedded {
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<EntityKey>, ReadError>> {
         let after = after.cloned();
-        self.read_all(move |rows| replicas::list(rows, node, after.as_ref(), limit))
+        self.read_all(move |rows| rows::replicas::list(rows, node, after.as_ref(), limit))
     }
 }
 

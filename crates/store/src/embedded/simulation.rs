@@ -34,12 +34,28 @@ fn key(number: u64) -> EntityKey {
     EntityKey::new(StorageName::new("entity"), number.to_string())
 }
 
-/// What was promised of every entity: its events, and those of a batch that was not answered.
+const NODE: NodeId = NodeId(1);
+
+/// What was promised: of every entity its events, of every replica its state and its receipts, and
+/// of each those of writes that were not answered.
 #[derive(Default)]
 struct Model {
     landed: BTreeMap<u64, Vec<Payload>>,
     open: BTreeMap<u64, Vec<Payload>>,
     made: u64,
+    /// The replicas that were saved, in order; the effect of each has its place as its sequence.
+    saved: Vec<ReplicaWrite>,
+    unsaved: Vec<ReplicaWrite>,
+    runs: Vec<Replica>,
+}
+
+/// The effect that is in the replica with this place.
+fn effect(place: usize) -> EffectId {
+    EffectId {
+        slot: Slot::new(3).unwrap(),
+        sequence: SlotSequence(place as u64),
+        index: 0,
+    }
 }
 
 impl Model {
@@ -76,8 +92,58 @@ impl Model {
         }
     }
 
+    /// Some replicas, each made from an effect.
+    fn replicas(&mut self, chance: &mut Chance) -> Vec<ReplicaWrite> {
+        let mut writes = Vec::new();
+        for _ in 0..=chance.below(3) {
+            self.made += 1;
+            let state = vec![self.made as u8; chance.below(600) as usize];
+            let key = key(chance.below(ENTITIES));
+            let mut write = ReplicaWrite::new(key, Timestamp(self.made), state);
+            let place = self.saved.len() + self.unsaved.len();
+            write.received = vec![effect(place)];
+            self.unsaved.push(write.clone());
+            writes.push(write);
+        }
+        writes
+    }
+
+    fn land_replicas(&mut self) {
+        self.saved.append(&mut self.unsaved);
+    }
+
+    /// A run that nobody had before, of the node that had all of them.
+    fn run(&mut self, replica: Replica) {
+        assert!(!self.runs.contains(&replica), "a run was given twice");
+        assert!(self.runs.iter().all(|run| run.node == replica.node));
+        self.runs.push(replica);
+    }
+
+    /// Every saved replica is there, the newest of each entity, whole with its effect; of the
+    /// others a beginning.
+    fn check_replicas(&mut self, store: &Embedded) {
+        let acknowledged = self.saved.len();
+        self.saved.append(&mut self.unsaved);
+        let was_received = |place: usize| {
+            let slot = self.saved[place].key.slot();
+            block_on(store.was_received(slot, effect(place))).unwrap()
+        };
+        let all = 0..self.saved.len();
+        let found = all.clone().take_while(|place| was_received(*place)).count();
+        assert!(found >= acknowledged, "an acknowledged replica is lost");
+        assert!(!all.skip(found).any(was_received), "one is missing");
+        self.saved.truncate(found);
+        for number in 0..ENTITIES {
+            let key = key(number);
+            let newest = self.saved.iter().rfind(|write| write.key == key);
+            let state = block_on(store.load_replica(NODE, &key)).unwrap();
+            assert!(state.as_ref() == newest.map(|write| &write.state));
+        }
+    }
+
     /// Every acknowledged event is there, in order, once; of the open ones a beginning.
     fn check(&mut self, store: &Embedded) {
+        self.check_replicas(store);
         for number in 0..ENTITIES {
             let entity = block_on(store.load(&key(number), Replay::AllEvents)).unwrap();
             let found: Vec<Payload> = entity
@@ -109,7 +175,22 @@ fn live(model: &mut Model, disk: &FaultyDisk, rows: &FaultyRows, chance: &mut Ch
         return;
     };
     model.check(&store);
+    let Some(run) = store.incarnate("node").now_or_never() else {
+        return;
+    };
+    model.run(run.unwrap());
     for _ in 0..chance.below(25) {
+        if chance.once_in(2) {
+            let writes = model.replicas(chance);
+            // Some go with the commits that come next.
+            if chance.once_in(2) {
+                store.saves.put(NODE, writes);
+            } else if store.save_replicas(NODE, writes).now_or_never().is_some() {
+                model.land_replicas();
+            } else {
+                break;
+            }
+        }
         let batch = model.batch(chance);
         let Some(outcomes) = store.commit(batch).now_or_never() else {
             break;
@@ -118,6 +199,7 @@ fn live(model: &mut Model, disk: &FaultyDisk, rows: &FaultyRows, chance: &mut Ch
             assert_eq!(outcome.outcome, Outcome::Landed);
         }
         model.land();
+        model.land_replicas();
         if chance.once_in(10) {
             rows.set_failing(true);
         }
@@ -190,6 +272,48 @@ fn a_failed_write_is_fatal_and_never_answered() {
 }
 
 #[test]
+fn a_failed_save_is_fatal_and_never_answered() {
+    for operation in [0, 1] {
+        let disk = FaultyDisk::new();
+        let (told, on_fatal) = noting();
+        let store = open(&disk, &FaultyRows::new(), on_fatal).unwrap();
+        disk.fail_after(operation, Failure::Error(io::ErrorKind::StorageFull));
+        let writes = Model::default().replicas(&mut Chance::new(0));
+        let save = store.save_replicas(NODE, writes.clone());
+        assert_eq!(save.now_or_never(), None);
+        let operations = disk.operations();
+        assert_eq!(store.save_replicas(NODE, writes).now_or_never(), None);
+        assert_eq!(store.incarnate("node").now_or_never(), None);
+        drop(store);
+        assert_eq!(disk.operations(), operations, "never retried");
+        let told = told.lock().unwrap();
+        assert_eq!(told.len(), 1);
+        assert_eq!(told[0].code, firn_model::code::Code::FlushFailed);
+    }
+}
+
+/// One write and one flush for both, whoever makes them.
+#[test]
+fn replicas_that_wait_go_with_commits() {
+    let disk = FaultyDisk::new();
+    let rows = FaultyRows::new();
+    let store = open(&disk, &rows, |_| {}).unwrap();
+    let mut model = Model::default();
+    let writes = model.replicas(&mut Chance::new(0));
+    let number = store.saves.put(NODE, writes);
+    let operations = disk.operations();
+    let batch = model.batch(&mut Chance::new(0));
+    block_on(store.commit(batch));
+    assert_eq!(disk.operations(), operations + 2);
+    assert_eq!(store.writer().saved, number);
+    model.land();
+    model.land_replicas();
+    model.check(&store);
+    store.abandon();
+    model.check(&open(&disk.end_process(), &rows, |_| {}).unwrap());
+}
+
+#[test]
 fn rows_that_cannot_be_written_are_fatal() {
     let disk = FaultyDisk::new();
     let (told, on_fatal) = noting();
@@ -231,7 +355,7 @@ fn damaged_rows_are_reported() {
 }
 
 #[test]
-fn a_closed_store_refuses_commits_and_answers_reads() {
+fn a_closed_store_refuses_writes_and_answers_reads() {
     let store = open(&FaultyDisk::new(), &FaultyRows::new(), |_| {}).unwrap();
     let mut model = Model::default();
     let batch = model.batch(&mut Chance::new(0));
@@ -242,5 +366,13 @@ fn a_closed_store_refuses_commits_and_answers_reads() {
     let outcomes = block_on(store.commit(model.batch(&mut Chance::new(1))));
     assert!(matches!(outcomes[0].outcome, Outcome::Refused { .. }));
     model.open.clear();
+    let closed = WriteError::Unavailable {
+        cause: "the embedded store is closed".to_owned(),
+    };
+    let save = block_on(store.save_replicas(NODE, model.replicas(&mut Chance::new(1))));
+    assert_eq!(save, Err(closed.clone()));
+    let run = block_on(store.incarnate("node"));
+    assert_eq!(run, Err(IncarnateError::Write(closed)));
+    model.unsaved.clear();
     model.check(&store);
 }

@@ -250,3 +250,39 @@ fn long_logs_are_shortened_while_they_grow() {
     let heads = block_on(store.heads()).unwrap();
     assert_eq!(heads[0].1.sequence, SlotSequence(199));
 }
+
+/// Commits and saves on threads of their own: each save is seen at once, and nothing is lost.
+#[test]
+fn replicas_are_saved_on_one_thread_while_another_commits() {
+    const WRITES: u64 = 300;
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).unwrap();
+    let likes = |number| EntityKey::new(StorageName::new("likes"), format!("{}", number % 7));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for sequence in 1..=WRITES {
+                let at = Timestamp(sequence);
+                let mut commit = Commit::empty(key().slot(), Epoch(0), SlotSequence(sequence), at);
+                commit.key = Some(key());
+                commit.change = Some(Change::Set(Payload::new("state", vec![1; 100])));
+                let outcomes = block_on(store.commit(vec![commit]));
+                assert_eq!(outcomes[0].outcome, Outcome::Landed);
+            }
+        });
+        for number in 0..WRITES {
+            let state = number.to_string();
+            let write = ReplicaWrite::new(likes(number), Timestamp(number), state.clone());
+            block_on(store.save_replicas(NodeId(1), vec![write])).unwrap();
+            let found = block_on(store.load_replica(NodeId(1), &likes(number))).unwrap();
+            assert_eq!(found, Some(state.into()));
+        }
+    });
+    drop(store);
+    let store = open(folder.path()).unwrap();
+    for number in WRITES - 7..WRITES {
+        let found = block_on(store.load_replica(NodeId(1), &likes(number))).unwrap();
+        assert_eq!(found, Some(number.to_string().into()));
+    }
+    let heads = block_on(store.heads()).unwrap();
+    assert_eq!(heads[0].1.sequence, SlotSequence(WRITES));
+}
