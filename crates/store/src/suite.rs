@@ -4,6 +4,7 @@
 //! case writes, looks, opens the store again where that is possible, and looks once more.
 
 mod cases;
+mod replicas;
 mod subject;
 
 use futures_util::future::BoxFuture;
@@ -47,4 +48,14 @@ pub async fn run<B: Backend + 'static>(fresh: impl Fn(Clock) -> B) {
     cases::lists_page_through_the_living(subject().await).await;
     cases::large_states_come_back(subject().await).await;
     cases::odd_ids_keep_apart(subject().await).await;
+    replicas::runs_of_a_node_never_repeat(subject().await).await;
+    replicas::a_new_store_is_a_new_node(subject().await, subject().await).await;
+    replicas::replicas_are_the_newest(subject().await).await;
+    replicas::each_node_has_replicas_of_its_own(subject().await).await;
+    replicas::deleted_replicas_are_shown_to_nodes_only(subject().await).await;
+    replicas::lists_page_through_replicas_and_entities(subject().await).await;
+    replicas::receipts_of_replicas_are_found(subject().await).await;
+    replicas::large_replicas_come_back(subject().await).await;
+    replicas::odd_ids_of_replicas_keep_apart(subject().await).await;
+    replicas::replicas_are_saved_while_others_commit(subject().await).await;
 }

@@ -97,3 +97,6 @@ pub(crate) fn decode_run(bytes: Bytes) -> Result<Run, Fault> {
         },
     })
 }
+
+#[cfg(test)]
+mod tests;

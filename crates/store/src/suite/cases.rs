@@ -1,8 +1,6 @@
 //! The cases. Their names are the promises.
 
 use std::collections::HashSet;
-use std::future::poll_fn;
-use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,7 +14,7 @@ use firn_model::policy::Replay;
 use firn_model::status::{GrpcCode, Status};
 use futures_util::future::join;
 
-use super::subject::{START, Subject, append, key, numbered, payload, payloads, texts};
+use super::subject::{START, Subject, append, key, numbered, payload, payloads, texts, yield_once};
 use crate::commit::{Change, Commit, Head, Outcome, ReplyRecord, StoredAnswer};
 use crate::entity::{Entity, Snapshot, Timestamp};
 use crate::{Store, Tailed, Tombstone};
@@ -520,20 +518,6 @@ pub(super) async fn tails_have_no_gap_while_others_write(mut subject: Subject) {
     join(follow, write).await;
     let changes = tail(subject.store(), sourced.slot()).await;
     assert_eq!(changes.len() as u64, COMMITS + 1);
-}
-
-/// Lets others run, also over a store that never waits.
-async fn yield_once() {
-    let mut has_yielded = false;
-    poll_fn(|context| {
-        if has_yielded {
-            return Poll::Ready(());
-        }
-        has_yielded = true;
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
 
 fn effect(number: u32) -> Effect {

@@ -1,8 +1,10 @@
 //! The store under test, and a writer that numbers commits.
 
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use firn_model::id::{EntityKey, Epoch, Slot, SlotSequence, StorageName};
@@ -20,8 +22,9 @@ pub(super) const START: Timestamp = Timestamp(1_700_000_000_000);
 
 /// The store under test.
 pub(super) struct Subject {
-    backend: Box<dyn Backend>,
+    /// Before the backend, whose folder must not go first.
     store: Option<Box<dyn Store>>,
+    backend: Box<dyn Backend>,
     now: Arc<AtomicU64>,
     sequences: HashMap<Slot, u64>,
 }
@@ -128,4 +131,18 @@ pub(super) fn texts(entity: &Entity) -> Vec<(u64, Payload)> {
 /// Numbered payloads, as [`texts`] gives them.
 pub(super) fn numbered(first: u64, texts: &[&str]) -> Vec<(u64, Payload)> {
     (first..).zip(payloads(texts)).collect()
+}
+
+/// Lets others run, also over a store that never waits.
+pub(super) async fn yield_once() {
+    let mut has_yielded = false;
+    poll_fn(|context| {
+        if has_yielded {
+            return Poll::Ready(());
+        }
+        has_yielded = true;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }

@@ -335,6 +335,32 @@ fn a_newer_segment_is_reported() {
     assert!(matches!(found, Err(LogError::Newer { version: 2, .. })));
 }
 
+/// A record of a kind that is not known was written by a later Firn, and not torn off.
+#[test]
+fn a_newer_record_is_reported() {
+    let disk = FaultyDisk::new();
+    drop(new_log(&disk));
+    let mut file = disk.files().remove(&name(1)).unwrap();
+    let start = HEADER_BYTES as usize;
+    let mut writer = RecordWriter::default();
+    writer.push(Kind::Commit, 1, 0, |bytes| bytes.extend(b"payload"));
+    file[start..start + 40].copy_from_slice(writer.finish(1, HEADER_BYTES));
+    file[start + 24] = 9;
+    let place = [1u64.to_le_bytes(), HEADER_BYTES.to_le_bytes()].concat();
+    let checksum = crc32c::crc32c_append(crc32c::crc32c(&place), &file[start + 4..start + 40]);
+    file[start..start + 4].copy_from_slice(&checksum.to_le_bytes());
+    disk.open(&name(1)).unwrap().write_at(0, &file).unwrap();
+    let error = read(&disk, 0).map(|_| ()).unwrap_err();
+    assert!(matches!(
+        error,
+        LogError::Damaged {
+            offset: HEADER_BYTES,
+            ..
+        }
+    ));
+    assert!(error.to_string().contains("kind 9"), "{error}");
+}
+
 #[test]
 fn a_disk_that_cannot_be_read_is_reported() {
     let disk = FaultyDisk::new();
@@ -391,6 +417,9 @@ fn bytes_are_fixed() {
     );
     assert_eq!(record[24..], *b"\x01\0\0\0\0\0\0\0payload\0");
     assert_eq!(record[..4], RECORD_CHECKSUM);
+    for (write, kind) in [(write(1, 1), 1), (write(4, 1), 3), (write(3, 1), 4)] {
+        assert_eq!(kind_of(&write) as u8, kind);
+    }
     assert_eq!(Header { first: 3 }.encode()[..24], HEADER_START);
     let parsed = Record::parse(&record).unwrap();
     assert_eq!((parsed.number, parsed.durable, parsed.size()), (3, 2, 40));
@@ -413,6 +442,8 @@ fn any_bytes_are_survived() {
         let _ = read(&disk, 0);
         let _ = Header::decode(bytes);
         let _ = crate::encoding::record::decode_commit(bytes.to_vec().into());
+        let _ = crate::encoding::replica::decode_replica(bytes.to_vec().into());
+        let _ = crate::encoding::replica::decode_run(bytes.to_vec().into());
     });
 }
 
