@@ -5,7 +5,8 @@ use super::Tree;
 /// The crates from the one that knows nobody to the one that knows all. A crate may depend on
 /// those before it.
 const ORDER: &[&str] = &[
-    "model", "wire", "store", "runtime", "link", "edge", "cluster", "eventing", "operator", "firn",
+    "model", "wire", "store", "crdt", "runtime", "link", "edge", "cluster", "eventing", "operator",
+    "firn",
 ];
 
 /// Helps tests, so it may know all that it likes, and nobody may know it outside tests.
@@ -30,6 +31,11 @@ const IGNORANCE: &[Ignorance] = &[
         instead: "wire only converts; firn-link moves the bytes",
     },
     Ignorance {
+        crate_name: "crdt",
+        of: &["firn-wire", "firn-store", "tokio", "prost"],
+        instead: "replicated data is pure; the runtime moves and stores what it encodes",
+    },
+    Ignorance {
         crate_name: "runtime",
         of: &[
             "tonic",
@@ -49,7 +55,7 @@ const IGNORANCE: &[Ignorance] = &[
     },
     Ignorance {
         crate_name: "link",
-        of: &["firn-store", "fjall", "tokio-postgres"],
+        of: &["firn-store", "firn-crdt", "fjall", "tokio-postgres"],
         instead: "a link turns a function's answer into a decision; the runtime stores it",
     },
     Ignorance {
@@ -58,6 +64,7 @@ const IGNORANCE: &[Ignorance] = &[
             "firn-wire",
             "firn-link",
             "firn-runtime",
+            "firn-crdt",
             "firn-store",
             "fjall",
             "tokio-postgres",

@@ -1,0 +1,1 @@
+//! Encodings: round trips, fixtures of what is stored, and damage.
