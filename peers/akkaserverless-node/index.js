@@ -8,6 +8,7 @@ new AkkaServerless({ serviceName: 'peer-akkaserverless-node' })
     require('./tools'),
     require('./ticket'),
     require('./likes'),
+    ...require('./replicated'),
     require('./values_by_text'),
   )
   .start();

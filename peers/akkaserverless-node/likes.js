@@ -1,9 +1,14 @@
-// Likes: a replicated counter.
-const { ReplicatedData, ReplicatedEntity } = require('@lightbend/akkaserverless-javascript-sdk');
+// Likes: a replicated counter, whose changes a majority has before they are answered.
+const {
+  ReplicatedData,
+  ReplicatedEntity,
+  ReplicatedWriteConsistency,
+} = require('@lightbend/akkaserverless-javascript-sdk');
 
 const likes = new ReplicatedEntity('extras.proto', 'peers.Likes', 'likes', {
   includeDirs: ['./protos'],
   entityPassivationStrategy: { timeout: 300 },
+  replicatedWriteConsistency: ReplicatedWriteConsistency.MAJORITY,
 });
 
 likes.defaultValue = () => new ReplicatedData.ReplicatedCounter();

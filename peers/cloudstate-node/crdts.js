@@ -10,6 +10,25 @@ function watch(request, context) {
   return likesReply(context.state);
 }
 
+// Ends when there are so many likes, and notes it.
+function watchUntil({ topic, likes }, context) {
+  context.onStateChange = (state, { effect, end }) => {
+    if (state.longValue.lessThan(likes)) return likesReply(state);
+    effect({ path: '/peers.KeyValue/Set' }, { key: `likes-${topic}`, value: 'enough' }, true);
+    end();
+    return likesReply(state);
+  };
+  return likesReply(context.state);
+}
+
+// One like for as long as the caller stays.
+function stay(request, context) {
+  context.state.increment(1);
+  context.onStateChange = (state) => likesReply(state);
+  context.onStreamCancel = (state) => state.decrement(1);
+  return likesReply(context.state);
+}
+
 function forget(request, context) {
   context.delete();
   return {};
@@ -23,6 +42,8 @@ Likes.commandHandlers = {
   },
   GetLikes: (request, { state }) => likesReply(state),
   Watch: watch,
+  WatchUntil: watchUntil,
+  Stay: stay,
   Forget: forget,
 };
 

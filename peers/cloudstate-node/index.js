@@ -3,9 +3,10 @@ require('./grpc_bind');
 const { CloudState } = require('cloudstate');
 
 const { Likes, Tags } = require('./crdts');
+const replicated = require('./replicated');
 
 new CloudState({ serviceName: 'peer-cloudstate-node' })
-  .addEntity(require('./cart'), require('./key_value'), require('./tools'), Likes, Tags)
+  .addEntity(require('./cart'), require('./key_value'), require('./tools'), Likes, Tags, ...replicated)
   .start({
     bindAddress: process.env.HOST || '127.0.0.1',
     bindPort: process.env.PORT || '8080',

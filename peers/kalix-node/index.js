@@ -8,6 +8,7 @@ new Kalix({ serviceName: 'peer-kalix-node' })
     require('./tools'),
     require('./ticket'),
     require('./likes'),
+    ...require('./replicated'),
     require('./values_by_text'),
   )
   .start();

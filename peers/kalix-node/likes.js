@@ -1,9 +1,12 @@
-// Likes: a replicated counter.
-const { ReplicatedCounter, ReplicatedEntity } = require('@kalix-io/kalix-javascript-sdk').replicatedentity;
+// Likes: a replicated counter, whose changes a majority has before they are answered.
+const { ReplicatedWriteConsistency, replicatedentity } = require('@kalix-io/kalix-javascript-sdk');
+
+const { ReplicatedCounter, ReplicatedEntity } = replicatedentity;
 
 const likes = new ReplicatedEntity('extras.proto', 'peers.Likes', 'likes', {
   includeDirs: ['./protos'],
   entityPassivationStrategy: { timeout: 300 },
+  replicatedWriteConsistency: ReplicatedWriteConsistency.MAJORITY,
 });
 
 likes.defaultValue = () => new ReplicatedCounter();

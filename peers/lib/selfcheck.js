@@ -123,7 +123,8 @@ class Peer {
       }),
       unpack: (name, any) => {
         assert.strictEqual(any.type_url, `type.googleapis.com/peers.${name}`);
-        return type(name).toObject(type(name).decode(any.value), { longs: Number, defaults: true });
+        const value = any.value || Buffer.alloc(0);
+        return type(name).toObject(type(name).decode(value), { longs: Number, defaults: true });
       },
     };
   }

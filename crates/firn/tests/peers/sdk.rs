@@ -21,8 +21,6 @@ pub(crate) struct Sdk {
     pub(crate) effects: Effects,
     /// What an entity that takes its time means for the others.
     pub(crate) slow: Slow,
-    /// Services of the function that are not served yet.
-    pub(crate) unserved: &'static [&'static str],
 }
 
 /// What becomes of values.
@@ -80,7 +78,6 @@ pub(crate) static KALIX_NODE: Sdk = Sdk {
     values: Values::KeptOrDeletedForGood,
     effects: Effects::Sent,
     slow: Slow::Alone,
-    unserved: &["peers.Likes", "peers.ValuesByText"],
 };
 
 pub(crate) static KALIX_JAVA: Sdk = Sdk {
@@ -101,7 +98,6 @@ pub(crate) static AKKASERVERLESS_PYTHON: Sdk = Sdk {
     failure: as_python_list,
     values: Values::Forgotten,
     slow: Slow::HoldsUpAll,
-    unserved: &["peers.ValuesByText"],
     ..AKKASERVERLESS_NODE
 };
 
@@ -111,7 +107,6 @@ pub(crate) static CLOUDSTATE_NODE: Sdk = Sdk {
     action_crash: Code::Internal,
     values: Values::Kept,
     slow: Slow::Never,
-    unserved: &["peers.Likes", "peers.Tags"],
     ..KALIX_NODE
 };
 
@@ -127,6 +122,5 @@ pub(crate) static CLOUDSTATE_PYTHON: Sdk = Sdk {
     peer: "cloudstate-python",
     failure: as_python_list,
     slow: Slow::Alone,
-    unserved: &[],
     ..CLOUDSTATE_NODE
 };
