@@ -24,12 +24,20 @@ pub enum Kind {
     Value,
     /// Events, and snapshots of what they add up to.
     EventSourced,
+    /// Replicated data: every node that is asked has a replica.
+    Replicated,
 }
 
 impl Kind {
     /// Whether instances of the component have an id and a state.
     pub fn is_entity(self) -> bool {
         self != Self::Action
+    }
+
+    /// Whether a command's answer is remembered under its caller's idempotency key. Replicas agree
+    /// on values, not on answers.
+    pub fn keeps_records(self) -> bool {
+        matches!(self, Self::Value | Self::EventSourced)
     }
 }
 
@@ -39,6 +47,7 @@ impl fmt::Display for Kind {
             Self::Action => "action",
             Self::Value => "value entity",
             Self::EventSourced => "event sourced entity",
+            Self::Replicated => "replicated entity",
         })
     }
 }

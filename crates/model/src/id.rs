@@ -1,6 +1,7 @@
 //! Names of things that live longer than one request: entities, slots and their fencing numbers.
 
 use std::fmt;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use xxhash_rust::xxh3::Xxh3;
@@ -157,6 +158,47 @@ impl Slot {
 impl fmt::Display for Slot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)
+    }
+}
+
+/// A node for as long as its data lives: drawn at random when its store is made, so that a new store
+/// is a new node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeId(pub u64);
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+/// One run of a node: every start takes the next number, durably, before the first update.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Incarnation(pub NonZeroU32);
+
+impl Incarnation {
+    /// The first run.
+    pub const FIRST: Self = Self(NonZeroU32::MIN);
+
+    /// The run after this one, unless the numbers are used up.
+    pub fn next(self) -> Option<Self> {
+        self.0.checked_add(1).map(Self)
+    }
+}
+
+/// Who makes the updates of replicated data: a node in one of its runs. Never used twice, so that a
+/// node that comes back from an older state repeats nothing that others hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Replica {
+    /// The node.
+    pub node: NodeId,
+    /// Its run.
+    pub incarnation: Incarnation,
+}
+
+impl fmt::Display for Replica {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.node, self.incarnation.0)
     }
 }
 

@@ -23,4 +23,5 @@ pub mod limit;
 pub mod metadata;
 pub mod payload;
 pub mod policy;
+pub mod replicated;
 pub mod status;

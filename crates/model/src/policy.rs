@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use crate::replicated::Consistency;
 use crate::status::GrpcCode;
 
 /// Every choice for one component.
@@ -14,6 +15,8 @@ pub struct Policies {
     pub failure_mutation: FailureMutation,
     /// What a failure on the stream does that names the open command.
     pub stream_failure: StreamFailure,
+    /// What a failure on the stream does that names no command.
+    pub unnamed_failure: UnnamedFailure,
     /// What happens to commands that wait behind a failed instance.
     pub failed_queue: FailedQueue,
     /// How a delete is kept.
@@ -38,6 +41,19 @@ pub struct Policies {
     pub texts: Texts,
     /// What an HTTP client sees of a failure.
     pub http_errors: HttpErrors,
+    /// How many commands of a replicated entity may be open at once.
+    pub open_commands: OpenCommands,
+    /// How many replicas must hold a change of a replicated entity, whatever its replies ask for.
+    pub write_consistency: Consistency,
+}
+
+/// How many commands of one replicated entity may be open at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OpenCommands {
+    /// Any number, also streamed ones (Cloudstate).
+    Many,
+    /// One (Akka Serverless, Kalix).
+    One,
 }
 
 /// What a failure in a reply does to the mutation beside it.
@@ -52,10 +68,20 @@ pub enum FailureMutation {
 /// What a failure outside of a reply does that names the open command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StreamFailure {
-    /// The instance ends with the command (Cloudstate).
+    /// The instance ends with the command (Cloudstate, but not its replicated entities).
     EndsInstance,
-    /// The command fails; the instance lives as long as its stream (Akka Serverless, Kalix).
+    /// The command fails; the instance lives as long as its stream (Akka Serverless, Kalix,
+    /// replicated entities of Cloudstate).
     FailsCommand,
+}
+
+/// What a failure outside of a reply does that names no command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnnamedFailure {
+    /// The instance ends.
+    EndsInstance,
+    /// Nothing (replicated entities of Cloudstate).
+    Ignored,
 }
 
 /// What happens to commands that were not sent yet when their instance fails.

@@ -13,6 +13,7 @@ use firn_model::decision::{Answer, Decision, Effect, Failure};
 use firn_model::id::EntityId;
 use firn_model::metadata::Metadata;
 use firn_model::payload::Payload;
+use firn_model::replicated::{self, Delta};
 use firn_model::status::Status;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
@@ -98,6 +99,70 @@ pub trait EntityStream: Send {
     fn half_close(&mut self);
 }
 
+/// What the stream of a replicated entity begins with.
+#[derive(Debug, Clone)]
+pub struct ReplicaOpening {
+    /// The entity's component.
+    pub component: Arc<Component>,
+    /// The entity's id.
+    pub id: EntityId,
+    /// Its value as a change from the empty one; `None` if it does not exist yet.
+    pub value: Option<Delta>,
+}
+
+/// A command for a replicated entity.
+#[derive(Debug, Clone)]
+pub struct ReplicaCommand {
+    /// Its number on the stream: 1, 2, 3… on each.
+    pub number: i64,
+    /// What is asked.
+    pub command: EntityCommand,
+    /// Whether the caller takes a stream of replies.
+    pub streamed: bool,
+}
+
+/// What comes back on the stream of a replicated entity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReplicaEvent {
+    /// The answer to a command.
+    Replied(replicated::Reply),
+    /// A further message of a streamed command.
+    Streamed(replicated::StreamedMessage),
+    /// The answer to a cancellation.
+    CancelAnswered(replicated::CancelAnswer),
+    /// A failure outside of a reply.
+    Failed {
+        /// The command it names, if any.
+        command: Option<i64>,
+        /// What the function says.
+        failure: Failure,
+    },
+    /// The stream is over; nothing follows.
+    Ended(End),
+}
+
+/// Takes the events of one stream of a replicated entity. Never blocks.
+pub type ReplicaSink = Box<dyn Fn(ReplicaEvent) + Send + Sync>;
+
+/// An open stream of a replicated entity. Dropping it resets the stream. Which answer belongs to
+/// which command is the engine's to check, since several may be open.
+pub trait ReplicaStream: Send {
+    /// Sends a command.
+    fn command(&mut self, command: ReplicaCommand);
+
+    /// Sends a change that came from elsewhere.
+    fn delta(&mut self, delta: Delta);
+
+    /// Says that the caller of this streamed command has gone.
+    fn cancel(&mut self, command: i64);
+
+    /// Says that the entity was deleted elsewhere.
+    fn delete(&mut self);
+
+    /// Half-closes: the function completes its side, which comes as [`End::Completed`].
+    fn half_close(&mut self);
+}
+
 /// A call of an action, before its messages.
 #[derive(Debug, Clone)]
 pub struct ActionCall {
@@ -129,6 +194,9 @@ pub trait Link: Send + Sync + 'static {
 
     /// Opens a stream for an entity and sends its opening.
     fn open(&self, opening: Opening, events: EventSink) -> Box<dyn EntityStream>;
+
+    /// Opens a stream for a replicated entity and sends its opening.
+    fn open_replica(&self, opening: ReplicaOpening, events: ReplicaSink) -> Box<dyn ReplicaStream>;
 
     /// Calls an action with one message for one answer.
     fn act(
