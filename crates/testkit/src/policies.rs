@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use firn_model::policy::{
     ActionEffects, Delete, EmptyAnswer, FailedQueue, FailureMutation, Headers, HttpErrors,
-    Pipelining, Policies, Replay, ReplyType, StreamFailure, Texts,
+    OpenCommands, Pipelining, Policies, Replay, ReplyType, StreamFailure, Texts, UnnamedFailure,
 };
+use firn_model::replicated::Consistency;
 use firn_model::status::GrpcCode;
 
 /// A failure drops its mutation, the queue of a failed instance stays, deletes leave a tombstone.
@@ -13,6 +14,7 @@ pub fn careful() -> Policies {
     Policies {
         failure_mutation: FailureMutation::Drop,
         stream_failure: StreamFailure::FailsCommand,
+        unnamed_failure: UnnamedFailure::EndsInstance,
         failed_queue: FailedQueue::Keep,
         delete: Delete::Tombstone(Duration::from_secs(3600)),
         passivate_after: None,
@@ -33,6 +35,8 @@ pub fn careful() -> Policies {
             pass_on: false,
         },
         http_errors: HttpErrors::PlainText,
+        open_commands: OpenCommands::One,
+        write_consistency: Consistency::Local,
     }
 }
 

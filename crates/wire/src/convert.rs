@@ -1,9 +1,9 @@
 //! Conversions between the messages of the wire and the words of the model.
 //!
 //! # How it works
-//! [`event_sourced`], [`value`] and [`action`] each build what is sent to a function and read what
-//! comes back; what they share is in [`instance`] (streams of entities) and [`parts`] (payloads,
-//! headers, effects). [`discovery`] builds the handshake. None of them asks for the family: fields
+//! [`event_sourced`], [`value`], [`replicated`] and [`action`] each build what is sent to a function
+//! and read what comes back; what they share is in [`instance`] (streams of entities) and [`parts`]
+//! (payloads, headers, effects). [`discovery`] builds the handshake. None of them asks for the family: fields
 //! that a family lacks stay unset because its policies leave them so.
 //!
 //! # Invariants
@@ -15,6 +15,7 @@ pub mod discovery;
 pub mod event_sourced;
 pub mod instance;
 pub mod parts;
+pub mod replicated;
 pub mod value;
 
 /// How a function broke its protocol with a message that could be decoded.

@@ -30,6 +30,8 @@ pub struct Dialect {
     pub replicated: Entity,
     /// The layout of replicated data.
     pub deltas: Deltas,
+    /// Whether a method of a replicated entity may give a stream of replies.
+    pub streamed_commands: bool,
     /// Component types with an id and data that are known and not served yet.
     pub unserved_entities: &'static [&'static str],
     /// Component types without data of their own that are known and not served yet.
@@ -177,6 +179,8 @@ impl Dialect {
             .is_some_and(|value| value.component_type == component_type)
         {
             Some(Kind::Value)
+        } else if component_type == self.replicated.component_type {
+            Some(Kind::Replicated)
         } else {
             None
         }
@@ -193,6 +197,7 @@ impl Dialect {
         let served = [
             self.action.component_type,
             self.event_sourced.component_type,
+            self.replicated.component_type,
         ];
         let value = self.value.map(|value| value.component_type);
         let unserved = self
@@ -239,15 +244,14 @@ pub static KALIX: Dialect = Dialect {
         handle: "/kalix.component.replicatedentity.ReplicatedEntities/Handle",
     },
     deltas: Deltas::New,
-    unserved_entities: &[
-        "kalix.component.replicatedentity.ReplicatedEntities",
-        "kalix.component.workflow.WorkflowEntities",
-    ],
+    streamed_commands: false,
+    unserved_entities: &["kalix.component.workflow.WorkflowEntities"],
     unserved_others: &["kalix.component.view.Views"],
     offered: &[
         "kalix.component.action.Actions",
         "kalix.component.eventsourcedentity.EventSourcedEntities",
         "kalix.component.valueentity.ValueEntities",
+        "kalix.component.replicatedentity.ReplicatedEntities",
     ],
     offered_if_asked: &[],
     primitive_prefix: "type.kalix.io/",
@@ -287,12 +291,14 @@ pub static AKKA_SERVERLESS_B: Dialect = Dialect {
         handle: "/akkaserverless.component.replicatedentity.ReplicatedEntities/Handle",
     },
     deltas: Deltas::New,
-    unserved_entities: &["akkaserverless.component.replicatedentity.ReplicatedEntities"],
+    streamed_commands: false,
+    unserved_entities: &[],
     unserved_others: &["akkaserverless.component.view.Views"],
     offered: &[
         "akkaserverless.component.action.Actions",
         "akkaserverless.component.eventsourcedentity.EventSourcedEntities",
         "akkaserverless.component.valueentity.ValueEntities",
+        "akkaserverless.component.replicatedentity.ReplicatedEntities",
     ],
     offered_if_asked: &[],
     primitive_prefix: "p.akkaserverless.com/",
@@ -339,7 +345,8 @@ pub static CLOUDSTATE: Dialect = Dialect {
         handle: "/cloudstate.crdt.Crdt/handle",
     },
     deltas: Deltas::Old,
-    unserved_entities: &["cloudstate.crdt.Crdt"],
+    streamed_commands: true,
+    unserved_entities: &[],
     unserved_others: &[],
     // Exactly these four: the family's conformance test compares the whole list. Functions of the old
     // dialect do not read it.

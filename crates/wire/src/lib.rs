@@ -11,7 +11,7 @@
 //! are told apart.
 //!
 //! # Not here
-//! The data types of replicated entities.
+//! How replicas of replicated data agree: `firn-crdt`.
 
 pub mod contract;
 pub mod convert;

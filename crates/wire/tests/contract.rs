@@ -296,20 +296,14 @@ mod served {
     #[test]
     fn components_that_are_not_served_do_not_stop_the_others() {
         let body = format!(
-            "{KEYED} service V {{ rpc M(R) returns (R); }} service W {{ rpc M(R) returns (R); }} \
-             service C {{ rpc M(R) returns (R); }}"
+            "{KEYED} service V {{ rpc M(R) returns (R); }} service W {{ rpc M(R) returns (R); }}"
         );
         let function = Function::kalix()
             .file(&body)
             .component(VALUE, "t.S", "s")
             .component("kalix.component.view.Views", "t.V", "s")
-            .component("kalix.component.workflow.WorkflowEntities", "t.W", "w")
-            .component(
-                "kalix.component.replicatedentity.ReplicatedEntities",
-                "t.C",
-                "c",
-            );
-        function.warned_with(&[Code::NotServedYet; 3]);
+            .component("kalix.component.workflow.WorkflowEntities", "t.W", "w");
+        function.warned_with(&[Code::NotServedYet; 2]);
         let contract = function.declared().contract;
         assert!(contract.method("/t.S/M").is_some());
         assert!(contract.method("/t.V/M").is_none());

@@ -9,8 +9,9 @@ use firn_model::key::Key;
 use firn_model::payload::message_url;
 use firn_model::policy::{
     ActionEffects, Delete, EmptyAnswer, FailedQueue, FailureMutation, Headers, HttpErrors,
-    Pipelining, Policies, Replay, ReplyType, StreamFailure, Texts,
+    OpenCommands, Pipelining, Policies, Replay, ReplyType, StreamFailure, Texts, UnnamedFailure,
 };
+use firn_model::replicated::Consistency;
 use firn_model::status::GrpcCode;
 use protox::file::{
     ChainFileResolver, File, FileResolver, GoogleFileResolver, IncludeFileResolver,
@@ -70,6 +71,7 @@ pub(crate) fn policies() -> Policies {
     Policies {
         failure_mutation: FailureMutation::Drop,
         stream_failure: StreamFailure::FailsCommand,
+        unnamed_failure: UnnamedFailure::EndsInstance,
         failed_queue: FailedQueue::Keep,
         delete: Delete::Plain,
         passivate_after: None,
@@ -90,6 +92,8 @@ pub(crate) fn policies() -> Policies {
             pass_on: false,
         },
         http_errors: HttpErrors::PlainText,
+        open_commands: OpenCommands::One,
+        write_consistency: Consistency::Local,
     }
 }
 

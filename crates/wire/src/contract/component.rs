@@ -97,7 +97,8 @@ impl<'a> Reader<'a> {
         if !kind.is_entity() {
             return Ok(Key::None);
         }
-        if method.is_client_streaming() || method.is_server_streaming() {
+        let may_stream_replies = kind == Kind::Replicated && self.dialect.streamed_commands;
+        if method.is_client_streaming() || (method.is_server_streaming() && !may_stream_replies) {
             let text = format!("method {} of a {kind} is streaming", method.full_name());
             return Err(at_method(method, Code::StreamingEntity, text));
         }

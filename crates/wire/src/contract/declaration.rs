@@ -5,14 +5,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use firn_model::code::Code;
 use firn_model::contract::{Finding, FunctionInfo};
+use firn_model::replicated::Consistency;
 use prost::Message as _;
 
 use super::descriptors::Linked;
 use super::place::finding;
+use crate::convert::parts;
 use crate::dialect::{self, Dialect, Family, Version};
 use crate::superset::component::ComponentSettings;
+use crate::superset::entity_settings::SpecificSettings;
 use crate::superset::{
-    self, EntitySpec, PassivationStrategy, ServiceInfo, Spec, passivation_strategy::Strategy,
+    self, EntitySettings, EntitySpec, PassivationStrategy, ServiceInfo, Spec,
+    passivation_strategy::Strategy,
 };
 
 /// What a function declares, before anything of it is checked but the version.
@@ -32,6 +36,8 @@ pub(super) struct Component {
     pub(super) storage: String,
     pub(super) passivate_after: Option<Duration>,
     pub(super) forward_headers: Vec<String>,
+    /// How many replicas must hold a change, whatever its replies ask for.
+    pub(super) write_consistency: Consistency,
 }
 
 impl Declaration {
@@ -115,19 +121,21 @@ fn undecodable(error: prost::DecodeError) -> Finding {
 }
 
 fn component(component: superset::Component) -> Component {
-    let (storage, passivation, forward_headers) = match component.component_settings {
-        Some(ComponentSettings::Entity(it)) => {
-            (it.entity_type, it.passivation_strategy, it.forward_headers)
-        }
-        Some(ComponentSettings::Component(it)) => (String::new(), None, it.forward_headers),
-        None => (String::new(), None, Vec::new()),
+    let settings = match component.component_settings {
+        Some(ComponentSettings::Entity(it)) => it,
+        Some(ComponentSettings::Component(it)) => EntitySettings {
+            forward_headers: it.forward_headers,
+            ..EntitySettings::default()
+        },
+        None => EntitySettings::default(),
     };
     Component {
-        storage: or_service(storage, &component.service_name),
+        storage: or_service(settings.entity_type, &component.service_name),
         component_type: component.component_type,
         service: component.service_name,
-        passivate_after: passivation.and_then(idle_time),
-        forward_headers,
+        passivate_after: settings.passivation_strategy.and_then(idle_time),
+        forward_headers: settings.forward_headers,
+        write_consistency: write_consistency(settings.specific_settings),
     }
 }
 
@@ -138,6 +146,15 @@ fn entity(entity: superset::Entity) -> Component {
         service: entity.service_name,
         passivate_after: entity.passivation_strategy.and_then(idle_time),
         forward_headers: Vec::new(),
+        write_consistency: Consistency::Local,
+    }
+}
+
+/// What the settings say about replicas; some SDKs write them for every kind of component.
+fn write_consistency(settings: Option<SpecificSettings>) -> Consistency {
+    match settings {
+        Some(SpecificSettings::ReplicatedEntity(it)) => parts::consistency(it.write_consistency),
+        None => Consistency::Local,
     }
 }
 

@@ -4,8 +4,9 @@ use firn_model::contract::{FunctionInfo, Kind};
 use firn_model::limit::DELETE_GRACE;
 use firn_model::policy::{
     ActionEffects, Delete, EmptyAnswer, FailedQueue, FailureMutation, Headers, HttpErrors,
-    Pipelining, Policies, Replay, ReplyType, StreamFailure, Texts,
+    OpenCommands, Pipelining, Policies, Replay, ReplyType, StreamFailure, Texts, UnnamedFailure,
 };
+use firn_model::replicated::Consistency;
 use firn_model::status::GrpcCode;
 
 use super::declaration::Component;
@@ -46,7 +47,14 @@ fn cloudstate(
 ) -> Policies {
     Policies {
         failure_mutation: FailureMutation::Keep,
-        stream_failure: StreamFailure::EndsInstance,
+        stream_failure: match kind {
+            Kind::Replicated => StreamFailure::FailsCommand,
+            Kind::Value | Kind::EventSourced | Kind::Action => StreamFailure::EndsInstance,
+        },
+        unnamed_failure: match kind {
+            Kind::Replicated => UnnamedFailure::Ignored,
+            Kind::Value | Kind::EventSourced | Kind::Action => UnnamedFailure::EndsInstance,
+        },
         failed_queue: FailedQueue::Fail,
         delete: Delete::Plain,
         passivate_after: declared.passivate_after,
@@ -63,9 +71,13 @@ fn cloudstate(
         reply_type: ReplyType::Warn,
         texts: match kind {
             Kind::Value => CLOUDSTATE_VALUE_TEXTS,
+            Kind::Replicated => CLOUDSTATE_REPLICATED_TEXTS,
             Kind::EventSourced | Kind::Action => CLOUDSTATE_TEXTS,
         },
         http_errors: HttpErrors::PlainText500,
+        open_commands: OpenCommands::Many,
+        // Each reply says it.
+        write_consistency: Consistency::Local,
     }
 }
 
@@ -73,10 +85,13 @@ fn kalix(info: &FunctionInfo, kind: Kind, declared: &Component) -> Policies {
     Policies {
         failure_mutation: FailureMutation::Drop,
         stream_failure: StreamFailure::FailsCommand,
+        unnamed_failure: UnnamedFailure::EndsInstance,
         failed_queue: FailedQueue::Keep,
         delete: Delete::Tombstone(DELETE_GRACE),
         // Kalix honours the function's own time for replicated entities only.
-        passivate_after: None,
+        passivate_after: declared
+            .passivate_after
+            .filter(|_| kind == Kind::Replicated),
         headers: Headers::Listed(declared.forward_headers.clone()),
         pipelining: Pipelining::Off,
         action_effects: ActionEffects::AtMostOnce,
@@ -84,7 +99,7 @@ fn kalix(info: &FunctionInfo, kind: Kind, declared: &Component) -> Policies {
         snapshot_every: (kind == Kind::EventSourced).then_some(SNAPSHOT_EVERY),
         empty_answer: match kind {
             Kind::Action => EmptyAnswer::NotFound,
-            Kind::Value | Kind::EventSourced => EmptyAnswer::EmptyMessage,
+            Kind::Value | Kind::EventSourced | Kind::Replicated => EmptyAnswer::EmptyMessage,
         },
         reply_type: ReplyType::Refuse,
         texts: Texts {
@@ -92,6 +107,8 @@ fn kalix(info: &FunctionInfo, kind: Kind, declared: &Component) -> Policies {
             ..KALIX_TEXTS
         },
         http_errors: HttpErrors::PlainText,
+        open_commands: OpenCommands::One,
+        write_consistency: declared.write_consistency,
     }
 }
 
@@ -135,6 +152,16 @@ const CLOUDSTATE_VALUE_TEXTS: Texts = Texts {
     message: "Unexpected Value entity failure",
     termination: "Unexpected Value entity termination",
     queued: "Value entity terminated",
+    ..CLOUDSTATE_TEXTS
+};
+
+/// The same for replicated entities: one text for whatever ends an instance.
+const CLOUDSTATE_REPLICATED_TEXTS: Texts = Texts {
+    failure: "Entity terminating",
+    reply: "Entity terminating",
+    message: "Entity terminating",
+    termination: "Entity terminating",
+    queued: "Entity terminating",
     ..CLOUDSTATE_TEXTS
 };
 

@@ -53,7 +53,7 @@ pub fn snapshot_request(request_id: i64) -> EventSourcedStreamIn {
 pub fn read(out: EventSourcedStreamOut) -> Result<Out, Violation> {
     match out.message.ok_or(Violation::NoContent)? {
         stream_out::Message::Reply(it) => reply(it).map(Out::Reply),
-        stream_out::Message::Failure(it) => Ok(stream_failure(it)),
+        stream_out::Message::Failure(it) => Ok(Out::Failure(stream_failure(it))),
         stream_out::Message::SnapshotReply(it) => snapshot_reply(it).map(Out::Snapshot),
     }
 }

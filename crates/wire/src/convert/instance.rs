@@ -91,9 +91,9 @@ pub struct StreamFailure {
     pub failure: Failure,
 }
 
-pub(super) fn stream_failure(failure: superset::Failure) -> Out {
-    Out::Failure(StreamFailure {
+pub(super) fn stream_failure(failure: superset::Failure) -> StreamFailure {
+    StreamFailure {
         command_id: (failure.command_id != 0).then_some(failure.command_id),
         failure: parts::failure(failure),
-    })
+    }
 }

@@ -8,11 +8,12 @@ use firn_model::decision::{Answer, Effect, Failure, Forward};
 use firn_model::metadata::{Entry, Metadata, Value};
 use firn_model::payload::Payload;
 use firn_model::policy::Headers;
+use firn_model::replicated::Consistency;
 use firn_model::status::GrpcCode;
 
 use super::Violation;
 use crate::superset::client_action::Action;
-use crate::superset::{self, metadata_entry};
+use crate::superset::{self, ReplicatedWriteConsistency, metadata_entry};
 
 /// Headers of the families' proxies begin with this and are never taken from a client.
 const INTERNAL_PREFIX: &str = "_kalix-";
@@ -150,6 +151,16 @@ fn effect(effect: superset::SideEffect) -> Result<Effect, Violation> {
         },
         synchronous: effect.synchronous,
     })
+}
+
+/// How many replicas must hold a change. A number that is none of the known ones is taken for more
+/// than those: all.
+pub(crate) fn consistency(number: i32) -> Consistency {
+    match ReplicatedWriteConsistency::try_from(number) {
+        Ok(ReplicatedWriteConsistency::LocalUnspecified) => Consistency::Local,
+        Ok(ReplicatedWriteConsistency::Majority) => Consistency::Majority,
+        Ok(ReplicatedWriteConsistency::All) | Err(_) => Consistency::All,
+    }
 }
 
 /// A span of time; what is negative or malformed counts as none at all.

@@ -35,7 +35,7 @@ pub fn command(command: Command<'_>) -> ValueEntityStreamIn {
 pub fn read(out: ValueEntityStreamOut) -> Result<Out, Violation> {
     match out.message.ok_or(Violation::NoContent)? {
         stream_out::Message::Reply(it) => reply(it).map(Out::Reply),
-        stream_out::Message::Failure(it) => Ok(stream_failure(it)),
+        stream_out::Message::Failure(it) => Ok(Out::Failure(stream_failure(it))),
     }
 }
 

@@ -341,6 +341,645 @@ pub struct ValueEntityDelete {
     #[prost(message, optional, tag = "6")]
     pub cleanup_after: ::core::option::Option<Duration>,
 }
+/// A change of a counter that goes both ways.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReplicatedCounterDelta {
+    #[prost(sint64, tag = "1")]
+    pub change: i64,
+}
+/// A change of a set: clear, then remove, then add.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ReplicatedSetDelta {
+    #[prost(bool, tag = "1")]
+    pub cleared: bool,
+    #[prost(message, repeated, tag = "2")]
+    pub removed: ::prost::alloc::vec::Vec<Any>,
+    #[prost(message, repeated, tag = "3")]
+    pub added: ::prost::alloc::vec::Vec<Any>,
+}
+/// A write to a register.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReplicatedRegisterDelta {
+    #[prost(message, optional, tag = "1")]
+    pub value: ::core::option::Option<Any>,
+    /// From the function only, as is the field below.
+    #[prost(enumeration = "ReplicatedEntityClock", tag = "2")]
+    pub clock: i32,
+    #[prost(int64, tag = "3")]
+    pub custom_clock_value: i64,
+}
+/// One vote for each node.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VoteDelta {
+    #[prost(bool, tag = "1")]
+    pub self_vote: bool,
+    /// To the function only, as is the field below.
+    #[prost(int32, tag = "2")]
+    pub votes_for: i32,
+    #[prost(int32, tag = "3")]
+    pub total_voters: i32,
+}
+/// The entity is deleted.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReplicatedEntityDelete {}
+/// To the function.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ReplicatedEntityStreamIn {
+    #[prost(oneof = "replicated_entity_stream_in::Message", tags = "1, 2, 3, 4")]
+    pub message: ::core::option::Option<replicated_entity_stream_in::Message>,
+}
+/// Nested message and enum types in `ReplicatedEntityStreamIn`.
+pub mod replicated_entity_stream_in {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Message {
+        #[prost(message, tag = "1")]
+        Init(super::ReplicatedEntityInit),
+        #[prost(message, tag = "2")]
+        Delta(super::ReplicatedEntityDelta),
+        #[prost(message, tag = "3")]
+        Delete(super::ReplicatedEntityDelete),
+        #[prost(message, tag = "4")]
+        Command(super::Command),
+    }
+}
+/// The first message of every stream; without a delta the entity does not exist.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ReplicatedEntityInit {
+    #[prost(string, tag = "1")]
+    pub service_name: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub entity_id: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "3")]
+    pub delta: ::core::option::Option<ReplicatedEntityDelta>,
+}
+/// A change of replicated data, or a whole value as a change from empty.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ReplicatedEntityDelta {
+    #[prost(oneof = "replicated_entity_delta::Delta", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
+    pub delta: ::core::option::Option<replicated_entity_delta::Delta>,
+}
+/// Nested message and enum types in `ReplicatedEntityDelta`.
+pub mod replicated_entity_delta {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Delta {
+        #[prost(message, tag = "1")]
+        Counter(super::ReplicatedCounterDelta),
+        #[prost(message, tag = "2")]
+        ReplicatedSet(super::ReplicatedSetDelta),
+        #[prost(message, tag = "3")]
+        Register(super::ReplicatedRegisterDelta),
+        #[prost(message, tag = "4")]
+        ReplicatedMap(super::ReplicatedMapDelta),
+        #[prost(message, tag = "5")]
+        ReplicatedCounterMap(super::ReplicatedCounterMapDelta),
+        #[prost(message, tag = "6")]
+        ReplicatedRegisterMap(super::ReplicatedRegisterMapDelta),
+        #[prost(message, tag = "7")]
+        ReplicatedMultiMap(super::ReplicatedMultiMapDelta),
+        #[prost(message, tag = "8")]
+        Vote(super::VoteDelta),
+    }
+}
+/// A change of a map of any data: clear, then remove, then update and add.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ReplicatedMapDelta {
+    #[prost(bool, tag = "1")]
+    pub cleared: bool,
+    #[prost(message, repeated, tag = "2")]
+    pub removed: ::prost::alloc::vec::Vec<Any>,
+    #[prost(message, repeated, tag = "3")]
+    pub updated: ::prost::alloc::vec::Vec<ReplicatedMapEntryDelta>,
+    #[prost(message, repeated, tag = "4")]
+    pub added: ::prost::alloc::vec::Vec<ReplicatedMapEntryDelta>,
+}
+/// A change of one value, or a new one as a change from empty.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ReplicatedMapEntryDelta {
+    #[prost(message, optional, tag = "1")]
+    pub key: ::core::option::Option<Any>,
+    #[prost(message, optional, tag = "2")]
+    pub delta: ::core::option::Option<ReplicatedEntityDelta>,
+}
+/// A change of a map of counters: clear, then remove, then update.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ReplicatedCounterMapDelta {
+    #[prost(bool, tag = "1")]
+    pub cleared: bool,
+    #[prost(message, repeated, tag = "2")]
+    pub removed: ::prost::alloc::vec::Vec<Any>,
+    #[prost(message, repeated, tag = "3")]
+    pub updated: ::prost::alloc::vec::Vec<ReplicatedCounterMapEntryDelta>,
+}
+/// A change of one counter.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReplicatedCounterMapEntryDelta {
+    #[prost(message, optional, tag = "1")]
+    pub key: ::core::option::Option<Any>,
+    #[prost(message, optional, tag = "2")]
+    pub delta: ::core::option::Option<ReplicatedCounterDelta>,
+}
+/// A change of a map of registers: clear, then remove, then update.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ReplicatedRegisterMapDelta {
+    #[prost(bool, tag = "1")]
+    pub cleared: bool,
+    #[prost(message, repeated, tag = "2")]
+    pub removed: ::prost::alloc::vec::Vec<Any>,
+    #[prost(message, repeated, tag = "3")]
+    pub updated: ::prost::alloc::vec::Vec<ReplicatedRegisterMapEntryDelta>,
+}
+/// A write to one register.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ReplicatedRegisterMapEntryDelta {
+    #[prost(message, optional, tag = "1")]
+    pub key: ::core::option::Option<Any>,
+    #[prost(message, optional, tag = "2")]
+    pub delta: ::core::option::Option<ReplicatedRegisterDelta>,
+}
+/// A change of a map of sets: clear, then remove, then update.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ReplicatedMultiMapDelta {
+    #[prost(bool, tag = "1")]
+    pub cleared: bool,
+    #[prost(message, repeated, tag = "2")]
+    pub removed: ::prost::alloc::vec::Vec<Any>,
+    #[prost(message, repeated, tag = "3")]
+    pub updated: ::prost::alloc::vec::Vec<ReplicatedMultiMapEntryDelta>,
+}
+/// A change of one set.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ReplicatedMultiMapEntryDelta {
+    #[prost(message, optional, tag = "1")]
+    pub key: ::core::option::Option<Any>,
+    #[prost(message, optional, tag = "2")]
+    pub delta: ::core::option::Option<ReplicatedSetDelta>,
+}
+/// From the function.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ReplicatedEntityStreamOut {
+    #[prost(oneof = "replicated_entity_stream_out::Message", tags = "1, 2")]
+    pub message: ::core::option::Option<replicated_entity_stream_out::Message>,
+}
+/// Nested message and enum types in `ReplicatedEntityStreamOut`.
+pub mod replicated_entity_stream_out {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Message {
+        #[prost(message, tag = "1")]
+        Reply(super::ReplicatedEntityReply),
+        #[prost(message, tag = "2")]
+        Failure(super::Failure),
+    }
+}
+/// The answer to a command.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ReplicatedEntityReply {
+    #[prost(int64, tag = "1")]
+    pub command_id: i64,
+    #[prost(message, optional, tag = "2")]
+    pub client_action: ::core::option::Option<ClientAction>,
+    #[prost(message, repeated, tag = "4")]
+    pub side_effects: ::prost::alloc::vec::Vec<SideEffect>,
+    #[prost(message, optional, tag = "5")]
+    pub state_action: ::core::option::Option<ReplicatedEntityStateAction>,
+}
+/// A change of the entity.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ReplicatedEntityStateAction {
+    #[prost(oneof = "replicated_entity_state_action::Action", tags = "1, 2")]
+    pub action: ::core::option::Option<replicated_entity_state_action::Action>,
+}
+/// Nested message and enum types in `ReplicatedEntityStateAction`.
+pub mod replicated_entity_state_action {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Action {
+        #[prost(message, tag = "1")]
+        Update(super::ReplicatedEntityDelta),
+        #[prost(message, tag = "2")]
+        Delete(super::ReplicatedEntityDelete),
+    }
+}
+/// To the function.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CrdtStreamIn {
+    #[prost(oneof = "crdt_stream_in::Message", tags = "1, 2, 3, 4, 5")]
+    pub message: ::core::option::Option<crdt_stream_in::Message>,
+}
+/// Nested message and enum types in `CrdtStreamIn`.
+pub mod crdt_stream_in {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Message {
+        #[prost(message, tag = "1")]
+        Init(super::CrdtInit),
+        #[prost(message, tag = "2")]
+        Delta(super::CrdtDelta),
+        #[prost(message, tag = "3")]
+        Delete(super::ReplicatedEntityDelete),
+        #[prost(message, tag = "4")]
+        Command(super::Command),
+        #[prost(message, tag = "5")]
+        StreamCancelled(super::StreamCancelled),
+    }
+}
+/// The first message of every stream; without a delta the entity does not exist.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CrdtInit {
+    #[prost(string, tag = "1")]
+    pub service_name: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub entity_id: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "3")]
+    pub delta: ::core::option::Option<CrdtDelta>,
+}
+/// A change of replicated data, or a whole value as a change from empty.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CrdtDelta {
+    #[prost(oneof = "crdt_delta::Delta", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
+    pub delta: ::core::option::Option<crdt_delta::Delta>,
+}
+/// Nested message and enum types in `CrdtDelta`.
+pub mod crdt_delta {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Delta {
+        #[prost(message, tag = "1")]
+        Gcounter(super::GCounterDelta),
+        #[prost(message, tag = "2")]
+        Pncounter(super::ReplicatedCounterDelta),
+        #[prost(message, tag = "3")]
+        Gset(super::GSetDelta),
+        #[prost(message, tag = "4")]
+        Orset(super::ReplicatedSetDelta),
+        #[prost(message, tag = "5")]
+        Lwwregister(super::ReplicatedRegisterDelta),
+        #[prost(message, tag = "6")]
+        Flag(super::FlagDelta),
+        #[prost(message, tag = "7")]
+        Ormap(super::OrMapDelta),
+        #[prost(message, tag = "8")]
+        Vote(super::VoteDelta),
+    }
+}
+/// A change of a counter that only grows.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GCounterDelta {
+    #[prost(uint64, tag = "1")]
+    pub increment: u64,
+}
+/// A change of a set that only grows.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GSetDelta {
+    #[prost(message, repeated, tag = "1")]
+    pub added: ::prost::alloc::vec::Vec<Any>,
+}
+/// A change of a flag, which can only be switched on.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FlagDelta {
+    #[prost(bool, tag = "1")]
+    pub value: bool,
+}
+/// A change of a map: clear, then remove, then update, then add.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct OrMapDelta {
+    #[prost(bool, tag = "1")]
+    pub cleared: bool,
+    #[prost(message, repeated, tag = "2")]
+    pub removed: ::prost::alloc::vec::Vec<Any>,
+    #[prost(message, repeated, tag = "3")]
+    pub updated: ::prost::alloc::vec::Vec<OrMapEntryDelta>,
+    #[prost(message, repeated, tag = "4")]
+    pub added: ::prost::alloc::vec::Vec<OrMapEntryDelta>,
+}
+/// A change of one value, or a new one as a change from empty.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct OrMapEntryDelta {
+    #[prost(message, optional, tag = "1")]
+    pub key: ::core::option::Option<Any>,
+    #[prost(message, optional, tag = "2")]
+    pub delta: ::core::option::Option<CrdtDelta>,
+}
+/// The caller of a streamed command has gone (Cloudstate).
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct StreamCancelled {
+    #[prost(string, tag = "1")]
+    pub entity_id: ::prost::alloc::string::String,
+    #[prost(int64, tag = "2")]
+    pub id: i64,
+}
+/// From the function: Cloudstate.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CrdtStreamOut {
+    #[prost(oneof = "crdt_stream_out::Message", tags = "1, 2, 3, 4")]
+    pub message: ::core::option::Option<crdt_stream_out::Message>,
+}
+/// Nested message and enum types in `CrdtStreamOut`.
+pub mod crdt_stream_out {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Message {
+        #[prost(message, tag = "1")]
+        Reply(super::CrdtReply),
+        #[prost(message, tag = "2")]
+        StreamedMessage(super::CrdtStreamedMessage),
+        #[prost(message, tag = "3")]
+        StreamCancelledResponse(super::CrdtStreamCancelledResponse),
+        #[prost(message, tag = "4")]
+        Failure(super::Failure),
+    }
+}
+/// From the function: the first generation of Akka Serverless.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CrdtUnaryStreamOut {
+    #[prost(oneof = "crdt_unary_stream_out::Message", tags = "1, 2")]
+    pub message: ::core::option::Option<crdt_unary_stream_out::Message>,
+}
+/// Nested message and enum types in `CrdtUnaryStreamOut`.
+pub mod crdt_unary_stream_out {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Message {
+        #[prost(message, tag = "1")]
+        Reply(super::CrdtReply),
+        #[prost(message, tag = "2")]
+        Failure(super::Failure),
+    }
+}
+/// The answer to a command.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CrdtReply {
+    #[prost(int64, tag = "1")]
+    pub command_id: i64,
+    #[prost(message, optional, tag = "2")]
+    pub client_action: ::core::option::Option<ClientAction>,
+    #[prost(message, repeated, tag = "4")]
+    pub side_effects: ::prost::alloc::vec::Vec<SideEffect>,
+    #[prost(message, optional, tag = "5")]
+    pub state_action: ::core::option::Option<CrdtStateAction>,
+    /// Cloudstate: more messages may follow.
+    #[prost(bool, tag = "6")]
+    pub streamed: bool,
+}
+/// A change of the entity.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CrdtStateAction {
+    /// Cloudstate.
+    #[prost(enumeration = "ReplicatedWriteConsistency", tag = "3")]
+    pub write_consistency: i32,
+    #[prost(oneof = "crdt_state_action::Action", tags = "1, 2")]
+    pub action: ::core::option::Option<crdt_state_action::Action>,
+}
+/// Nested message and enum types in `CrdtStateAction`.
+pub mod crdt_state_action {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Action {
+        #[prost(message, tag = "1")]
+        Update(super::CrdtDelta),
+        #[prost(message, tag = "2")]
+        Delete(super::ReplicatedEntityDelete),
+    }
+}
+/// A further message of a streamed command.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CrdtStreamedMessage {
+    #[prost(int64, tag = "1")]
+    pub command_id: i64,
+    #[prost(message, optional, tag = "2")]
+    pub client_action: ::core::option::Option<ClientAction>,
+    #[prost(message, repeated, tag = "3")]
+    pub side_effects: ::prost::alloc::vec::Vec<SideEffect>,
+    #[prost(bool, tag = "4")]
+    pub end_stream: bool,
+}
+/// The answer to a cancellation.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CrdtStreamCancelledResponse {
+    #[prost(int64, tag = "1")]
+    pub command_id: i64,
+    #[prost(message, repeated, tag = "2")]
+    pub side_effects: ::prost::alloc::vec::Vec<SideEffect>,
+    #[prost(message, optional, tag = "3")]
+    pub state_action: ::core::option::Option<CrdtStateAction>,
+}
+/// To the function.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CrdtStreamIn01 {
+    #[prost(oneof = "crdt_stream_in01::Message", tags = "1, 2, 3, 4, 5, 6")]
+    pub message: ::core::option::Option<crdt_stream_in01::Message>,
+}
+/// Nested message and enum types in `CrdtStreamIn01`.
+pub mod crdt_stream_in01 {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Message {
+        #[prost(message, tag = "1")]
+        Init(super::CrdtInit01),
+        /// Instead of the function's own value; before every change while it has none.
+        #[prost(message, tag = "2")]
+        State(super::CrdtState01),
+        #[prost(message, tag = "3")]
+        Changed(super::CrdtDelta01),
+        #[prost(message, tag = "4")]
+        Deleted(super::ReplicatedEntityDelete),
+        #[prost(message, tag = "5")]
+        Command(super::Command),
+        #[prost(message, tag = "6")]
+        StreamCancelled(super::StreamCancelled),
+    }
+}
+/// The first message of every stream; without a state the entity does not exist.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CrdtInit01 {
+    #[prost(string, tag = "1")]
+    pub service_name: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub entity_id: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "3")]
+    pub state: ::core::option::Option<CrdtState01>,
+}
+/// A whole value.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CrdtState01 {
+    #[prost(oneof = "crdt_state01::State", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
+    pub state: ::core::option::Option<crdt_state01::State>,
+}
+/// Nested message and enum types in `CrdtState01`.
+pub mod crdt_state01 {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum State {
+        #[prost(message, tag = "1")]
+        Gcounter(super::GCounterState),
+        #[prost(message, tag = "2")]
+        Pncounter(super::PnCounterState),
+        #[prost(message, tag = "3")]
+        Gset(super::GSetState),
+        #[prost(message, tag = "4")]
+        Orset(super::OrSetState),
+        #[prost(message, tag = "5")]
+        Lwwregister(super::ReplicatedRegisterDelta),
+        #[prost(message, tag = "6")]
+        Flag(super::FlagDelta),
+        #[prost(message, tag = "7")]
+        Ormap(super::OrMapState01),
+        #[prost(message, tag = "8")]
+        Vote(super::VoteState),
+    }
+}
+/// A counter that only grows.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GCounterState {
+    #[prost(uint64, tag = "1")]
+    pub value: u64,
+}
+/// A counter that goes both ways.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct PnCounterState {
+    #[prost(int64, tag = "1")]
+    pub value: i64,
+}
+/// A set that only grows.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GSetState {
+    #[prost(message, repeated, tag = "1")]
+    pub items: ::prost::alloc::vec::Vec<Any>,
+}
+/// A set.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct OrSetState {
+    #[prost(message, repeated, tag = "1")]
+    pub items: ::prost::alloc::vec::Vec<Any>,
+}
+/// A map.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct OrMapState01 {
+    #[prost(message, repeated, tag = "1")]
+    pub entries: ::prost::alloc::vec::Vec<OrMapEntry01>,
+}
+/// One value in a map.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct OrMapEntry01 {
+    #[prost(message, optional, tag = "1")]
+    pub key: ::core::option::Option<Any>,
+    #[prost(message, optional, tag = "2")]
+    pub value: ::core::option::Option<CrdtState01>,
+}
+/// One vote for each node.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VoteState {
+    #[prost(uint32, tag = "1")]
+    pub votes_for: u32,
+    #[prost(uint32, tag = "2")]
+    pub total_voters: u32,
+    #[prost(bool, tag = "3")]
+    pub self_vote: bool,
+}
+/// A change of replicated data.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CrdtDelta01 {
+    #[prost(oneof = "crdt_delta01::Delta", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
+    pub delta: ::core::option::Option<crdt_delta01::Delta>,
+}
+/// Nested message and enum types in `CrdtDelta01`.
+pub mod crdt_delta01 {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Delta {
+        #[prost(message, tag = "1")]
+        Gcounter(super::GCounterDelta),
+        #[prost(message, tag = "2")]
+        Pncounter(super::ReplicatedCounterDelta),
+        #[prost(message, tag = "3")]
+        Gset(super::GSetDelta),
+        #[prost(message, tag = "4")]
+        Orset(super::ReplicatedSetDelta),
+        #[prost(message, tag = "5")]
+        Lwwregister(super::ReplicatedRegisterDelta),
+        #[prost(message, tag = "6")]
+        Flag(super::FlagDelta),
+        #[prost(message, tag = "7")]
+        Ormap(super::OrMapDelta01),
+        #[prost(message, tag = "8")]
+        Vote(super::VoteDelta),
+    }
+}
+/// A change of a map: clear, then remove, then update, then add.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct OrMapDelta01 {
+    #[prost(bool, tag = "1")]
+    pub cleared: bool,
+    #[prost(message, repeated, tag = "2")]
+    pub removed: ::prost::alloc::vec::Vec<Any>,
+    #[prost(message, repeated, tag = "3")]
+    pub updated: ::prost::alloc::vec::Vec<OrMapEntryDelta01>,
+    #[prost(message, repeated, tag = "4")]
+    pub added: ::prost::alloc::vec::Vec<OrMapEntry01>,
+}
+/// A change of one value.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct OrMapEntryDelta01 {
+    #[prost(message, optional, tag = "1")]
+    pub key: ::core::option::Option<Any>,
+    #[prost(message, optional, tag = "2")]
+    pub delta: ::core::option::Option<CrdtDelta01>,
+}
+/// From the function.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CrdtStreamOut01 {
+    #[prost(oneof = "crdt_stream_out01::Message", tags = "1, 2, 3, 4")]
+    pub message: ::core::option::Option<crdt_stream_out01::Message>,
+}
+/// Nested message and enum types in `CrdtStreamOut01`.
+pub mod crdt_stream_out01 {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Message {
+        #[prost(message, tag = "1")]
+        Reply(super::CrdtReply01),
+        #[prost(message, tag = "2")]
+        StreamedMessage(super::CrdtStreamedMessage),
+        #[prost(message, tag = "3")]
+        StreamCancelledResponse(super::CrdtStreamCancelledResponse01),
+        #[prost(message, tag = "4")]
+        Failure(super::Failure),
+    }
+}
+/// The answer to a command.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CrdtReply01 {
+    #[prost(int64, tag = "1")]
+    pub command_id: i64,
+    #[prost(message, optional, tag = "2")]
+    pub client_action: ::core::option::Option<ClientAction>,
+    #[prost(message, repeated, tag = "4")]
+    pub side_effects: ::prost::alloc::vec::Vec<SideEffect>,
+    #[prost(message, optional, tag = "5")]
+    pub state_action: ::core::option::Option<CrdtStateAction01>,
+    /// More messages may follow.
+    #[prost(bool, tag = "6")]
+    pub streamed: bool,
+}
+/// A change of the entity.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CrdtStateAction01 {
+    #[prost(enumeration = "ReplicatedWriteConsistency", tag = "8")]
+    pub write_consistency: i32,
+    #[prost(oneof = "crdt_state_action01::Action", tags = "5, 6, 7")]
+    pub action: ::core::option::Option<crdt_state_action01::Action>,
+}
+/// Nested message and enum types in `CrdtStateAction01`.
+pub mod crdt_state_action01 {
+    #[derive(Clone, PartialEq, ::prost::Oneof)]
+    pub enum Action {
+        #[prost(message, tag = "5")]
+        Create(super::CrdtState01),
+        #[prost(message, tag = "6")]
+        Update(super::CrdtDelta01),
+        #[prost(message, tag = "7")]
+        Delete(super::ReplicatedEntityDelete),
+    }
+}
+/// The answer to a cancellation.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct CrdtStreamCancelledResponse01 {
+    #[prost(int64, tag = "1")]
+    pub command_id: i64,
+    #[prost(message, repeated, tag = "2")]
+    pub side_effects: ::prost::alloc::vec::Vec<SideEffect>,
+    #[prost(message, optional, tag = "3")]
+    pub state_action: ::core::option::Option<CrdtStateAction01>,
+}
 /// To the function: who asks.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ProxyInfo {
@@ -587,6 +1226,43 @@ pub mod user_function_error {
                 "INFO" => Some(Self::Info),
                 _ => None,
             }
+        }
+    }
+}
+/// How a write to a register is stamped; the greatest stamp wins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum ReplicatedEntityClock {
+    DefaultUnspecified = 0,
+    Reverse = 1,
+    Custom = 2,
+    CustomAutoIncrement = 3,
+}
+impl ReplicatedEntityClock {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::DefaultUnspecified => "REPLICATED_ENTITY_CLOCK_DEFAULT_UNSPECIFIED",
+            Self::Reverse => "REPLICATED_ENTITY_CLOCK_REVERSE",
+            Self::Custom => "REPLICATED_ENTITY_CLOCK_CUSTOM",
+            Self::CustomAutoIncrement => "REPLICATED_ENTITY_CLOCK_CUSTOM_AUTO_INCREMENT",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "REPLICATED_ENTITY_CLOCK_DEFAULT_UNSPECIFIED" => {
+                Some(Self::DefaultUnspecified)
+            }
+            "REPLICATED_ENTITY_CLOCK_REVERSE" => Some(Self::Reverse),
+            "REPLICATED_ENTITY_CLOCK_CUSTOM" => Some(Self::Custom),
+            "REPLICATED_ENTITY_CLOCK_CUSTOM_AUTO_INCREMENT" => {
+                Some(Self::CustomAutoIncrement)
+            }
+            _ => None,
         }
     }
 }
