@@ -9,7 +9,7 @@ use firn_wire::dialect::{self, Dialect, Introduction};
 use firn_wire::superset::{IdentificationInfo, ProxyInfo};
 
 use crate::connection::Connection;
-use crate::entity::cause;
+use crate::stream::cause;
 
 /// Who asks.
 #[derive(Debug, Clone)]

@@ -1,9 +1,6 @@
-//! Entity streams: one gRPC stream for each active entity.
-//!
-//! Sending is done in place by whoever holds the [`Stream`]; receiving is a task of its own, which
-//! ends with the stream. Dropping the [`Stream`] cuts its requests off and ends the task, which
-//! resets the call: the function never takes a reset for a half-close.
+//! Streams of event sourced and value entities: one command is open at a time.
 
+use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use firn_model::code::Code;
@@ -20,26 +17,15 @@ use firn_wire::convert::{Violation, event_sourced, value};
 use firn_wire::superset::{
     EventSourcedStreamIn, EventSourcedStreamOut, ValueEntityStreamIn, ValueEntityStreamOut,
 };
-use futures_util::StreamExt;
-use futures_util::stream::{self, BoxStream};
 use prost::Message;
-use tokio::sync::mpsc;
-use tokio_util::sync::{CancellationToken, DropGuard};
-use tokio_util::task::TaskTracker;
 
-use crate::connection::{Connection, Cut};
 use crate::report::Reporter;
 use crate::session::Session;
+use crate::stream::{self, Receiver, Route, Sender};
 
 /// What may wait in a stream to be sent: a command, a request for a snapshot and the end, with room
 /// to spare, since at most one of them is open.
 const OUTBOUND: usize = 4;
-
-/// What is still to be sent on a stream.
-enum Outbound<M> {
-    Message(M),
-    HalfClose,
-}
 
 /// In which words a kind of entity speaks.
 trait Protocol: 'static {
@@ -105,20 +91,13 @@ impl Protocol for EventSourced {
     }
 }
 
-/// Where an entity stream goes.
-pub(crate) struct Route {
-    pub(crate) connection: Connection,
-    /// The gRPC path of the stream.
-    pub(crate) path: &'static str,
-    pub(crate) reporter: Reporter,
-    pub(crate) tasks: TaskTracker,
-}
-
 /// Opens a stream for an entity.
 pub(crate) fn open(route: Route, opening: Opening, events: EventSink) -> Box<dyn EntityStream> {
     match opening.component.kind {
         Kind::EventSourced => Box::new(Stream::<EventSourced>::open(route, opening, events)),
-        Kind::Value | Kind::Action => Box::new(Stream::<Value>::open(route, opening, events)),
+        Kind::Value | Kind::Action | Kind::Replicated => {
+            Box::new(Stream::<Value>::open(route, opening, events))
+        }
     }
 }
 
@@ -126,8 +105,7 @@ pub(crate) fn open(route: Route, opening: Opening, events: EventSink) -> Box<dyn
 struct Stream<P: Protocol> {
     id: EntityId,
     session: Arc<Mutex<Session>>,
-    outbound: mpsc::Sender<Outbound<P::In>>,
-    _task: DropGuard,
+    sender: Sender<P::In>,
 }
 
 impl<P: Protocol> Stream<P> {
@@ -142,137 +120,91 @@ impl<P: Protocol> Stream<P> {
             entity_id: id.shown(),
         };
         let first = P::opening(instance, entity);
-        let (outbound, later) = mpsc::channel(OUTBOUND);
-        let requests = requests(first, later);
         let session = Arc::new(Mutex::new(Session::default()));
-        let reset = CancellationToken::new();
-        let (receiving, asked) = (session.clone(), reset.clone());
-        let service = component.service.clone();
-        route.tasks.clone().spawn(async move {
-            tokio::select! {
-                biased;
-                () = asked.cancelled() => {}
-                end = receive::<P>(&route, &service, requests, &receiving, &events) => {
-                    events(StreamEvent::Ended(end));
-                }
-            }
-        });
+        let inbox = Inbox::<P> {
+            service: component.service.clone(),
+            session: session.clone(),
+            reporter: route.reporter.clone(),
+            events,
+            protocol: PhantomData,
+        };
+        let sender = stream::open(route, Ok(first), OUTBOUND, inbox);
         Self {
             id,
             session,
-            outbound,
-            _task: reset.drop_guard(),
+            sender,
         }
-    }
-
-    fn send(&self, outbound: Outbound<P::In>) {
-        // Full or closed only if the stream is over, which its end has told or will tell.
-        let _ = self.outbound.try_send(outbound);
     }
 }
 
 impl<P: Protocol> EntityStream for Stream<P> {
     fn command(&mut self, command: EntityCommand) {
-        let EntityCommand {
-            method,
-            message,
-            metadata,
-        } = command;
-        let headers = if metadata.is_some() {
-            Headers::All
-        } else {
-            Headers::None
-        };
-        let message = P::command(Command {
-            entity_id: self.id.shown(),
-            id: lock(&self.session).begin_command(),
-            name: &method.name,
-            payload: Payload {
-                type_url: method.input_url.clone(),
-                bytes: message,
-            },
-            metadata: &metadata.unwrap_or_else(Metadata::default),
-            headers: &headers,
-        });
-        self.send(Outbound::Message(message));
+        let number = lock(&self.session).begin_command();
+        let command = self::command(&command, self.id.shown(), number);
+        self.sender.send(P::command(command));
     }
 
     fn request_snapshot(&mut self) {
         let request_id = lock(&self.session).begin_snapshot();
         if let Some(message) = P::snapshot_request(request_id) {
-            self.send(Outbound::Message(message));
+            self.sender.send(message);
         }
     }
 
     fn half_close(&mut self) {
-        self.send(Outbound::HalfClose);
+        self.sender.half_close();
     }
 }
 
-/// Everything that is sent on a stream: it ends with a half-close, or is cut off when the sender is
-/// dropped.
-fn requests<M: Send + 'static>(
-    first: Vec<M>,
-    later: mpsc::Receiver<Outbound<M>>,
-) -> BoxStream<'static, Result<M, Cut>> {
-    let later = stream::unfold(Some(later), |later| async {
-        let mut later = later?;
-        match later.recv().await {
-            Some(Outbound::Message(message)) => Some((Ok(message), Some(later))),
-            Some(Outbound::HalfClose) => None,
-            None => Some((Err(Cut), None)),
-        }
-    });
-    stream::iter(first.into_iter().map(Ok)).chain(later).boxed()
-}
-
-/// Receives until the stream is over.
-async fn receive<P: Protocol>(
-    route: &Route,
-    service: &str,
-    requests: BoxStream<'static, Result<P::In, Cut>>,
-    session: &Mutex<Session>,
-    events: &EventSink,
-) -> End {
-    if !route.connection.is_open() {
-        return End::Unreachable {
-            cause: "the connection is closed".to_owned(),
-        };
-    }
-    let mut replies = match route
-        .connection
-        .streaming::<P::In, P::Out>(route.path, requests)
-        .await
-    {
-        Ok(response) => response.into_inner(),
-        Err(status) => {
-            return End::Terminated {
-                cause: cause(&status),
-            };
-        }
+/// A command in the words of the wire.
+pub(crate) fn command<'a>(command: &'a EntityCommand, entity_id: &'a str, id: i64) -> Command<'a> {
+    static NONE: Metadata = Metadata {
+        entries: Vec::new(),
     };
-    loop {
-        let out = match replies.message().await {
-            Ok(Some(out)) => out,
-            Ok(None) => return End::Completed,
-            Err(status) => {
-                return End::Terminated {
-                    cause: cause(&status),
-                };
-            }
-        };
-        let out = P::read(out);
+    let (metadata, headers) = match &command.metadata {
+        Some(metadata) => (metadata, &Headers::All),
+        None => (&NONE, &Headers::None),
+    };
+    Command {
+        entity_id,
+        id,
+        name: &command.method.name,
+        payload: Payload {
+            type_url: command.method.input_url.clone(),
+            bytes: command.message.clone(),
+        },
+        metadata,
+        headers,
+    }
+}
+
+/// The receiving half of an entity stream.
+struct Inbox<P> {
+    service: Arc<str>,
+    session: Arc<Mutex<Session>>,
+    reporter: Reporter,
+    events: EventSink,
+    protocol: PhantomData<fn(P)>,
+}
+
+impl<P: Protocol> Receiver<P::Out> for Inbox<P> {
+    fn receive(&mut self, message: P::Out) -> Option<End> {
+        let out = P::read(message);
         if let Ok(Out::Reply(reply)) = &out
             && reply.snapshot_dropped
         {
-            route
-                .reporter
-                .report_once(Weight::Warning, &snapshot_dropped(service));
+            let finding = snapshot_dropped(&self.service);
+            self.reporter.report_once(Weight::Warning, &finding);
         }
-        match lock(session).receive(out) {
-            StreamEvent::Ended(end) => return end,
-            event => events(event),
+        match lock(&self.session).receive(out) {
+            StreamEvent::Ended(end) => return Some(end),
+            event => (self.events)(event),
         }
+        None
+    }
+
+    fn end(self, end: End) {
+        (self.events)(StreamEvent::Ended(end));
     }
 }
 
@@ -284,11 +216,6 @@ fn snapshot_dropped(service: &str) -> Finding {
         service: Some(service.to_owned()),
         location: None,
     }
-}
-
-/// A gRPC status in words for the log.
-pub(crate) fn cause(status: &tonic::Status) -> String {
-    format!("{:?}: {}", status.code(), status.message())
 }
 
 fn lock(session: &Mutex<Session>) -> MutexGuard<'_, Session> {

@@ -7,16 +7,17 @@ use firn_model::contract::{Contract, Finding, Kind, Weight};
 use firn_model::status::Status;
 use firn_runtime::link::{
     ActionAnswer, ActionCall, AnswerStream, EntityStream, EventSink, Link, MessageStream, Opening,
+    ReplicaOpening, ReplicaSink, ReplicaStream,
 };
 use firn_wire::dialect::{Dialect, Streaming};
 use futures_util::future::BoxFuture;
 use tokio_util::task::TaskTracker;
 use tracing::debug;
 
-use crate::action;
 use crate::connection::Connection;
-use crate::entity::{self, Route, cause};
 use crate::report::{COURTESY, Reporter};
+use crate::stream::{Route, cause};
+use crate::{action, entity, replica};
 
 /// A function that was discovered. Cheap to clone.
 #[derive(Clone)]
@@ -57,9 +58,19 @@ impl Function {
         }
     }
 
+    fn route(&self, kind: Kind) -> Route {
+        Route {
+            connection: self.connection.clone(),
+            path: self.entity_path(kind),
+            reporter: self.reporter.clone(),
+            tasks: self.tasks.clone(),
+        }
+    }
+
     fn entity_path(&self, kind: Kind) -> &'static str {
         match (kind, self.dialect.value) {
             (Kind::Value, Some(value)) => value.handle,
+            (Kind::Replicated, _) => self.dialect.replicated.handle,
             _ => self.dialect.event_sourced.handle,
         }
     }
@@ -77,13 +88,12 @@ impl Link for Function {
     }
 
     fn open(&self, opening: Opening, events: EventSink) -> Box<dyn EntityStream> {
-        let route = Route {
-            connection: self.connection.clone(),
-            path: self.entity_path(opening.component.kind),
-            reporter: self.reporter.clone(),
-            tasks: self.tasks.clone(),
-        };
-        entity::open(route, opening, events)
+        entity::open(self.route(opening.component.kind), opening, events)
+    }
+
+    fn open_replica(&self, opening: ReplicaOpening, events: ReplicaSink) -> Box<dyn ReplicaStream> {
+        let route = self.route(Kind::Replicated);
+        replica::open(route, self.dialect, opening, events)
     }
 
     fn act(

@@ -7,8 +7,9 @@
 //! # Reading order
 //! [`watch`] is the life of a connection, `connection` one TCP connection with its end noticed
 //! (`preface` finds out what it bears),
-//! `discovery` the handshake, [`function`] the link itself, `entity` and `session` its entity
-//! streams, `action` its calls of actions, `report` what the function is told about itself.
+//! `discovery` the handshake, [`function`] the link itself, `stream` what its streams have in common,
+//! `entity` and `session` those with one command at a time, `replica` those of replicated entities,
+//! `action` its calls of actions, `report` what the function is told about itself.
 //!
 //! # Invariants
 //! - It knows no store and decides nothing about state.
@@ -20,8 +21,10 @@ mod discovery;
 mod entity;
 pub mod function;
 mod preface;
+mod replica;
 mod report;
 mod session;
+mod stream;
 pub mod watch;
 
 pub use discovery::{Asker, DiscoverError, Family, Identification};

@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use crate::connection::Connection;
-use crate::entity::cause;
+use crate::stream::cause;
 
 /// How long the function may take to answer a call of the discovery service that nobody waits for.
 pub(crate) const COURTESY: Duration = Duration::from_secs(5);
