@@ -8,14 +8,19 @@ use bytes::Bytes;
 use firn_model::code::Code;
 use firn_model::contract::{Finding, FunctionInfo, Kind, Unenforced};
 use firn_model::key::{Key, KeyField, KeyKind};
-use firn_model::policy::{Delete, EmptyAnswer, FailureMutation, Headers, Policies, Replay};
+use firn_model::policy::{
+    Delete, EmptyAnswer, FailureMutation, Headers, OpenCommands, Policies, Replay, StreamFailure,
+    UnnamedFailure,
+};
+use firn_model::replicated::Consistency;
 use firn_wire::contract::{Declared, read, streams_max};
 use firn_wire::dialect::{self, Dialect, Family};
 use firn_wire::superset::component::ComponentSettings;
+use firn_wire::superset::entity_settings::SpecificSettings;
 use firn_wire::superset::passivation_strategy::Strategy;
 use firn_wire::superset::{
-    Component, Entity, EntitySettings, EntitySpec, PassivationStrategy, ServiceInfo, Spec,
-    TimeoutPassivationStrategy,
+    Component, Entity, EntitySettings, EntitySpec, PassivationStrategy, ReplicatedEntitySettings,
+    ServiceInfo, Spec, TimeoutPassivationStrategy,
 };
 use prost::Message;
 use prost_reflect::prost_types::FileDescriptorProto;
@@ -26,6 +31,7 @@ use protox::file::{
 const EVENT_SOURCED: &str = "kalix.component.eventsourcedentity.EventSourcedEntities";
 const VALUE: &str = "kalix.component.valueentity.ValueEntities";
 const ACTION: &str = "kalix.component.action.Actions";
+const REPLICATED: &str = "kalix.component.replicatedentity.ReplicatedEntities";
 
 /// A function under construction: its proto files, and how it is declared.
 #[derive(Clone)]
@@ -120,6 +126,18 @@ impl Function {
             service_name: service.to_owned(),
             component_settings: Some(ComponentSettings::Entity(settings)),
         });
+        self
+    }
+
+    /// The last component has settings of a replicated entity, with this write consistency.
+    fn write_consistency(mut self, write_consistency: i32) -> Self {
+        let last = self.components.last_mut().unwrap();
+        let Some(ComponentSettings::Entity(settings)) = &mut last.component_settings else {
+            panic!("{last:?} has no settings");
+        };
+        settings.specific_settings = Some(SpecificSettings::ReplicatedEntity(
+            ReplicatedEntitySettings { write_consistency },
+        ));
         self
     }
 
@@ -248,15 +266,16 @@ mod served {
     use super::*;
 
     #[test]
-    fn three_kinds_of_components() {
+    fn every_kind_of_component() {
         let body = format!(
             "{KEYED} message P {{}} service V {{ rpc M(R) returns (R); }} \
-             service A {{ rpc M(stream P) returns (stream R); }}"
+             service D {{ rpc M(R) returns (R); }} service A {{ rpc M(stream P) returns (stream R); }}"
         );
         let function = Function::kalix()
             .file(&body)
             .component(EVENT_SOURCED, "t.S", "events")
             .component(VALUE, "t.V", "")
+            .component(REPLICATED, "t.D", "data")
             .component(ACTION, "t.A", "unused")
             .sdk("sdk", "node v20");
         let Declared { contract, dialect } = function.declared();
@@ -274,6 +293,7 @@ mod served {
             [
                 ("t.S", Kind::EventSourced, "events"),
                 ("t.V", Kind::Value, "t.V"),
+                ("t.D", Kind::Replicated, "data"),
                 ("t.A", Kind::Action, "t.A"),
             ]
         );
@@ -282,7 +302,30 @@ mod served {
         assert!(method.streams_in() && method.streams_out());
         assert_eq!(&*method.input_url, "type.googleapis.com/t.P");
         assert_eq!(&*method.output_url, "type.googleapis.com/t.R");
-        assert_eq!(contract.methods().count(), 3);
+        assert_eq!(contract.methods().count(), 4);
+    }
+
+    #[test]
+    fn settings_of_a_replicated_entity_do_not_make_one() {
+        // One SDK sends them for every entity and view.
+        let function = Function::of(VALUE, KEYED).write_consistency(0);
+        assert_eq!(function.declared().contract.components[0].kind, Kind::Value);
+    }
+
+    #[test]
+    fn replicated_entities_of_cloudstate_may_stream_replies() {
+        let body = "message R { string id = 1 [(.cloudstate.entity_key) = true]; } \
+                    service S { rpc M(R) returns (stream R); rpc N(R) returns (R); }";
+        for version in [(0, 0), (0, 2)] {
+            let function = Function::new(&dialect::CLOUDSTATE, version)
+                .file(body)
+                .component("cloudstate.crdt.Crdt", "t.S", "s");
+            let contract = function.declared().contract;
+            let component = &contract.components[0];
+            assert_eq!(component.kind, Kind::Replicated);
+            assert_eq!(component.storage.as_str(), "s");
+            assert!(contract.method("/t.S/M").unwrap().streams_out());
+        }
     }
 
     #[test]
@@ -701,6 +744,21 @@ mod refused {
     }
 
     #[test]
+    fn streams_that_a_replicated_entity_cannot_have() {
+        let service = "service S { rpc M(stream R) returns (R); rpc N(stream R) returns (stream R); \
+                       rpc O(R) returns (stream R); }";
+        let twice = [Code::StreamingEntity; 2];
+        let body = "message R { string id = 1 [(.cloudstate.entity_key) = true]; }";
+        Function::cloudstate()
+            .file(&format!("{body} {service}"))
+            .component("cloudstate.crdt.Crdt", "t.S", "s")
+            .refused_with(&twice);
+        let body = "message R { string id = 1 [(kalix.field).entity_key = true]; }";
+        Function::of(REPLICATED, &format!("{body} {service}"))
+            .refused_with(&[Code::StreamingEntity; 3]);
+    }
+
+    #[test]
     fn place_of_a_key_field() {
         let body = "message R {\n  bytes id = 1 [(kalix.field).entity_key = true]; }\n\
                     service S { rpc M(R) returns (R); }";
@@ -725,8 +783,9 @@ mod refused {
             Function::of(VALUE, &body).component(component_type, "t.T", storage)
         };
         two(EVENT_SOURCED, "s").refused_with(&[Code::StorageNameTwice]);
-        let replicated = "kalix.component.replicatedentity.ReplicatedEntities";
-        two(replicated, "s").refused_with(&[Code::StorageNameTwice]);
+        two("kalix.component.workflow.WorkflowEntities", "s")
+            .refused_with(&[Code::StorageNameTwice]);
+        two(REPLICATED, "s").refused_with(&[Code::StorageNameTwice]);
         two(ACTION, "s").warned_with(&[]);
         two(EVENT_SOURCED, "other").warned_with(&[]);
         // The name of a service is the storage name of a component without one.
@@ -1065,6 +1124,27 @@ mod policies {
         assert_eq!(kalix(EVENT_SOURCED).snapshot_every, Some(100));
         assert_eq!(kalix(ACTION).empty_answer, EmptyAnswer::NotFound);
         assert!(!value.texts.pass_on);
+        assert_eq!(value.unnamed_failure, UnnamedFailure::EndsInstance);
+        let replicated = kalix(REPLICATED);
+        assert_eq!(replicated.passivate_after, DECLARED);
+        assert_eq!(replicated.open_commands, OpenCommands::One);
+        assert_eq!(replicated.empty_answer, EmptyAnswer::EmptyMessage);
+    }
+
+    #[test]
+    fn write_consistency_is_in_the_settings() {
+        let check = |number, expected| {
+            let function = Function::of(REPLICATED, KEYED).write_consistency(number);
+            assert_eq!(function.policies().write_consistency, expected);
+        };
+        check(0, Consistency::Local);
+        check(1, Consistency::Majority);
+        check(2, Consistency::All);
+        // More than anything known.
+        check(3, Consistency::All);
+        check(-1, Consistency::All);
+        let unset = kalix(REPLICATED).write_consistency;
+        assert_eq!(unset, Consistency::Local);
     }
 
     #[test]
@@ -1081,6 +1161,10 @@ mod policies {
         assert_eq!(value.failure_mutation, FailureMutation::Drop);
         let event_sourced = akka_serverless("eventsourcedentity.EventSourcedEntities");
         assert_eq!(event_sourced.snapshot_every, None);
+        let replicated = akka_serverless("replicatedentity.ReplicatedEntities");
+        assert_eq!(replicated.passivate_after, DECLARED);
+        assert_eq!(replicated.open_commands, OpenCommands::One);
+        assert_eq!(replicated.unnamed_failure, UnnamedFailure::EndsInstance);
         let action = akka_serverless("action.Actions");
         assert_eq!(action.empty_answer, EmptyAnswer::EmptyMessage);
     }
@@ -1097,6 +1181,17 @@ mod policies {
         let value = cloudstate("valueentity.ValueEntity");
         assert_eq!(value.texts.reply, "Unexpected Value entity reply");
         assert_eq!(value.texts.queued, "Value entity terminated");
+        assert_eq!(value.stream_failure, StreamFailure::EndsInstance);
+        assert_eq!(value.unnamed_failure, UnnamedFailure::EndsInstance);
+        let replicated = cloudstate("crdt.Crdt");
+        assert_eq!(replicated.passivate_after, DECLARED);
+        assert_eq!(replicated.headers, Headers::None);
+        assert_eq!(replicated.open_commands, OpenCommands::Many);
+        assert_eq!(replicated.write_consistency, Consistency::Local);
+        assert_eq!(replicated.stream_failure, StreamFailure::FailsCommand);
+        assert_eq!(replicated.unnamed_failure, UnnamedFailure::Ignored);
+        assert_eq!(replicated.texts.termination, "Entity terminating");
+        assert_eq!(replicated.texts.queued, "Entity terminating");
         assert_eq!(cloudstate("action.ActionProtocol").headers, Headers::All);
     }
 

@@ -53,8 +53,9 @@ impl Layout for States {
         Ok(message(if self.has_value {
             stream_in::Message::Changed(write_delta(delta)?)
         } else {
+            let state = write_state(delta)?;
             self.has_value = true;
-            stream_in::Message::State(write_state(delta)?)
+            stream_in::Message::State(state)
         }))
     }
 
