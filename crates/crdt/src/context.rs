@@ -6,28 +6,24 @@
 //! made has been seen, so nothing need be kept of it. A node that left can be closed for ever. What
 //! deletes an entity closes everything, so that a deleted entity is a few bytes.
 //!
-//! A set of dots has one form only: of an incarnation below the bound everything is held but for
-//! what a run (which then goes on for ever) leaves out; of one from the bound on nothing is held but
-//! for what a run (which then ends) names.
-//!
 //! # Invariants
-//! - Nodes and incarnations ascend; runs are spans in the sense of `spans`.
+//! - A set of dots has one form only: nodes and incarnations ascend, a run is of an incarnation that
+//!   is not closed and has dots, and so has a node.
 
-use std::collections::BTreeSet;
 use std::fmt;
 
 use firn_model::id::{Incarnation, NodeId, Replica};
 
 use crate::dot::Dot;
-use crate::spans::{self, LAST, Span};
+use crate::spans::{self, Span};
 
 /// A set of dots: those that somebody has seen, alive or dead.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Context(pub(crate) Seen);
+pub struct Context(pub(crate) Extent);
 
 /// What a [`Context`] is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Seen {
+pub(crate) enum Extent {
     /// Every dot of every node.
     Everything,
     /// By node, ascending.
@@ -39,7 +35,7 @@ pub(crate) enum Seen {
 pub(crate) struct NodeSeen {
     pub(crate) node: NodeId,
     pub(crate) closed: Bound,
-    /// By incarnation, ascending.
+    /// By incarnation, ascending, from the first that is not closed.
     pub(crate) runs: Vec<Run>,
 }
 
@@ -60,7 +56,7 @@ impl Bound {
     /// All are closed: the node has left.
     pub(crate) const FOR_EVER: Self = Self(u32::MAX as u64 + 1);
 
-    fn closes(self, incarnation: Incarnation) -> bool {
+    pub(crate) fn closes(self, incarnation: Incarnation) -> bool {
         u64::from(incarnation.0.get()) < self.0
     }
 }
@@ -73,7 +69,7 @@ impl From<Incarnation> for Bound {
 
 impl Default for Context {
     fn default() -> Self {
-        Self(Seen::Nodes(Vec::new()))
+        Self::NOTHING
     }
 }
 
@@ -90,17 +86,19 @@ impl FromIterator<Dot> for Context {
                 .collect();
             nodes.push(seen);
         }
-        Self(Seen::Nodes(nodes))
+        Self(Extent::Nodes(nodes))
     }
 }
 
 impl Context {
+    pub(crate) const NOTHING: Self = Self(Extent::Nodes(Vec::new()));
+
     /// The context of a deleted entity, which has seen all that there will ever be.
-    pub(crate) const EVERYTHING: Self = Self(Seen::Everything);
+    pub(crate) const EVERYTHING: Self = Self(Extent::Everything);
 
     /// Whether it is that of a deleted entity.
     pub fn is_everything(&self) -> bool {
-        self.0 == Seen::Everything
+        self.0 == Extent::Everything
     }
 
     /// Whether nothing was seen.
@@ -112,8 +110,7 @@ impl Context {
     pub fn contains(&self, dot: Dot) -> bool {
         match self.nodes() {
             None => true,
-            Some(nodes) => find(nodes, dot.replica.node)
-                .is_some_and(|seen| spans::contains(seen.at(dot.replica.incarnation), dot.seq)),
+            Some(nodes) => find(nodes, dot.replica.node).is_some_and(|seen| seen.contains(dot)),
         }
     }
 
@@ -125,12 +122,9 @@ impl Context {
         match (self.nodes(), other.nodes()) {
             (None, _) => true,
             (_, None) => false,
-            (Some(nodes), Some(others)) => others.iter().all(|other| {
-                find(nodes, other.node).map_or_else(
-                    || NodeSeen::unseen(other.node).covers(other),
-                    |seen| seen.covers(other),
-                )
-            }),
+            (Some(nodes), Some(others)) => others
+                .iter()
+                .all(|other| find(nodes, other.node).is_some_and(|seen| seen.covers(other))),
         }
     }
 
@@ -140,7 +134,7 @@ impl Context {
             return false;
         }
         match (&mut self.0, &other.0) {
-            (Seen::Nodes(nodes), Seen::Nodes(others)) => {
+            (Extent::Nodes(nodes), Extent::Nodes(others)) => {
                 for other in others {
                     node_mut(nodes, other.node).union(other);
                 }
@@ -174,30 +168,25 @@ impl Context {
 
     /// The number of the replica's next change; none if the replica is closed.
     pub(crate) fn next(&self, replica: Replica) -> Option<u64> {
-        let seen = find(self.nodes()?, replica.node);
-        let spans = seen.map_or(&[][..], |seen| seen.at(replica.incarnation));
-        let last = spans.last().map_or(0, |span| span.last);
-        (last < LAST - 1).then(|| last + 1)
+        let Some(seen) = find(self.nodes()?, replica.node) else {
+            return Some(1);
+        };
+        let closed = seen.closed.closes(replica.incarnation);
+        let last = seen.at(replica.incarnation).last();
+        (!closed).then(|| last.map_or(1, |span| span.last + 1))
     }
 
-    /// The dots seen, but for `holes`.
-    pub(crate) fn without(&self, mut holes: Vec<Dot>) -> Self {
-        holes.sort_unstable();
-        let mut rest = self.clone();
-        if let Seen::Nodes(nodes) = &mut rest.0 {
-            for holes in holes.chunk_by(|a, b| a.replica == b.replica) {
-                node_mut(nodes, holes[0].replica.node).open(holes);
-            }
-            nodes.retain(|seen| !seen.is_unseen());
-        }
-        rest
+    /// The dots of incarnations that are not closed.
+    pub(crate) fn dots(&self) -> impl Iterator<Item = Dot> {
+        let nodes = self.nodes().unwrap_or_default();
+        nodes.iter().flat_map(NodeSeen::dots)
     }
 
     /// The nodes' dots; none if everything was seen.
     pub(crate) fn nodes(&self) -> Option<&[NodeSeen]> {
         match &self.0 {
-            Seen::Everything => None,
-            Seen::Nodes(nodes) => Some(nodes),
+            Extent::Everything => None,
+            Extent::Nodes(nodes) => Some(nodes),
         }
     }
 
@@ -213,7 +202,7 @@ impl Context {
             closed,
             ..NodeSeen::unseen(node)
         };
-        closed > Bound::NONE && self.union(&Self(Seen::Nodes(vec![seen])))
+        closed > Bound::NONE && self.union(&Self(Extent::Nodes(vec![seen])))
     }
 }
 
@@ -230,66 +219,60 @@ impl NodeSeen {
         self.closed == Bound::NONE && self.runs.is_empty()
     }
 
-    /// The dots of one incarnation.
+    fn contains(&self, dot: Dot) -> bool {
+        let incarnation = dot.replica.incarnation;
+        self.closed.closes(incarnation) || spans::contains(self.at(incarnation), dot.seq)
+    }
+
+    /// The dots of one incarnation that is not closed.
     fn at(&self, incarnation: Incarnation) -> &[Span] {
-        match self.place(incarnation) {
-            Ok(place) => &self.runs[place].spans,
-            Err(_) => self.unlisted(incarnation),
-        }
+        let place = self
+            .runs
+            .binary_search_by_key(&incarnation, |run| run.incarnation);
+        place.map_or(&[], |place| &self.runs[place].spans)
     }
 
-    /// The dots of an incarnation that has no run.
-    pub(crate) fn unlisted(&self, incarnation: Incarnation) -> &'static [Span] {
-        if self.closed.closes(incarnation) {
-            spans::ALL
-        } else {
-            &[]
-        }
-    }
-
-    fn place(&self, incarnation: Incarnation) -> Result<usize, usize> {
+    /// The runs, each with its replica.
+    pub(crate) fn replicas(&self) -> impl Iterator<Item = (Replica, &[Span])> {
+        let replica = |run: &Run| Replica {
+            node: self.node,
+            incarnation: run.incarnation,
+        };
         self.runs
-            .binary_search_by_key(&incarnation, |run| run.incarnation)
+            .iter()
+            .map(move |run| (replica(run), &run.spans[..]))
+    }
+
+    fn dots(&self) -> impl Iterator<Item = Dot> {
+        self.replicas().flat_map(|(replica, spans)| {
+            let seqs = spans.iter().flat_map(|span| span.first..=span.last);
+            seqs.map(move |seq| Dot { replica, seq })
+        })
     }
 
     fn covers(&self, other: &Self) -> bool {
         let covers = |run: &Run| {
-            let incarnation = run.incarnation;
-            spans::covers(self.at(incarnation), other.at(incarnation))
+            self.closed.closes(run.incarnation)
+                || spans::covers(self.at(run.incarnation), &run.spans)
         };
-        self.closed >= other.closed && other.runs.iter().all(covers) && self.runs.iter().all(covers)
+        self.closed >= other.closed && other.runs.iter().all(covers)
     }
 
     fn union(&mut self, other: &Self) {
-        let listed = self.runs.iter().chain(&other.runs);
-        let listed: BTreeSet<Incarnation> = listed.map(|run| run.incarnation).collect();
-        let union = |incarnation| Run {
-            incarnation,
-            spans: spans::union(self.at(incarnation), other.at(incarnation)),
-        };
-        self.runs = listed.into_iter().map(union).collect();
         self.closed = self.closed.max(other.closed);
-        self.tidy();
-    }
-
-    /// Takes out dots of one replica.
-    fn open(&mut self, holes: &[Dot]) {
-        let incarnation = holes[0].replica.incarnation;
-        let seqs: Vec<u64> = holes.iter().map(|dot| dot.seq).collect();
-        let spans = spans::without(self.at(incarnation), &seqs);
-        let run = Run { incarnation, spans };
-        match self.place(incarnation) {
-            Ok(place) => self.runs[place] = run,
-            Err(place) => self.runs.insert(place, run),
+        for run in &other.runs {
+            let place = self
+                .runs
+                .binary_search_by_key(&run.incarnation, |run| run.incarnation);
+            match place {
+                Ok(place) => {
+                    let spans = &mut self.runs[place].spans;
+                    *spans = spans::union(spans, &run.spans);
+                }
+                Err(place) => self.runs.insert(place, run.clone()),
+            }
         }
-        self.tidy();
-    }
-
-    /// Drops the runs that say nothing.
-    fn tidy(&mut self) {
-        let mut runs = std::mem::take(&mut self.runs);
-        runs.retain(|run| run.spans != self.unlisted(run.incarnation));
-        self.runs = runs;
+        self.runs.retain(|run| !self.closed.closes(run.incarnation));
     }
 }
 
@@ -337,10 +320,9 @@ impl fmt::Display for Context {
             }
             for run in &seen.runs {
                 write!(f, " {}:", run.incarnation.0)?;
-                run.spans.iter().try_for_each(|span| match span.last {
-                    LAST => write!(f, "[{}-]", span.first),
-                    last => write!(f, "[{}-{last}]", span.first),
-                })?;
+                for span in &run.spans {
+                    write!(f, "[{}-{}]", span.first, span.last)?;
+                }
             }
         }
         Ok(())

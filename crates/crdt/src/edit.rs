@@ -97,7 +97,7 @@ impl State {
             diverged: edit.diverged,
             patch: edit.finish(root),
         };
-        self.merge(applied.patch.clone());
+        self.take(applied.patch.clone());
         Ok(applied)
     }
 }
@@ -155,14 +155,16 @@ impl<'a> Edit<'a> {
         if self.next == self.first {
             self.mint();
         }
-        let minted = (self.first..self.next).map(|seq| Dot {
-            replica: self.me,
-            seq,
-        });
+        let replica = self.me;
+        let minted = (self.first..self.next).map(|seq| Dot { replica, seq });
+        let killed = self.killed.iter().copied();
+        let known = killed.clone().filter(|dot| self.context.contains(*dot));
         root.settle();
         Patch {
             root,
-            context: self.killed.iter().copied().chain(minted).collect(),
+            context: killed.chain(minted).collect(),
+            killed: known.collect(),
+            kept: Context::default(),
         }
     }
 

@@ -85,6 +85,8 @@ impl Patch {
     pub fn encode(&self) -> Bytes {
         let mut writer = Writer::new(Kind::Patch);
         writer.context(&self.context);
+        writer.set(&self.killed);
+        writer.set(&self.kept);
         writer.entry(&self.root);
         writer.finish()
     }
@@ -95,10 +97,9 @@ impl Patch {
     /// See [`DecodeError`].
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes, Kind::Patch)?;
-        let context = reader.context()?;
-        let root = reader.root(&context)?;
+        let patch = reader.patch()?;
         reader.finish()?;
-        Ok(Self { root, context })
+        Ok(patch)
     }
 }
 
@@ -114,7 +115,7 @@ impl State {
     /// See [`DecodeError`].
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let patch = Patch::decode(bytes)?;
-        if patch.root.whole {
+        if patch.root.whole && patch.killed.is_empty() && patch.kept.is_empty() {
             Ok(Self(patch))
         } else {
             Err(DecodeError::Invalid("a state that is part of one only"))

@@ -2,18 +2,26 @@
 //!
 //! # How it works
 //! Take a state or a patch for what it says: a set `S` of dots that are alive, each with its place
-//! and value, and a set `C` of dots that were seen, `S` among them. A dot is never given twice and
+//! and value, and a set `C` of dots that it judges, `S` among them. A dot is never given twice and
 //! what it names never changes, so two such pairs join to
 //!
 //! ```text
-//! alive:  (S1 ∩ S2) ∪ (S1 \ C2) ∪ (S2 \ C1)        seen:  C1 ∪ C2
+//! alive:  (S1 ∩ S2) ∪ (S1 \ C2) ∪ (S2 \ C1)        judged:  C1 ∪ C2
 //! ```
 //!
-//! What one has seen and does not hold, it knows to be dead. For every single dot this is the
-//! greater of "never seen" < "alive" < "dead", so the join is commutative, associative and
-//! idempotent, whatever the types of the data are; they only decide which dots a change kills and
-//! how the living are read. A deleted entity is the greatest pair of all: nothing alive, everything
-//! seen.
+//! What one judges and does not hold, it knows to be dead. For every single dot this is the greater
+//! of "not judged" < "alive" < "dead", so the join is commutative, associative and idempotent,
+//! whatever the types of the data are; they only decide which dots a change kills and how the living
+//! are read. A deleted entity is the greatest pair of all: nothing alive, everything judged.
+//!
+//! # What contexts tell
+//! The join alone would not do to find out by comparing contexts who lacks what. Say that of three
+//! changes the second killed the dot of the first, and the third that of the second. Whoever has the
+//! first and hears of the third counts all three as seen, and holds the dot of the first for ever.
+//! So a patch also says which dots it mentions without carrying their changes, and a state that has
+//! not seen them does not take it in. A state is therefore what all changes in its context add up
+//! to: alive are those of their dots that none of them killed. Patches join in this too: for every
+//! single dot to the greater of "not mentioned" < "kept" < "killed" < "carried".
 //!
 //! # Places named and not named
 //! Looking at all of a large state for each small patch would be slow. So a patch *names* places
@@ -35,11 +43,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::context::Context;
 use crate::dot::{Dot, Dots};
 use crate::dotted::Dotted;
 use crate::element::Element;
 use crate::entry::{Entry, Slot, Store};
+use crate::state::Seen;
 
 /// Below this share of new entries in a map, they are inserted one by one; from it on, the tree is
 /// built anew from both in one pass.
@@ -47,8 +55,8 @@ const APPEND_FROM: usize = 16;
 
 /// The contexts of both sides of a join, and what it found.
 pub(crate) struct Join<'a> {
-    pub(crate) mine: &'a Context,
-    pub(crate) theirs: &'a Context,
+    pub(crate) mine: Seen<'a>,
+    pub(crate) theirs: Seen<'a>,
     /// Whether places without a live dot stay named: in patches, not in states.
     pub(crate) keep: bool,
     /// Whether anything alive came or went.
@@ -62,7 +70,7 @@ trait Part: Sized {
 
     /// Drops the dots that `seen` has, because it does not hold them; unless `keep`, also places
     /// where nothing lives. Tells whether any dot went.
-    fn forget(&mut self, seen: &Context, keep: bool) -> bool;
+    fn forget(&mut self, seen: Seen<'_>, keep: bool) -> bool;
 
     /// Whether nothing lives in it, after [`Part::forget`] or [`Part::join`] that did not keep.
     fn is_dead(&self) -> bool;
@@ -179,7 +187,7 @@ impl Part for Entry {
         }
     }
 
-    fn forget(&mut self, seen: &Context, keep: bool) -> bool {
+    fn forget(&mut self, seen: Seen<'_>, keep: bool) -> bool {
         let mut gone = false;
         self.whole &= keep;
         self.slots.retain_mut(|slot| {
@@ -208,7 +216,7 @@ impl Part for Slot {
         }
     }
 
-    fn forget(&mut self, seen: &Context, keep: bool) -> bool {
+    fn forget(&mut self, seen: Seen<'_>, keep: bool) -> bool {
         let gone = self.presence.forget(seen, keep);
         gone | match &mut self.store {
             Store::Counter(shares) => shares.forget(seen, keep),
@@ -225,7 +233,7 @@ impl Part for Slot {
     }
 }
 
-fn forget_tree<P: Part>(tree: &mut BTreeMap<Element, P>, seen: &Context, keep: bool) -> bool {
+fn forget_tree<P: Part>(tree: &mut BTreeMap<Element, P>, seen: Seen<'_>, keep: bool) -> bool {
     let mut gone = false;
     tree.retain(|_, part| {
         gone |= part.forget(seen, keep);
@@ -250,7 +258,7 @@ impl Part for Dots {
         *self = joined;
     }
 
-    fn forget(&mut self, seen: &Context, _: bool) -> bool {
+    fn forget(&mut self, seen: Seen<'_>, _: bool) -> bool {
         self.retain(|dot| !seen.contains(dot))
     }
 
@@ -271,7 +279,7 @@ impl<T> Part for Dotted<T> {
         }
     }
 
-    fn forget(&mut self, seen: &Context, _: bool) -> bool {
+    fn forget(&mut self, seen: Seen<'_>, _: bool) -> bool {
         self.retain(|dot| !seen.contains(dot))
     }
 
@@ -284,7 +292,7 @@ impl Entry {
     /// Names nothing below a whole entry that it need not name.
     pub(crate) fn settle(&mut self) {
         if self.whole {
-            self.forget(&Context::default(), false);
+            self.forget(Seen::NOTHING, false);
             self.whole = true;
             return;
         }

@@ -51,5 +51,8 @@ pub use dot::Dot;
 pub use edit::{Applied, ApplyError, MAPS_DEEP_MAX};
 pub use encoding::DecodeError;
 pub use retire::RetireError;
-pub use state::{Patch, Presence, State};
+pub use state::{Gap, Patch, Presence, State};
 pub use value::View;
+
+#[cfg(test)]
+mod tests;

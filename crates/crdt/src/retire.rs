@@ -55,7 +55,7 @@ impl State {
         }
         let patch = (!root.slots.is_empty()).then(|| edit.finish(root));
         if let Some(patch) = &patch {
-            self.merge(patch.clone());
+            self.take(patch.clone());
         }
         self.close_for_ever(node);
         Ok(patch)

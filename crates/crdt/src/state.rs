@@ -1,5 +1,7 @@
 //! States and patches: a replicated entity as one replica holds it, and what it tells the others.
 
+use std::mem;
+
 use firn_model::id::{Incarnation, NodeId};
 use firn_model::replicated::DataType;
 
@@ -13,11 +15,36 @@ use crate::join::Join;
 ///
 /// Patches may be lost, repeated and delivered in any order. What a lost one held is found by
 /// comparing contexts, and comes with [`State::since`].
+///
+/// # What it builds on
+/// A change kills dots, and a patch of one says so. Whoever takes that in counts them as seen, and
+/// would then not be found to lack the changes that minted them, with what *those* killed. So a patch
+/// names the dots that it mentions without carrying their changes, and only a state that has seen
+/// them can take it in. All states are then what some set of changes adds up to, and two that have
+/// seen the same are the same.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Patch {
     pub(crate) root: Entry,
+    /// All dots that are mentioned.
     pub(crate) context: Context,
+    /// Those that are known to be dead, but whose changes are not carried.
+    pub(crate) killed: Context,
+    /// Those that live where the patch was made, and are neither carried nor judged.
+    pub(crate) kept: Context,
 }
+
+/// Which dots a patch judges: those that it mentions, but for those that were kept.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Seen<'a> {
+    context: &'a Context,
+    kept: &'a Context,
+}
+
+/// A patch was not taken in, because it builds on changes that are not known here. The state is as
+/// it was; whoever made the patch can tell what is missing: [`State::since`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the patch builds on changes that are not known here")]
+pub struct Gap;
 
 /// A replicated entity as one replica holds it.
 ///
@@ -43,8 +70,19 @@ impl Default for State {
                 whole: true,
                 slots: Vec::new(),
             },
-            context: Context::default(),
+            ..Patch::default()
         })
+    }
+}
+
+impl Seen<'_> {
+    pub(crate) const NOTHING: Self = Seen {
+        context: &Context::NOTHING,
+        kept: &Context::NOTHING,
+    };
+
+    pub(crate) fn contains(self, dot: Dot) -> bool {
+        self.context.contains(dot) && !self.kept.contains(dot)
     }
 }
 
@@ -55,21 +93,44 @@ impl From<State> for Patch {
 }
 
 impl Patch {
-    /// Joins what another patch says, so that both can be sent or stored as one.
+    /// Joins what another patch says, so that both can be sent as one.
     pub fn merge(&mut self, other: impl Into<Self>) {
-        let other = other.into();
+        let mut other = other.into();
+        let uncarried = |mine: &Context, theirs: &Context| {
+            let dots = mine.dots().chain(theirs.dots());
+            dots.filter(|dot| !self.carries(*dot) && !other.carries(*dot))
+                .collect::<Context>()
+        };
+        let killed = uncarried(&self.killed, &other.killed);
+        let kept = uncarried(&self.kept, &other.kept);
+        let (mut root, theirs) = (mem::take(&mut self.root), mem::take(&mut other.root));
         let mut join = Join {
-            mine: &self.context,
-            theirs: &other.context,
+            mine: self.seen(),
+            theirs: other.seen(),
             keep: true,
             changed: false,
         };
-        join.roots(&mut self.root, other.root);
-        self.root.settle();
+        join.roots(&mut root, theirs);
+        root.settle();
+        self.root = root;
         self.context.union(&other.context);
+        self.kept = kept.dots().filter(|dot| !killed.contains(*dot)).collect();
+        self.killed = killed;
     }
 
-    /// Which changes it speaks of: its own and those that they replaced.
+    fn seen(&self) -> Seen<'_> {
+        Seen {
+            context: &self.context,
+            kept: &self.kept,
+        }
+    }
+
+    /// Whether it says all that there is to say of a change.
+    pub(crate) fn carries(&self, dot: Dot) -> bool {
+        self.seen().contains(dot) && !self.killed.contains(dot)
+    }
+
+    /// Which changes it mentions: those that it carries and those that it builds on.
     pub fn context(&self) -> &Context {
         &self.context
     }
@@ -84,6 +145,7 @@ impl Patch {
         Self {
             root: State::default().0.root,
             context: Context::EVERYTHING,
+            ..Self::default()
         }
     }
 }
@@ -113,18 +175,31 @@ impl State {
     /// # Cost
     /// Of a patch from [`State::apply`]: in proportion to it, times the logarithm of the state; of
     /// any other patch and of a state: one walk along both.
-    pub fn merge(&mut self, other: impl Into<Patch>) -> bool {
-        let other = other.into();
-        let Patch { root, context } = &mut self.0;
+    ///
+    /// # Errors
+    /// [`Gap`], never for a state: the patch cannot be taken in before others.
+    pub fn merge(&mut self, other: impl Into<Patch>) -> Result<bool, Gap> {
+        let (patch, context) = (other.into(), self.context());
+        if context.covers(&patch.killed) && context.covers(&patch.kept) {
+            Ok(self.take(patch))
+        } else {
+            Err(Gap)
+        }
+    }
+
+    /// Joins a patch that builds on nothing unknown.
+    pub(crate) fn take(&mut self, mut patch: Patch) -> bool {
+        let (mut root, theirs) = (mem::take(&mut self.0.root), mem::take(&mut patch.root));
         let mut join = Join {
-            mine: context,
-            theirs: &other.context,
+            mine: self.0.seen(),
+            theirs: patch.seen(),
             keep: false,
             changed: false,
         };
-        join.roots(root, other.root);
+        join.roots(&mut root, theirs);
         let changed = join.changed;
-        changed | context.union(&other.context)
+        self.0.root = root;
+        self.0.context.union(&patch.context) | changed
     }
 
     /// Deletes the entity, for ever: nothing that any replica knows or will know of it matters any
@@ -134,17 +209,13 @@ impl State {
         Patch::deletion()
     }
 
-    /// What a replica lacks that has seen no more than `known`; none if it lacks nothing.
-    ///
-    /// It is meant for the replica that reported `known`, in the same run: another may get from it
-    /// that something was replaced, and not by what. It will miss that until its context is compared
-    /// the next time.
+    /// What a replica lacks that has seen no more than `known`; none if it lacks nothing. A replica
+    /// that has seen nothing gets all.
     ///
     /// # How it works
     /// The patch holds all that lives here and is not known there. Of the rest, all that was seen
-    /// here is dead, but for what lives here and is known there. So these dots are taken out of the
-    /// patch's context, the remainder says what to remove, and everything counts as named. A
-    /// replica that knows nothing gets the whole state.
+    /// here is dead, but for what lives here and is known there: these dots the patch does not judge,
+    /// only names as what it builds on. Everything else counts as named.
     pub fn since(&self, known: &Context) -> Option<Patch> {
         if known.covers(&self.0.context) {
             return None;
@@ -156,7 +227,9 @@ impl State {
                 whole: true,
                 ..root.unwrap_or_default()
             },
-            context: self.0.context.without(shared),
+            context: self.0.context.clone(),
+            killed: Context::default(),
+            kept: shared.into_iter().collect(),
         })
     }
 

@@ -12,17 +12,21 @@ use firn_model::replicated::DataType;
 
 use super::write::number_of;
 use super::{DecodeError, Kind, VERSION};
-use crate::context::{Bound, Context, NodeSeen, Run, Seen};
+use crate::context::{Bound, Context, Extent, NodeSeen, Run};
 use crate::dot::{Dot, Dots};
 use crate::dotted::Dotted;
 use crate::edit::MAPS_DEEP_MAX;
 use crate::element::Element;
 use crate::entry::{Entry, Slot, Store, Written};
-use crate::spans::{self, LAST, Span};
+use crate::spans::Span;
+use crate::state::Patch;
 
 /// The greatest share of a counter that is believed: more than any replica can come to, and little
 /// enough that no number of shares that fits in memory overflows in a sum.
 const SHARE_MAX: i128 = 1 << 100;
+
+/// The greatest number of a dot that is believed, so that there is always a next one.
+const SEQ_MAX: u64 = 1 << 62;
 
 const TYPES: [DataType; 11] = [
     DataType::GrowCounter,
@@ -85,7 +89,7 @@ impl<'a> Reader<'a> {
         };
         let nodes: Vec<NodeSeen> = self.many(count, Self::node)?;
         ascending(&nodes, "nodes", |seen| seen.node)?;
-        Ok(Context(Seen::Nodes(nodes)))
+        Ok(Context(Extent::Nodes(nodes)))
     }
 
     fn node(&mut self) -> Result<NodeSeen, DecodeError> {
@@ -98,10 +102,8 @@ impl<'a> Reader<'a> {
         let mut before = 0;
         for _ in 0..self.number()? {
             let run = self.run(before)?;
-            let unlisted = seen.unlisted(run.incarnation);
-            let closed = !unlisted.is_empty();
-            if run.spans == unlisted || spans::endless(&run.spans) != closed {
-                return Err(DecodeError::Invalid("a run"));
+            if seen.closed.closes(run.incarnation) {
+                return Err(DecodeError::Invalid("a run that is closed"));
             }
             before = run.incarnation.0.get();
             self.add_replica(Replica {
@@ -120,45 +122,73 @@ impl<'a> Reader<'a> {
         let more = self.number()?;
         let incarnation = u64::from(before).checked_add(more).filter(|_| more > 0);
         let incarnation = incarnation.and_then(|number| u32::try_from(number).ok());
-        let mut spans = Vec::new();
-        let mut last = 0;
-        for _ in 0..self.number()? {
-            let span = self.span(last)?;
-            last = span.last;
-            spans.push(span);
-        }
         Ok(Run {
             incarnation: incarnation_of(incarnation)?,
-            spans,
+            spans: self.spans()?,
         })
     }
 
-    fn span(&mut self, before: u64) -> Result<Span, DecodeError> {
-        let invalid = DecodeError::Invalid("a span");
-        let gap = self.number()?;
-        if gap == 0 && before > 0 {
-            return Err(invalid);
+    fn spans(&mut self) -> Result<Vec<Span>, DecodeError> {
+        let mut spans: Vec<Span> = Vec::new();
+        for _ in 0..self.number()? {
+            let before = spans.last().map_or(0, |span| span.last);
+            spans.push(self.span(before)?);
         }
-        let first = before.checked_add(gap).and_then(|n| n.checked_add(1));
-        let first = first.filter(|first| *first < LAST).ok_or(invalid)?;
-        let last = match self.number()? {
-            0 => LAST,
-            length => first
-                .checked_add(length - 1)
-                .filter(|last| *last < LAST)
-                .ok_or(invalid)?,
-        };
-        Ok(Span { first, last })
+        if spans.is_empty() {
+            return Err(DecodeError::Invalid("a run without dots"));
+        }
+        Ok(spans)
     }
 
-    pub(super) fn root(&mut self, context: &Context) -> Result<Entry, DecodeError> {
-        let root = self.entry()?;
-        let mut strange = false;
-        root.dots(&mut |dot| strange |= !context.contains(dot));
-        if strange {
-            return Err(DecodeError::Invalid("a dot that was not seen"));
+    fn span(&mut self, before: u64) -> Result<Span, DecodeError> {
+        let (gap, more) = (self.number()?, self.number()?);
+        let first = before.checked_add(gap).and_then(|n| n.checked_add(1));
+        let last = first.and_then(|first| first.checked_add(more));
+        match (first, last) {
+            (Some(first), Some(last)) if last <= SEQ_MAX && (gap > 0 || before == 0) => {
+                Ok(Span { first, last })
+            }
+            _ => Err(DecodeError::Invalid("a span")),
         }
-        Ok(root)
+    }
+
+    /// Dots of which none is closed.
+    fn set(&mut self) -> Result<Context, DecodeError> {
+        let mut nodes: Vec<NodeSeen> = Vec::new();
+        let count = self.number()?;
+        let runs = self.many(count, |reader| Ok((reader.replica()?, reader.spans()?)))?;
+        ascending(&runs, "replicas", |(replica, _)| *replica)?;
+        for (replica, spans) in runs {
+            if nodes.last().is_none_or(|seen| seen.node != replica.node) {
+                nodes.push(NodeSeen::unseen(replica.node));
+            }
+            let incarnation = replica.incarnation;
+            let seen = nodes.last_mut().expect("one was pushed");
+            seen.runs.push(Run { incarnation, spans });
+        }
+        Ok(Context(Extent::Nodes(nodes)))
+    }
+
+    pub(super) fn patch(&mut self) -> Result<Patch, DecodeError> {
+        let patch = Patch {
+            context: self.context()?,
+            killed: self.set()?,
+            kept: self.set()?,
+            root: self.entry()?,
+        };
+        let Patch {
+            context,
+            killed,
+            kept,
+            root,
+        } = &patch;
+        let mut strange = !context.covers(killed) || !context.covers(kept);
+        strange |= killed.dots().any(|dot| kept.contains(dot));
+        root.dots(&mut |dot| strange |= !patch.carries(dot));
+        if strange {
+            return Err(DecodeError::Invalid("what is said of a dot"));
+        }
+        Ok(patch)
     }
 
     fn entry(&mut self) -> Result<Entry, DecodeError> {
@@ -301,8 +331,8 @@ impl<'a> Reader<'a> {
     fn dot(&mut self) -> Result<Dot, DecodeError> {
         let replica = self.replica()?;
         match self.number()? {
-            0 | LAST => Err(DecodeError::Invalid("the number of a dot")),
-            seq => Ok(Dot { replica, seq }),
+            seq @ 1..=SEQ_MAX => Ok(Dot { replica, seq }),
+            _ => Err(DecodeError::Invalid("the number of a dot")),
         }
     }
 

@@ -5,8 +5,11 @@
 //! node      id (8 bytes, big endian), closed, runs, run*       ascending by id
 //! closed    the first incarnation that is not closed, less 1
 //! run       incarnation, less that of the run before, spans, span*
-//! span      first, less the last of the span before, less 1; length, or 0 for endless
+//! span      first, less the last of the span before, less 1; length, less 1
 //!
+//! patch     context, killed, kept, entry
+//! killed    count, (replica, spans, span*)*                    ascending by replica
+//! kept      as killed
 //! entry     slots * 2 + whole, slot*
 //! slot      type, dots (its presence), data                    ascending by type
 //! data      of counters: count, (dot, share)*                  ascending by dot
@@ -39,7 +42,7 @@ use crate::dot::{Dot, Dots};
 use crate::dotted::Dotted;
 use crate::element::Element;
 use crate::entry::{Entry, Slot, Store};
-use crate::spans::{LAST, Span};
+use crate::spans::Span;
 
 pub(super) struct Writer<'a> {
     bytes: Vec<u8>,
@@ -68,20 +71,31 @@ impl<'a> Writer<'a> {
         nodes.iter().for_each(|node| self.node(node));
     }
 
+    /// Dots of which none is closed.
+    pub(super) fn set(&mut self, dots: &Context) {
+        let runs = || {
+            dots.nodes()
+                .into_iter()
+                .flatten()
+                .flat_map(NodeSeen::replicas)
+        };
+        self.count(runs().count());
+        for (replica, spans) in runs() {
+            self.replica(replica);
+            self.spans(spans);
+        }
+    }
+
     fn node(&mut self, seen: &NodeSeen) {
         self.node_id(seen.node);
         self.number(seen.closed.0 - 1);
         self.count(seen.runs.len());
         let mut before = 0;
-        for run in &seen.runs {
-            let incarnation = run.incarnation.0.get();
+        for (replica, spans) in seen.replicas() {
+            let incarnation = replica.incarnation.0.get();
             self.number(incarnation - before);
             before = incarnation;
-            self.spans(&run.spans);
-            let replica = Replica {
-                node: seen.node,
-                incarnation: run.incarnation,
-            };
+            self.spans(spans);
             self.replicas.insert(replica, self.replicas.len());
         }
     }
@@ -91,10 +105,7 @@ impl<'a> Writer<'a> {
         let mut before = 0;
         for span in spans {
             self.number(span.first - before - 1);
-            self.number(match span.last {
-                LAST => 0,
-                last => last - span.first + 1,
-            });
+            self.number(span.last - span.first);
             before = span.last;
         }
     }
@@ -144,14 +155,18 @@ impl<'a> Writer<'a> {
     }
 
     fn dot(&mut self, dot: Dot) {
-        let place = self.replicas.get(&dot.replica).copied();
+        self.replica(dot.replica);
+        self.number(dot.seq);
+    }
+
+    fn replica(&mut self, replica: Replica) {
+        let place = self.replicas.get(&replica).copied();
         self.count(place.unwrap_or(self.replicas.len()));
         if place.is_none() {
-            self.node_id(dot.replica.node);
-            self.number(dot.replica.incarnation.0.get());
-            self.replicas.insert(dot.replica, self.replicas.len());
+            self.node_id(replica.node);
+            self.number(replica.incarnation.0.get());
+            self.replicas.insert(replica, self.replicas.len());
         }
-        self.number(dot.seq);
     }
 
     fn element(&mut self, element: &'a Element) {
