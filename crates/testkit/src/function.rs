@@ -21,6 +21,7 @@ pub mod declare;
 pub mod entity;
 pub mod journal;
 pub mod message;
+pub mod replica;
 mod server;
 
 use std::future::Future;

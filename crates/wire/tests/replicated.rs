@@ -418,7 +418,7 @@ fn votes_of_the_function_are_taken_as_they_are() {
         yes: u32::MAX,
         members: 0,
     });
-    let sent = New::default().delta(crowd).unwrap();
+    let sent = New.delta(crowd).unwrap();
     let most = field(2, &bytes("42 [10 ff ff ff ff 07]"));
     assert_eq!(encoded::<New>(&sent), most);
 }
@@ -1091,8 +1091,8 @@ proptest! {
 
     #[test]
     fn old_changes_come_back_as_they_went(delta in old_deltas()) {
-        prop_assert_eq!(echoed::<Old>(delta.clone()), delta.clone());
-        prop_assert_eq!(echoed::<OldUnary>(delta.clone()), delta.clone());
+        prop_assert_eq!(&echoed::<Old>(delta.clone()), &delta);
+        prop_assert_eq!(&echoed::<OldUnary>(delta.clone()), &delta);
         prop_assert_eq!(echoed::<States>(delta.clone()), with_states(delta.clone()));
         let sent = States::default().delta(delta.clone()).unwrap().encode_to_vec();
         let create = [&[CREATE << 3 | 2], &sent[1..]].concat();

@@ -4,18 +4,22 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
+use firn_model::replicated::Consistency;
 use firn_wire::dialect::{Dialect, Family};
 use firn_wire::superset::component::ComponentSettings;
+use firn_wire::superset::entity_settings::SpecificSettings;
 use firn_wire::superset::passivation_strategy::Strategy;
 use firn_wire::superset::{
     Component, Entity, EntitySettings, EntitySpec, GenericComponentSettings, PassivationStrategy,
-    ServiceInfo, Spec, TimeoutPassivationStrategy,
+    ReplicatedEntitySettings, ServiceInfo, Spec, TimeoutPassivationStrategy,
 };
 use prost::Message;
 use prost_reflect::DescriptorPool;
 use protox::file::{
     ChainFileResolver, File, FileResolver, GoogleFileResolver, IncludeFileResolver,
 };
+
+use super::replica::number;
 
 /// The name of the file that holds a declaration's proto text.
 pub const FILE: &str = "model.proto";
@@ -52,6 +56,8 @@ pub struct Declared {
     pub passivate_after: Option<Duration>,
     /// The headers it asks for.
     pub forward_headers: Vec<String>,
+    /// How many replicas must hold its changes; Cloudstate cannot say it here.
+    pub write_consistency: Option<Consistency>,
 }
 
 /// What a function says when it is asked what it declares.
@@ -141,6 +147,17 @@ impl Declaration {
         })
     }
 
+    /// Declares a replicated entity besides.
+    pub fn replicated(self, service: &str, storage: &str) -> Self {
+        let component_type = self.dialect.replicated.component_type.to_owned();
+        self.component(Declared {
+            service: service.to_owned(),
+            component_type,
+            storage: Some(storage.to_owned()),
+            ..Declared::default()
+        })
+    }
+
     /// Changes the component that was declared last.
     ///
     /// # Panics
@@ -213,7 +230,7 @@ fn component(declared: &Declared) -> Component {
             entity_type: storage.clone(),
             passivation_strategy: declared.passivate_after.map(strategy),
             forward_headers,
-            ..EntitySettings::default()
+            specific_settings: declared.write_consistency.map(replicated),
         }),
         None => ComponentSettings::Component(GenericComponentSettings { forward_headers }),
     };
@@ -222,6 +239,11 @@ fn component(declared: &Declared) -> Component {
         service_name: declared.service.clone(),
         component_settings: Some(settings),
     }
+}
+
+fn replicated(consistency: Consistency) -> SpecificSettings {
+    let write_consistency = number(consistency);
+    SpecificSettings::ReplicatedEntity(ReplicatedEntitySettings { write_consistency })
 }
 
 fn strategy(after: Duration) -> PassivationStrategy {
@@ -238,13 +260,25 @@ struct Files {
     file: Vec<Bytes>,
 }
 
+/// The options of Akka Serverless, by which its generations are told apart.
+const OPTIONS: &str = "akkaserverless/annotations.proto";
+
+/// Those without the field that the second generation added.
+fn options_of_the_first_generation(protos: &Path) -> String {
+    let path = protos.join("akkaserverless").join(OPTIONS);
+    let text = std::fs::read_to_string(path).expect("the option file");
+    let older = text.replace("  ReplicatedEntity replicated_entity = 3;\n", "");
+    assert_ne!(older, text, "the field is not there any more");
+    older
+}
+
 fn compile(dialect: &Dialect, proto: &str) -> (Vec<Bytes>, DescriptorPool) {
-    struct Text(String);
-    impl FileResolver for Text {
+    struct Texts(Vec<(&'static str, String)>);
+    impl FileResolver for Texts {
         fn open_file(&self, name: &str) -> Result<File, protox::Error> {
-            match name {
-                FILE => File::from_source(name, &self.0),
-                _ => Err(protox::Error::file_not_found(name)),
+            match self.0.iter().find(|(known, _)| *known == name) {
+                Some((_, text)) => File::from_source(name, text),
+                None => Err(protox::Error::file_not_found(name)),
             }
         }
     }
@@ -255,8 +289,12 @@ fn compile(dialect: &Dialect, proto: &str) -> (Vec<Bytes>, DescriptorPool) {
         (Family::Kalix, _) => "kalix",
     };
     let protos = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");
+    let mut texts = vec![(FILE, proto.to_owned())];
+    if dialect.generation == "A" {
+        texts.push((OPTIONS, options_of_the_first_generation(&protos)));
+    }
     let mut resolver = ChainFileResolver::new();
-    resolver.add(Text(proto.to_owned()));
+    resolver.add(Texts(texts));
     resolver.add(IncludeFileResolver::new(protos.join(folder)));
     resolver.add(IncludeFileResolver::new(protos));
     resolver.add(GoogleFileResolver::new());

@@ -4,7 +4,10 @@ use std::fmt::Debug;
 
 use bytes::Bytes;
 use firn_wire::dialect::Dialect;
+use firn_wire::superset::crdt_stream_in::Message as OldIn;
+use firn_wire::superset::crdt_stream_in01::Message as StatesIn;
 use firn_wire::superset::event_sourced_stream_in::Message as EventsIn;
+use firn_wire::superset::replicated_entity_stream_in::Message as NewIn;
 use firn_wire::superset::value_entity_stream_in::Message as ValueIn;
 use firn_wire::superset::{
     Any, Command, EventSourcedEvent, EventSourcedInit, EventSourcedSnapshotReply,
@@ -15,6 +18,7 @@ use prost::Message;
 
 use super::call::{Call, Inbound};
 use super::message::Reply;
+use super::replica::{self, Layout};
 
 /// What the proxy does on the stream.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,6 +31,12 @@ pub enum In {
     Event(EventSourcedEvent),
     /// Sends a command.
     Command(Command),
+    /// Says something else to a replicated entity, in the new layout.
+    New(NewIn),
+    /// The same in the old layout.
+    Old(OldIn),
+    /// The same in the layout with whole values.
+    States(StatesIn),
     /// Asks for a snapshot.
     SnapshotRequest(i64),
     /// Sends a message that holds nothing.
@@ -50,6 +60,7 @@ impl From<Command> for In {
 enum Kind {
     Value,
     EventSourced,
+    Replicated(Layout),
 }
 
 /// The stream of an entity. Dropping it breaks the stream.
@@ -61,9 +72,12 @@ pub struct Stream {
 
 impl Stream {
     pub(super) fn new(call: Call, dialect: &Dialect) -> Self {
-        let kind = match call.path == dialect.event_sourced.handle {
-            true => Kind::EventSourced,
-            false => Kind::Value,
+        let kind = if call.path == dialect.event_sourced.handle {
+            Kind::EventSourced
+        } else if call.path == dialect.replicated.handle {
+            Kind::Replicated(Layout::of(dialect))
+        } else {
+            Kind::Value
         };
         Self { kind, call }
     }
@@ -92,6 +106,7 @@ impl Stream {
                 Some(EventsIn::SnapshotRequest(it)) => In::SnapshotRequest(it.request_id),
                 None => In::Empty,
             },
+            Kind::Replicated(layout) => layout.read(message),
         }
     }
 
@@ -113,7 +128,10 @@ impl Stream {
         match self.next().await {
             In::ValueInit(init) => init.entity_id,
             In::EventsInit(init) => init.entity_id,
-            other => panic!("expected an opening, but there came {other:?}"),
+            other => match replica::opened(&other) {
+                Some(entity_id) => entity_id.to_owned(),
+                None => panic!("expected an opening, but there came {other:?}"),
+            },
         }
     }
 
@@ -158,6 +176,30 @@ impl Stream {
         match self.kind {
             Kind::Value => self.send(&reply.value()),
             Kind::EventSourced => self.send(&reply.event_sourced()),
+            Kind::Replicated(layout) => self.send_bytes(layout.reply(reply)),
+        }
+    }
+
+    /// Sends a further message of a streamed command of a replicated entity.
+    ///
+    /// # Panics
+    /// If there is no such thing in its dialect.
+    pub fn stream(&self, message: Reply) {
+        self.send_bytes(self.layout().streamed_message(message));
+    }
+
+    /// Answers that the caller of a streamed command has gone.
+    ///
+    /// # Panics
+    /// If there is no such thing in its dialect.
+    pub fn answer_cancel(&self, answer: Reply) {
+        self.send_bytes(self.layout().cancel_answer(answer));
+    }
+
+    fn layout(&self) -> Layout {
+        match self.kind {
+            Kind::Replicated(layout) => layout,
+            Kind::Value | Kind::EventSourced => panic!("the stream of a {:?} entity", self.kind),
         }
     }
 
@@ -170,6 +212,7 @@ impl Stream {
             Kind::EventSourced => self.send(&EventSourcedStreamOut {
                 message: Some(event_sourced_stream_out::Message::Failure(failure)),
             }),
+            Kind::Replicated(layout) => self.send_bytes(layout.failure(failure)),
         }
     }
 

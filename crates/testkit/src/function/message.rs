@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use firn_model::replicated::{Consistency, Delta};
 use firn_wire::superset::client_action::Action;
 use firn_wire::superset::{
     self, Any, ClientAction, EventSourcedInit, EventSourcedReply, EventSourcedSnapshot,
@@ -17,6 +18,7 @@ use firn_wire::superset::{
 use prost::Message;
 
 use super::entity::In;
+use super::replica::Change;
 
 /// A message as a typed value.
 pub fn any(type_name: &str, message: &impl Message) -> Any {
@@ -114,7 +116,7 @@ pub fn failure(command_id: i64, description: &str) -> Failure {
     }
 }
 
-/// An answer to a command of either kind of entity.
+/// An answer to a command of any kind of entity.
 #[derive(Debug, Clone, Default)]
 pub struct Reply {
     /// The command.
@@ -131,6 +133,14 @@ pub struct Reply {
     pub snapshot: Option<Any>,
     /// Event sourced entities of Kalix: the entity is deleted.
     pub delete: Option<Duration>,
+    /// Replicated entities: what becomes of the value.
+    pub change: Option<Change>,
+    /// Replicated entities of Cloudstate: how many replicas must hold the change.
+    pub consistency: Consistency,
+    /// Replicated entities of Cloudstate: more messages may follow.
+    pub streamed: bool,
+    /// Replicated entities of Cloudstate: no more messages follow.
+    pub ends: bool,
 }
 
 /// An answer to a command that says nothing yet.
@@ -210,6 +220,45 @@ impl Reply {
     /// The state after the events.
     pub fn snapshot(mut self, snapshot: Any) -> Self {
         self.snapshot = Some(snapshot);
+        self
+    }
+
+    /// The replicated value is made, as a change from the empty one.
+    pub fn creating(self, value: Delta) -> Self {
+        self.changing(Change::Create(value))
+    }
+
+    /// The replicated value changes.
+    pub fn updating(self, delta: Delta) -> Self {
+        self.changing(Change::Update(delta))
+    }
+
+    /// The replicated entity is deleted.
+    pub fn deleting(self) -> Self {
+        self.changing(Change::Delete)
+    }
+
+    /// This becomes of the replicated entity.
+    pub fn changing(mut self, change: Change) -> Self {
+        self.change = Some(change);
+        self
+    }
+
+    /// So many replicas must hold the change.
+    pub fn confirmed_by(mut self, consistency: Consistency) -> Self {
+        self.consistency = consistency;
+        self
+    }
+
+    /// More messages may follow.
+    pub fn streamed(mut self) -> Self {
+        self.streamed = true;
+        self
+    }
+
+    /// No more messages follow.
+    pub fn last(mut self) -> Self {
+        self.ends = true;
         self
     }
 

@@ -180,7 +180,11 @@ impl Server {
 
     fn is_entity(&self, path: &str) -> bool {
         let value = self.dialect.value.map(|value| value.handle);
-        path == self.dialect.event_sourced.handle || value == Some(path)
+        let entities = [
+            self.dialect.event_sourced.handle,
+            self.dialect.replicated.handle,
+        ];
+        entities.contains(&path) || value == Some(path)
     }
 
     fn is_action(&self, path: &str) -> bool {
