@@ -1,45 +1,7 @@
-//! The `firn` binary: reads the command line, then serves or asks.
-
-mod admin;
-mod child;
-mod cli;
-mod client;
-mod contract_json;
-mod exit;
-mod gateway;
-mod run;
-mod settings;
-mod store;
-mod telemetry;
+//! The `firn` binary.
 
 use std::process::ExitCode;
 
-use settings::Mode;
-
 fn main() -> ExitCode {
-    let matches = match cli::command().try_get_matches() {
-        Ok(matches) => matches,
-        Err(error) => return exit::usage(&error),
-    };
-    let env = |name: &str| std::env::var(name).ok();
-    match matches.subcommand() {
-        Some(("dev", flags)) => serve(Mode::Dev, flags, &env),
-        Some(("proxy", flags)) => serve(Mode::Proxy, flags, &env),
-        Some(("call", flags)) => client::call::run(flags),
-        Some(("entity", flags)) => client::entity::run(flags),
-        Some(("describe", flags)) => client::describe::run(flags),
-        Some(("completions", flags)) => cli::completions(flags),
-        _ => unreachable!("clap refuses a missing and an unknown command"),
-    }
-}
-
-fn serve(mode: Mode, flags: &clap::ArgMatches, env: &dyn Fn(&str) -> Option<String>) -> ExitCode {
-    let config = match settings::gather(mode, flags, env) {
-        Ok(config) => config,
-        Err(faults) => return exit::faults(&faults),
-    };
-    let command = flags.try_get_many::<String>("command").ok().flatten();
-    let command: Vec<String> = command.unwrap_or_default().cloned().collect();
-    telemetry::start(&config);
-    run::run(config, command)
+    firn::command_line()
 }

@@ -11,12 +11,15 @@ use firn_link::watch::{Event, Watch};
 use firn_link::{Asker, Function, Identification};
 use firn_model::code::Code;
 use firn_model::contract::Finding;
+use firn_model::id::NodeId;
 use firn_runtime::engine::{self, Engine, Served};
 use firn_runtime::lane;
+use firn_runtime::replicated::network::{Alone, Network};
 use http::HeaderName;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -35,6 +38,9 @@ const EVENTS: usize = 16;
 /// The header by which a function's own calls are known. The name is ours to choose: the function
 /// is told at discovery.
 const IDENTIFICATION_HEADER: &str = "x-firn-identification";
+
+/// The name of the only node that keeps data in an embedded store.
+const NODE: &str = "local";
 
 /// Serves until told to stop; gives the exit code.
 pub(crate) fn run(config: Config, command: Vec<String>) -> ExitCode {
@@ -66,77 +72,140 @@ async fn serve(config: Config, command: Vec<String>) -> Result<(), Failure> {
     let child_stop = CancellationToken::new();
     let signals = Signals::new().map_err(cannot_start)?;
     tasks.spawn(signals.watch(stop.clone(), child_stop.clone()));
-    let identification = identification()?;
-    let edge = Edge::bind(edge_config(&config, &identification))
-        .await
-        .map_err(taken)?;
-    let admin = TcpListener::bind(config.admin)
-        .await
-        .map_err(|error| admin_taken(&config, &error))?;
-    let store = OpenStore::open(&config).await?;
-    let engine = Engine::start(engine_config(&config), store.store())
-        .await
-        .map_err(|error| {
-            Failure::new(
-                Code::LoadFailed,
-                error,
-                "look at the store's folder and the log before this",
-            )
-        })?;
-    let engine = Arc::new(engine);
-    let listening = edge.local_addr();
-    let admin = Admin::new(admin, engine.clone(), store.store(), stop.clone());
-    info!(
-        clients = %listening,
-        admin = %admin.local_addr(),
-        function = config.function,
-        store = %store,
-        "Firn is up"
-    );
-    let ready = admin.ready();
-    tasks.spawn(admin.run());
-    let served = tasks.spawn(edge.serve(
-        Arc::new(Gateway(engine.clone())),
-        stop.clone().cancelled_owned(),
-    ));
-    let (events, inbox) = mpsc::channel(EVENTS);
-    let hurry = Arc::new(Notify::new());
-    let child = start_child(&config, command, &tasks, &child_stop, hurry.clone()).await;
-    let watch = watch(&config, listening, identification, hurry);
-    tasks.spawn(watch.run(events, stop.clone()));
-    let follow = Follow {
-        mode: config.mode,
-        engine: engine.clone(),
-        ready,
-        function: None,
-    };
-    let result = tokio::select! {
-        biased;
-        result = follow.run(inbox, &stop) => result,
-        failure = child => Err(failure),
-    };
-    stop.cancel();
-    let stopping = Instant::now();
-    let (function, result) = match result {
-        Ok(function) => (function, Ok(())),
-        Err(failure) => (None, Err(failure)),
-    };
-    // The edge goes first: it finishes what it accepted, within the grace.
-    let _ = served.await;
-    drain(
-        engine,
-        config.drain_grace.saturating_sub(stopping.elapsed()),
-    )
-    .await;
-    if let Some(function) = function {
-        function.terminate().await;
-    }
+    let proxy = Proxy::start(&config, &Alone, stop).await?;
+    let started = proxy.hurry.clone();
+    let child = start_child(&config, command, &tasks, &child_stop, started).await;
+    let result = proxy.run(child).await;
     child_stop.cancel();
     tasks.close();
     tasks.wait().await;
-    store.close().await;
     info!("Firn has stopped");
     result
+}
+
+/// A proxy that listens, and serves as soon as its function is found.
+pub(crate) struct Proxy {
+    store: OpenStore,
+    served: JoinHandle<()>,
+    tasks: TaskTracker,
+    follow: Follow,
+    events: mpsc::Receiver<Event>,
+    stop: CancellationToken,
+    drain_grace: Duration,
+    /// The function may be there now.
+    hurry: Arc<Notify>,
+    /// Where clients come in.
+    pub(crate) listening: SocketAddr,
+    /// Where the admin port is.
+    pub(crate) admin: SocketAddr,
+}
+
+impl Proxy {
+    /// Takes the ports, opens the store and starts all parts; `stop` ends them in order.
+    pub(crate) async fn start(
+        config: &Config,
+        network: &dyn Network,
+        stop: CancellationToken,
+    ) -> Result<Self, Failure> {
+        let identification = identification()?;
+        let edge = Edge::bind(edge_config(config, &identification))
+            .await
+            .map_err(taken)?;
+        let admin = TcpListener::bind(config.admin)
+            .await
+            .map_err(|error| admin_taken(config, &error))?;
+        let store = OpenStore::open(config).await?;
+        let engine = Engine::start(engine_config(config), store.store(), network)
+            .await
+            .map_err(|error| {
+                Failure::new(
+                    Code::LoadFailed,
+                    error,
+                    "look at the store's folder and the log before this",
+                )
+            })?;
+        let engine = Arc::new(engine);
+        let listening = edge.local_addr();
+        let admin = Admin::new(admin, engine.clone(), store.store(), stop.clone());
+        let admin_address = admin.local_addr();
+        info!(
+            clients = %listening,
+            admin = %admin_address,
+            function = config.function,
+            store = %store,
+            "Firn is up"
+        );
+        let ready = admin.ready();
+        let tasks = TaskTracker::new();
+        tasks.spawn(admin.run());
+        let served = tasks.spawn(edge.serve(
+            Arc::new(Gateway(engine.clone())),
+            stop.clone().cancelled_owned(),
+        ));
+        let (sender, events) = mpsc::channel(EVENTS);
+        let hurry = Arc::new(Notify::new());
+        let watch = watch(config, listening, identification, hurry.clone());
+        tasks.spawn(watch.run(sender, stop.clone()));
+        let follow = Follow {
+            mode: config.mode,
+            engine,
+            ready,
+            function: None,
+        };
+        Ok(Self {
+            store,
+            served,
+            tasks,
+            follow,
+            events,
+            stop,
+            drain_grace: config.drain_grace,
+            hurry,
+            listening,
+            admin: admin_address,
+        })
+    }
+
+    /// The id under which it keeps its replicas.
+    pub(crate) fn node(&self) -> NodeId {
+        self.follow.engine.node()
+    }
+
+    /// Serves until told to stop, or until something `failed`; then finishes what was accepted.
+    pub(crate) async fn run(self, failed: impl Future<Output = Failure>) -> Result<(), Failure> {
+        let Self {
+            store,
+            served,
+            tasks,
+            follow,
+            events,
+            stop,
+            drain_grace,
+            ..
+        } = self;
+        let engine = follow.engine.clone();
+        let result = tokio::select! {
+            biased;
+            result = follow.run(events, &stop) => result,
+            failure = failed => Err(failure),
+        };
+        stop.cancel();
+        let stopping = Instant::now();
+        let (function, result) = match result {
+            Ok(function) => (function, Ok(())),
+            Err(failure) => (None, Err(failure)),
+        };
+        // The edge goes first: it finishes what it accepted, within the grace.
+        let _ = served.await;
+        drain(engine, drain_grace.saturating_sub(stopping.elapsed())).await;
+        if let Some(function) = function {
+            function.terminate().await;
+        }
+        tasks.close();
+        tasks.wait().await;
+        store.close().await;
+        result
+    }
 }
 
 /// How long the engine has at least, also when the edge has used up the grace: enough for what its
@@ -271,6 +340,8 @@ fn engine_config(config: &Config) -> engine::Config {
             reply_record_ttl: config.idempotency_ttl,
             ..lane::Config::default()
         },
+        write_behind: config.write_behind,
+        node: NODE.to_owned(),
     }
 }
 

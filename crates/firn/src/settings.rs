@@ -90,6 +90,13 @@ pub(crate) const SETTINGS: &[Setting] = &[
         help: "How long an entity may be idle in memory, unless its component says otherwise",
     },
     Setting {
+        name: "write-behind",
+        env: "FIRN_WRITE_BEHIND",
+        value: "DURATION",
+        default: "100ms",
+        help: "How long a change of replicated data may be in memory only, unless it asks for more",
+    },
+    Setting {
         name: "drain-grace",
         env: "FIRN_DRAIN_GRACE",
         value: "DURATION",
@@ -183,6 +190,7 @@ pub(crate) struct Config {
     pub(crate) advertise: Option<(String, u16)>,
     pub(crate) command_timeout: Duration,
     pub(crate) passivate_after: Duration,
+    pub(crate) write_behind: Duration,
     pub(crate) drain_grace: Duration,
     pub(crate) max_message_bytes: usize,
     pub(crate) max_streams: usize,
@@ -358,6 +366,7 @@ impl Sources<'_> {
         });
         let command_timeout = self.parse("command-timeout", faults, duration);
         let passivate_after = self.parse("passivate-after", faults, duration);
+        let write_behind = self.parse("write-behind", faults, duration);
         let drain_grace = self.parse("drain-grace", faults, duration);
         let max_message_bytes = self.parse("max-message-bytes", faults, at_least_one);
         let max_streams = self.parse("max-streams", faults, at_least_one);
@@ -379,6 +388,7 @@ impl Sources<'_> {
             advertise: advertise?,
             command_timeout: command_timeout?,
             passivate_after: passivate_after?,
+            write_behind: write_behind?,
             drain_grace: drain_grace?,
             max_message_bytes: max_message_bytes?,
             max_streams: max_streams?,

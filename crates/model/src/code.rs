@@ -120,6 +120,12 @@ pub enum Code {
     EncodingUnsupported = 3026,
     /// A request header is not valid.
     HeaderMalformed = 3027,
+    /// The function changed a replicated entity in a way that cannot be.
+    ChangeInvalid = 3028,
+    /// Too few replicas confirmed a change in time.
+    ChangeNotConfirmed = 3029,
+    /// The caller of a streamed command took its messages too slowly.
+    CallerTooSlow = 3030,
     /// Another process has the data folder open.
     DataFolderLocked = 5001,
     /// The data folder was written by a newer Firn.
@@ -198,6 +204,9 @@ impl Code {
         Self::FunctionFailed,
         Self::EncodingUnsupported,
         Self::HeaderMalformed,
+        Self::ChangeInvalid,
+        Self::ChangeNotConfirmed,
+        Self::CallerTooSlow,
         Self::DataFolderLocked,
         Self::FormatNewer,
         Self::RecordDamaged,
@@ -294,6 +303,11 @@ impl Code {
             Self::FunctionFailed => "the function failed or ended the entity's stream",
             Self::EncodingUnsupported => "the compression of a message is not supported",
             Self::HeaderMalformed => "a request header is not valid",
+            Self::ChangeInvalid => {
+                "the function changed a replicated entity in a way that cannot be"
+            }
+            Self::ChangeNotConfirmed => "too few replicas confirmed a change in time",
+            Self::CallerTooSlow => "the caller of a streamed command took its messages too slowly",
             Self::DataFolderLocked => "another process has the data folder open",
             Self::FormatNewer => "the data folder was written by a newer Firn",
             Self::RecordDamaged => "a stored record is damaged",

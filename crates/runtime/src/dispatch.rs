@@ -11,17 +11,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use bytestring::ByteString;
 use firn_model::call::{Call, CallHead, Reply};
 use firn_model::code::Code;
 use firn_model::contract::{Component, Finding, Kind, Method, Weight};
-use firn_model::decision::{Answer, Effect, Failure, Forward};
+use firn_model::decision::{Answer, Effect, Forward};
 use firn_model::id::{EntityKey, Slot};
 use firn_model::limit::HOPS_MAX;
 use firn_model::metadata::Metadata;
 use firn_model::payload::Payload;
-use firn_model::policy::{EmptyAnswer, Headers, ReplyType};
+use firn_model::policy::{Headers, ReplyType};
 use firn_model::status::{GrpcCode, Status};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
@@ -39,13 +39,13 @@ use crate::identity::{Occasion, entity_id};
 use crate::lane::{Caused, Command, Idempotency, Input, Origin, Settled};
 use crate::link::{ActionAnswer, ActionCall, MessageStream};
 use crate::refusal::Refusal;
+use crate::replicated::driver::Handle as Replicas;
+use crate::reply::{chosen, nothing, type_name, typed};
 use crate::trace::{Trace, Way};
-
-/// The type URL of a message that is itself a typed value.
-const ANY_URL: &str = "type.googleapis.com/google.protobuf.Any";
 
 /// Routes calls. Cheap to share.
 pub struct Dispatcher {
+    pub(crate) replicas: Replicas,
     pub(crate) commands: Vec<mpsc::Sender<Command<ReplyTo>>>,
     pub(crate) inboxes: Arc<[mpsc::UnboundedSender<Message>]>,
     pub(crate) served: watch::Receiver<Option<Arc<Served>>>,
@@ -54,10 +54,14 @@ pub struct Dispatcher {
     pub(crate) tasks: TaskTracker,
     /// No delivery is tried again once this is cancelled.
     pub(crate) quiet: CancellationToken,
+    /// Nothing of other nodes is taken once this is cancelled.
+    pub(crate) drained: CancellationToken,
     /// Everything ends once this is cancelled.
     pub(crate) stop: CancellationToken,
     pub(crate) command_timeout: Duration,
 }
+
+mod replicated;
 
 /// Why a command could not be carried out, and whether an effect is to be tried again.
 #[derive(Debug)]
@@ -110,7 +114,7 @@ impl Dispatcher {
             deadline,
             idempotency_key,
         } = head;
-        if idempotency_key.is_some() && !method.component.kind.is_entity() {
+        if idempotency_key.is_some() && !method.component.kind.keeps_records() {
             return Err(key_refused());
         }
         let request = Request {
@@ -127,7 +131,7 @@ impl Dispatcher {
         self.run(request).await.map_err(|refused| refused.status)
     }
 
-    /// Serves a call of an action that streams. Ends after the first error.
+    /// Serves a call that streams, of an action or a replicated entity. Ends after the first error.
     pub fn streamed(
         self: Arc<Self>,
         head: CallHead,
@@ -140,36 +144,31 @@ impl Dispatcher {
             Ok(served) => served,
             Err(status) => return one_error(status),
         };
-        let method = head.method;
-        let metadata = seen(&method.component, Source::Client, head.metadata).unwrap_or_default();
-        let answers = served.link.act_streamed(
-            ActionCall {
-                method: method.clone(),
-                metadata,
-            },
-            messages,
-        );
-        let asked = head.deadline;
+        let (method, asked) = (head.method.clone(), head.deadline);
+        let answers = match method.component.kind {
+            Kind::Replicated => self.clone().watch(head, messages),
+            _ => {
+                let component = &method.component;
+                let metadata = seen(component, Source::Client, head.metadata).unwrap_or_default();
+                let method = method.clone();
+                let call = ActionCall { method, metadata };
+                served.link.act_streamed(call, messages)
+            }
+        };
         let replies = answers.filter_map(move |answer| {
             let (dispatcher, method) = (self.clone(), method.clone());
             async move {
-                let settled = match answer {
-                    Ok(ActionAnswer {
-                        answer: Answer::Nothing,
-                        effects,
-                    }) => {
-                        let after = After::of_call(method, dispatcher.deadline(asked));
-                        dispatcher.effects(without_origin(effects), &after).await;
-                        return None;
-                    }
-                    Ok(ActionAnswer { answer, effects }) => Settled {
-                        answer,
-                        effects: without_origin(effects),
-                    },
+                let ActionAnswer { answer, effects } = match answer {
+                    Ok(answer) => answer,
                     Err(status) => return Some(Err(status)),
                 };
+                let effects = without_origin(effects);
                 let after = After::of_call(method, dispatcher.deadline(asked));
-                let settled = dispatcher.settle(settled, after).await;
+                if answer == Answer::Nothing {
+                    dispatcher.effects(effects, &after).await;
+                    return None;
+                }
+                let settled = dispatcher.settle(Settled { answer, effects }, after).await;
                 Some(settled.map_err(|refused| refused.status))
             }
         });
@@ -197,6 +196,7 @@ impl Dispatcher {
             let settled = match request.method.component.kind {
                 Kind::Action => self.act(request).await?,
                 Kind::Value | Kind::EventSourced => self.command(request).await?,
+                Kind::Replicated => self.replicated(request).await?,
             };
             self.settle(settled, after).await
         })
@@ -298,7 +298,7 @@ impl Dispatcher {
         let reply = match settled.answer {
             Answer::Reply(reply) => typed(&method, reply),
             Answer::Failure(failure) => return Err(chosen(failure).into()),
-            Answer::Nothing => return nothing(&method),
+            Answer::Nothing => return Ok(nothing(&method)?),
             Answer::Forward(forward) => self.clone().forward(forward, after).await?,
         };
         self.as_declared(&method, reply)
@@ -311,7 +311,7 @@ impl Dispatcher {
         // An action cannot keep a record; what it forwards to has none either.
         let key = after
             .idempotency_key
-            .filter(|_| method.component.kind.is_entity());
+            .filter(|_| method.component.kind.keeps_records());
         let request = Request {
             method,
             message: forward.payload.bytes,
@@ -558,69 +558,6 @@ fn seen(component: &Component, source: Source, metadata: Metadata) -> Option<Met
         (Headers::None, _) => None,
         (Headers::Listed(listed), Source::Client) => Some(metadata.only(listed)),
         (Headers::All, _) | (Headers::Listed(_), Source::Function) => Some(metadata),
-    }
-}
-
-/// A reply as the method's output type: a typed value is the message itself where that is declared.
-fn typed(method: &Method, reply: Reply) -> Reply {
-    if method.output_url != ANY_URL || reply.payload.type_url == ANY_URL {
-        return reply;
-    }
-    let Reply {
-        mut payload,
-        metadata,
-    } = reply;
-    payload.bytes = encode_any(&payload.type_url, &payload.bytes);
-    payload.type_url = method.output_url.clone();
-    Reply { payload, metadata }
-}
-
-/// The name in a type URL; what stands before it is no part of the type.
-fn type_name(type_url: &str) -> &str {
-    type_url.rsplit('/').next().unwrap_or(type_url)
-}
-
-/// The bytes of a `google.protobuf.Any`: type URL in field 1, value in field 2.
-fn encode_any(type_url: &str, value: &[u8]) -> Bytes {
-    fn field(buffer: &mut BytesMut, tag: u8, bytes: &[u8]) {
-        buffer.put_u8(tag);
-        let mut length = bytes.len();
-        while length >= 0x80 {
-            buffer.put_u8((length & 0x7f) as u8 | 0x80);
-            length >>= 7;
-        }
-        buffer.put_u8(length as u8);
-        buffer.put_slice(bytes);
-    }
-    let mut buffer = BytesMut::with_capacity(type_url.len() + value.len() + 20);
-    field(&mut buffer, 0x0a, type_url.as_bytes());
-    field(&mut buffer, 0x12, value);
-    buffer.freeze()
-}
-
-fn chosen(failure: Failure) -> Status {
-    Status::chosen(failure.code.unwrap_or(GrpcCode::Unknown), failure.text)
-}
-
-/// What the caller gets when the function said nothing.
-fn nothing(method: &Method) -> Result<Reply, Refused> {
-    match method.component.policies.empty_answer {
-        EmptyAnswer::EmptyMessage => Ok(Reply {
-            payload: Payload::new(method.output_url.clone(), Bytes::new()),
-            metadata: Metadata::default(),
-        }),
-        EmptyAnswer::Failure => Err(Status::refused(
-            GrpcCode::Unknown,
-            Code::NoReply,
-            "the function gave no reply",
-        )
-        .into()),
-        EmptyAnswer::NotFound => Err(Status::refused(
-            GrpcCode::NotFound,
-            Code::NoReply,
-            "the function ignored the request",
-        )
-        .into()),
     }
 }
 

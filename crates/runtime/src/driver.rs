@@ -29,7 +29,7 @@ use crate::lane::{Command, Input, Known, Lane, Now, Output, Settled, Ticket};
 use crate::link::{End, EntityStream, Opening, StreamEvent};
 use crate::outbox::Backoff;
 use crate::refusal::Refusal;
-use crate::streams::Streams;
+use crate::streams::{Streams, Word};
 
 /// Commands that may wait for a lane's attention before their senders wait.
 pub(crate) const INBOX_COMMANDS: usize = 1024;
@@ -55,11 +55,20 @@ pub(crate) struct ReplyTo {
 pub(crate) enum Message {
     /// For the machine.
     Input(Input<ReplyTo>),
-    /// Somebody waits for a stream; if nobody here is idle, so many other lanes are asked.
+    /// Somebody waits for a stream; if nobody here is idle, so many others are asked.
     MakeRoom {
-        /// Lanes that were not asked yet.
+        /// Owners of streams that were not asked yet.
         others: usize,
     },
+}
+
+/// What a word about streams means to a lane.
+pub(crate) fn message_of(word: Word) -> Message {
+    match word {
+        Word::Granted(ticket) => Message::Input(Input::Granted(ticket)),
+        Word::RoomEnough => Message::Input(Input::RoomEnough),
+        Word::MakeRoom { others } => Message::MakeRoom { others },
+    }
 }
 
 /// What a driver works with.
@@ -174,7 +183,7 @@ impl Driver {
                 }
             }
             Output::Reset(ticket) => drop(self.open.remove(&ticket)),
-            Output::ReleaseStream => self.streams.release(&self.lanes),
+            Output::ReleaseStream => self.streams.release(),
             Output::AcquireStream(ticket) => self.acquire(ticket),
             Output::Open(ticket, opening) => self.open_stream(ticket, *opening),
             Output::Load(ticket, key, replay) => {
@@ -211,8 +220,7 @@ impl Driver {
             }
             Output::NoRoom => {
                 if let Some(others) = others.checked_sub(1) {
-                    let next = (self.index + 1) % self.lanes.len();
-                    let _ = self.lanes[next].send(Message::MakeRoom { others });
+                    self.streams.ask_next(self.index, others);
                 }
             }
             Output::Report { key, text } => warn!(entity = %key, "{text}"),
@@ -222,9 +230,6 @@ impl Driver {
     fn acquire(&mut self, ticket: Ticket) {
         if self.streams.acquire(self.index, ticket) {
             let _ = self.lanes[self.index].send(Message::Input(Input::Granted(ticket)));
-        } else {
-            let others = self.lanes.len() - 1;
-            let _ = self.lanes[self.index].send(Message::MakeRoom { others });
         }
     }
 

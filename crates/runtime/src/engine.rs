@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use firn_model::contract::Contract;
-use firn_model::id::Slot;
-use firn_store::{Head, ReadError, Store};
+use firn_model::id::{NodeId, Replica, Slot};
+use firn_store::{Head, IncarnateError, ReadError, Store};
+use futures_executor::block_on;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout_at};
@@ -18,10 +20,13 @@ use tracing::info;
 
 use crate::committer;
 use crate::dispatch::Dispatcher;
-use crate::driver::{Driver, INBOX_COMMANDS, Message};
+use crate::driver::{self, Driver, INBOX_COMMANDS, Message};
 use crate::lane::{self, Input, Lane};
 use crate::link::Link;
-use crate::streams::Streams;
+use crate::replicated::driver::{self as replicas, INBOX_PEERS};
+use crate::replicated::network::Network;
+use crate::replicated::{self, Replicas};
+use crate::streams::{Owner, Streams};
 
 /// How an engine is set up.
 #[derive(Debug, Clone)]
@@ -33,6 +38,10 @@ pub struct Config {
     pub streams_max: usize,
     /// The bounds of each lane.
     pub lane: lane::Config,
+    /// How long a change of replicated data that was acknowledged may be in memory only.
+    pub write_behind: Duration,
+    /// Under which name this node keeps its replicas in the store. One process at a time has it.
+    pub node: String,
 }
 
 /// A function with its contract, as it is served now.
@@ -51,8 +60,11 @@ pub enum StartError {
     /// The store could not be read.
     #[error(transparent)]
     Store(#[from] ReadError),
-    /// A thread could not be started.
-    #[error("the committer's thread could not be started: {0}")]
+    /// The node got no incarnation.
+    #[error(transparent)]
+    Incarnation(#[from] IncarnateError),
+    /// A thread could not be started, or ended.
+    #[error("a thread could not be started: {0}")]
     Thread(#[from] std::io::Error),
 }
 
@@ -64,6 +76,8 @@ pub struct Engine {
     contracts: watch::Sender<Option<Arc<Contract>>>,
     streams: Arc<Streams>,
     inboxes: Arc<[mpsc::UnboundedSender<Message>]>,
+    machines: Arc<[mpsc::UnboundedSender<replicas::Message>]>,
+    node: NodeId,
     lanes: TaskTracker,
     tasks: TaskTracker,
     committer: Option<JoinHandle<()>>,
@@ -71,11 +85,17 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Starts an engine on a store: reads the heads of all slots and what is left in the outbox.
+    /// Starts an engine on a store: takes the node's next incarnation, joins the network with it,
+    /// and reads the heads of all slots and what is left in the outbox.
     ///
     /// # Errors
-    /// [`StartError`] if the store cannot be read or a thread cannot be started.
-    pub async fn start(config: Config, store: Arc<dyn Store>) -> Result<Self, StartError> {
+    /// [`StartError`] if the store cannot be read or written, or a thread cannot be started.
+    pub async fn start(
+        config: Config,
+        store: Arc<dyn Store>,
+        network: &dyn Network,
+    ) -> Result<Self, StartError> {
+        let me = incarnate(store.clone(), config.node.clone()).await?;
         let lanes = config.lanes.get();
         let mut heads: HashMap<usize, Vec<(Slot, Head)>> = HashMap::new();
         for (slot, head) in store.heads().await? {
@@ -102,18 +122,31 @@ impl Engine {
             }));
         })?;
         let (served, watching) = watch::channel(None);
-        let streams = Arc::new(Streams::new(config.streams_max));
+        let (machines, machine_receivers): (Vec<_>, Vec<_>) =
+            (0..lanes).map(|_| mpsc::unbounded_channel()).unzip();
+        let machines: Arc<[_]> = machines.into();
+        let owners = owners(&inboxes, &machines);
+        let streams = Arc::new(Streams::new(config.streams_max, owners));
         let (lane_tasks, tasks) = (TaskTracker::new(), TaskTracker::new());
         let stop = CancellationToken::new();
         let (commands, command_receivers): (Vec<_>, Vec<_>) =
             (0..lanes).map(|_| mpsc::channel(INBOX_COMMANDS)).unzip();
+        let (replica_commands, replica_receivers): (Vec<_>, Vec<_>) =
+            (0..lanes).map(|_| mpsc::channel(INBOX_COMMANDS)).unzip();
         let dispatcher = Arc::new(Dispatcher {
+            replicas: replicas::Handle {
+                commands: replica_commands,
+                inboxes: machines.clone(),
+                store: store.clone(),
+                calls: AtomicU64::new(1),
+            },
             commands,
             inboxes: inboxes.clone(),
             served: watching.clone(),
             runtime: Handle::current(),
             tasks: tasks.clone(),
             quiet: CancellationToken::new(),
+            drained: CancellationToken::new(),
             stop: stop.clone(),
             command_timeout: config.lane.command_timeout,
         });
@@ -141,6 +174,53 @@ impl Engine {
             };
             lane_tasks.spawn(driver.run());
         }
+        let endpoint = network.join(me);
+        let replica_config = replicated::Config {
+            lane: config.lane.clone(),
+            write_behind: config.write_behind,
+            ..replicated::Config::default()
+        };
+        let mut routes = Vec::new();
+        let receivers = replica_receivers.into_iter().zip(machine_receivers);
+        for (index, (commands, inbox)) in receivers.enumerate() {
+            let (route, peers) = mpsc::channel(INBOX_PEERS);
+            routes.push(route);
+            let mut membership = endpoint.membership.clone();
+            let members = membership.borrow_and_update().clone();
+            let driver = replicas::Driver {
+                index,
+                owner: lanes + index,
+                me,
+                machine: Replicas::new(replica_config.clone(), me, members, index == 0),
+                commands,
+                peers,
+                inbox,
+                membership,
+                machines: machines.clone(),
+                store: store.clone(),
+                outbound: endpoint.outbound.clone(),
+                streams: streams.clone(),
+                dispatcher: dispatcher.clone(),
+                served: watching.clone(),
+                tasks: tasks.clone(),
+                stop: stop.clone(),
+                open: HashMap::new(),
+                callers: HashMap::new(),
+            };
+            lane_tasks.spawn(driver.run());
+        }
+        // Ends when the lanes have ended.
+        lane_tasks.spawn({
+            let (stop, drained) = (stop.clone(), dispatcher.drained.clone());
+            async move {
+                tokio::select! {
+                    biased;
+                    () = stop.cancelled() => {}
+                    () = drained.cancelled() => {}
+                    () = replicas::route(endpoint.inbound, routes) => {}
+                }
+            }
+        });
         let left = dispatcher.recover_outbox(&*store).await?;
         if left > 0 {
             info!(
@@ -159,6 +239,8 @@ impl Engine {
             contracts: watch::Sender::new(None),
             streams,
             inboxes,
+            machines,
+            node: me.node,
             lanes: lane_tasks,
             tasks,
             committer: Some(thread),
@@ -169,6 +251,11 @@ impl Engine {
     /// Where calls go.
     pub fn dispatcher(&self) -> &Arc<Dispatcher> {
         &self.dispatcher
+    }
+
+    /// The id under which this node keeps its replicas.
+    pub fn node(&self) -> NodeId {
+        self.node
     }
 
     /// The contract served now, and each that follows.
@@ -188,8 +275,7 @@ impl Engine {
     pub fn serve(&self, served: Served) {
         // Before anybody can call: an SDK with few threads is never given more streams.
         let sdk = served.streams_max.unwrap_or(usize::MAX);
-        self.streams
-            .set_cap(self.config.streams_max.min(sdk), &self.inboxes);
+        self.streams.set_cap(self.config.streams_max.min(sdk));
         for inbox in self.inboxes.iter() {
             let _ = inbox.send(Message::Input(Input::Contract(served.contract.clone())));
         }
@@ -209,6 +295,11 @@ impl Engine {
         for inbox in self.inboxes.iter() {
             let _ = inbox.send(Message::Input(Input::Drain));
         }
+        for inbox in self.machines.iter() {
+            let drain = replicated::Input::Drain;
+            let _ = inbox.send(replicas::Message::Input(drain));
+        }
+        self.dispatcher.drained.cancel();
         self.lanes.close();
         let ended = timeout_at(until, self.lanes.wait()).await.is_ok();
         drop(self.stop);
@@ -219,5 +310,29 @@ impl Engine {
             let _ = tokio::task::spawn_blocking(move || committer.join()).await;
         }
         quiet && ended
+    }
+}
+
+/// Everything that opens streams: the lanes, then the machines of replicas.
+fn owners(
+    lanes: &Arc<[mpsc::UnboundedSender<Message>]>,
+    machines: &Arc<[mpsc::UnboundedSender<replicas::Message>]>,
+) -> Vec<Owner> {
+    let lanes = lanes
+        .iter()
+        .cloned()
+        .map(|lane| -> Owner { Box::new(move |word| lane.send(driver::message_of(word)).is_ok()) });
+    let machines = machines.iter().cloned().map(|machine| -> Owner {
+        Box::new(move |word| machine.send(replicas::message_of(word)).is_ok())
+    });
+    lanes.chain(machines).collect()
+}
+
+/// Takes the next incarnation of a node; the store blocks while it writes.
+async fn incarnate(store: Arc<dyn Store>, node: String) -> Result<Replica, StartError> {
+    let taking = tokio::task::spawn_blocking(move || block_on(store.incarnate(&node)));
+    match taking.await {
+        Ok(taken) => Ok(taken?),
+        Err(ended) => Err(StartError::Thread(std::io::Error::other(ended))),
     }
 }

@@ -62,6 +62,13 @@ pub struct Now {
     pub wall: Timestamp,
 }
 
+impl Now {
+    /// The wall clock in milliseconds, as the clocks of registers count.
+    pub(crate) fn wall_millis(self) -> i64 {
+        i64::try_from(self.wall.0).unwrap_or(i64::MAX)
+    }
+}
+
 /// Bounds of a lane.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -92,8 +99,8 @@ impl Default for Config {
 /// One life of one instance: what comes back for another life is not for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Ticket {
-    index: usize,
-    life: u64,
+    pub(crate) index: usize,
+    pub(crate) life: u64,
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 //! # Reading order
 //! The way of a request: [`dispatch`] routes a call to the entity that `identity` finds, [`lane`] is the pure machine that owns
 //! entities, `driver` feeds it and carries its outputs out, [`link`] is what it asks of a function,
+//! [`replicated`] holds the replicas that this node has of replicated entities, beside the lanes;
 //! `streams` caps the open streams, `committer` groups commits, `outbox` delivers effects, `tombstones`
 //! has expired ones cleaned, `trace` remembers what led to one,
 //! [`refusal`] says why a call got no answer, [`engine`] puts all of it together.
@@ -20,6 +21,8 @@ pub mod lane;
 pub mod link;
 mod outbox;
 pub mod refusal;
+pub mod replicated;
+mod reply;
 mod streams;
 mod tombstones;
 mod trace;

@@ -1,7 +1,7 @@
 //! Why a command got no answer of its function, and what the caller is told.
 
 use firn_model::code::Code;
-use firn_model::contract::Component;
+use firn_model::contract::{Component, Kind};
 use firn_model::decision::Failure;
 use firn_model::status::{GrpcCode, Status};
 
@@ -40,6 +40,16 @@ pub enum Refusal {
     Failed(Fault),
     /// An instance failed while the command waited behind it. Not applied.
     QueuedBehindFailure,
+    /// The function answered with a change of a replicated entity that cannot be made. Not applied.
+    InvalidChange {
+        /// Why not.
+        reason: String,
+    },
+    /// Too few members confirmed a change of a replicated entity in time. Applied here, and spread
+    /// to the others as they can be reached.
+    NotConfirmed,
+    /// The caller of a streamed command took its messages too slowly.
+    CallerTooSlow,
 }
 
 /// How a function failed an instance.
@@ -108,6 +118,9 @@ impl Refusal {
                 Code::CommitUnknown,
                 "the store did not confirm the commit; the command may have been applied",
             ),
+            Self::Deleted if component.kind == Kind::Replicated => {
+                fixed("Entity deleted", Code::EntityDeleted)
+            }
             Self::Deleted => Status::refused(
                 GrpcCode::FailedPrecondition,
                 Code::EntityDeleted,
@@ -136,6 +149,20 @@ impl Refusal {
             Self::Failed(Fault::Message) => fixed(texts.message, Code::ProtocolViolated),
             Self::Failed(Fault::Termination) => fixed(texts.termination, Code::FunctionFailed),
             Self::QueuedBehindFailure => fixed(texts.queued, Code::FunctionFailed),
+            Self::InvalidChange { reason } => Status::refused(
+                texts.code,
+                Code::ChangeInvalid,
+                format!("the function changed the entity in a way that cannot be: {reason}"),
+            ),
+            Self::NotConfirmed => fixed(
+                "Failed to update CRDT at requested write consistency",
+                Code::ChangeNotConfirmed,
+            ),
+            Self::CallerTooSlow => Status::refused(
+                GrpcCode::ResourceExhausted,
+                Code::CallerTooSlow,
+                "the stream ended because its messages were taken too slowly",
+            ),
         }
     }
 
@@ -146,14 +173,17 @@ impl Refusal {
     pub fn delays_delivery(&self) -> bool {
         !matches!(
             self,
-            Self::Deleted | Self::IdempotencyKeyReused | Self::Failed(_)
+            Self::Deleted
+                | Self::IdempotencyKeyReused
+                | Self::Failed(_)
+                | Self::InvalidChange { .. }
+                | Self::NotConfirmed
         )
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use firn_model::contract::Kind;
     use firn_testkit::contract::{Declared, contract};
     use firn_testkit::policies;
 

@@ -1,5 +1,9 @@
 //! A function that decides in place, and an engine around it.
 
+#![allow(dead_code, reason = "each test file uses a part of it")]
+
+mod tally;
+
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -7,9 +11,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use firn_model::call::{Call, CallHead};
+use firn_model::call::{Call, CallHead, Reply};
 use firn_model::contract::{Contract, Finding, Kind, Weight};
 use firn_model::decision::{Answer, Decision, Effect, Failure, Forward, Mutation};
+use firn_model::id::NodeId;
 use firn_model::metadata::Metadata;
 use firn_model::payload::Payload;
 use firn_model::policy::Policies;
@@ -19,13 +24,15 @@ use firn_runtime::engine::{Config, Engine, Served};
 use firn_runtime::lane;
 use firn_runtime::link::{
     ActionAnswer, ActionCall, AnswerStream, End, EntityCommand, EntityStream, EventSink, Link,
-    MessageStream, Opening, StreamEvent,
+    MessageStream, Opening, ReplicaOpening, ReplicaSink, ReplicaStream, StreamEvent,
 };
+use firn_runtime::replicated::network::{Alone, InProcess, Network};
 use firn_store::Store;
 use firn_testkit::contract::{Declared, contract};
 use firn_testkit::policies;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
 
 const PROTO: &str = r#"
     syntax = "proto3";
@@ -37,6 +44,11 @@ const PROTO: &str = r#"
         rpc Add(Request) returns (Text);
         rpc Events(Request) returns (Text);
         rpc Start(Request) returns (Text);
+    }
+    service Tally {
+        rpc Add(Request) returns (Text);
+        rpc Get(Request) returns (Text);
+        rpc Watch(Request) returns (stream Text);
     }
     service Note { rpc Target(Request) returns (Text); }
     service Act {
@@ -93,6 +105,7 @@ impl Bench {
                 declare("t.Cart", Kind::EventSourced),
                 declare("t.Note", Kind::Value),
                 declare("t.Act", Kind::Action),
+                declare("t.Tally", Kind::Replicated),
             ],
         );
         let function = Function {
@@ -111,7 +124,7 @@ impl Bench {
     }
 
     pub(crate) async fn engine(&self, store: Arc<dyn Store>) -> Running {
-        self.engine_with_streams(store, 1000).await
+        self.start(store, 1000, &Alone).await
     }
 
     pub(crate) async fn engine_with_streams(
@@ -119,12 +132,29 @@ impl Bench {
         store: Arc<dyn Store>,
         streams_max: usize,
     ) -> Running {
+        self.start(store, streams_max, &Alone).await
+    }
+
+    pub(crate) async fn engine_on(&self, store: Arc<dyn Store>, network: InProcess) -> Running {
+        self.start(store, 1000, &network).await
+    }
+
+    async fn start(
+        &self,
+        store: Arc<dyn Store>,
+        streams_max: usize,
+        network: &dyn Network,
+    ) -> Running {
         let config = Config {
             lanes: NonZeroUsize::new(2).expect("two"),
             streams_max,
             lane: lane::Config::default(),
+            write_behind: Duration::from_millis(20),
+            node: "local".to_owned(),
         };
-        let engine = Engine::start(config, store).await.expect("an engine");
+        let engine = Engine::start(config, store, network)
+            .await
+            .expect("an engine");
         let link = FakeLink {
             function: self.function.clone(),
             is_up: self.is_up.clone(),
@@ -240,6 +270,24 @@ impl Running {
             call(&self.contract, path, Bytes::from_static(bytes)),
         )
         .await
+    }
+
+    pub(crate) fn node(&self) -> NodeId {
+        self.engine.node()
+    }
+
+    /// Calls a method that streams its replies.
+    pub(crate) fn watch(
+        &self,
+        path: &str,
+        id: &str,
+        text: &str,
+    ) -> BoxStream<'static, Result<String, Status>> {
+        let Call { head, message } = call(&self.contract, path, request(id, text));
+        let messages = futures_util::stream::once(async { Ok(message) }).boxed();
+        let replies = self.dispatcher().streamed(head, messages);
+        let text = |reply: Reply| String::from_utf8_lossy(&reply.payload.bytes).into_owned();
+        replies.map(move |reply| reply.map(text)).boxed()
     }
 
     pub(crate) async fn drain(self) -> bool {
@@ -426,6 +474,10 @@ impl Link for FakeLink {
             is_up: self.is_up.clone(),
             events,
         })
+    }
+
+    fn open_replica(&self, opening: ReplicaOpening, events: ReplicaSink) -> Box<dyn ReplicaStream> {
+        tally::open(&opening, events)
     }
 
     fn act(

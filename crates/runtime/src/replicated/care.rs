@@ -1,0 +1,186 @@
+//! Time and room: deadlines, idle entities, streams that give way, and draining.
+
+use std::time::Instant;
+
+use super::entity::{Entity, Phase, Stream};
+use super::{LINGER, Output, Replicas};
+use crate::lane::Now;
+use crate::refusal::{Fault, Refusal};
+
+impl Replicas {
+    /// When [`Input::Wake`](super::Input::Wake) is next needed.
+    pub fn next_wake(&self) -> Option<Instant> {
+        let alarm = self.alarms.first().map(|(at, _)| *at);
+        let save = match (&self.saving, self.dirty.first()) {
+            (None, Some((due, _))) => Some((*due).max(self.save_again_at.unwrap_or(*due))),
+            _ => None,
+        };
+        let peers = self.peers.values().filter_map(|peer| peer.look_at).min();
+        [alarm, save, peers].into_iter().flatten().min()
+    }
+
+    /// Looks at everything whose time has come.
+    pub(super) fn wake(&mut self, now: Now) {
+        while let Some(&(at, index)) = self.alarms.first() {
+            if at > now.instant {
+                break;
+            }
+            self.alarms.pop_first();
+            self.entities[index].alarm = None;
+            self.look_at(index, now);
+            self.tend(index, now);
+        }
+        self.look_after_peers(now);
+        self.save_due(now);
+    }
+
+    /// Sets the alarm of an entity, or lets it leave memory.
+    pub(super) fn arm(&mut self, index: usize, now: Now) {
+        let entity = &self.entities[index];
+        let leave_at = entity.used_at + LINGER;
+        if entity.may_leave() && (self.draining || leave_at <= now.instant) {
+            self.remove(index);
+            return;
+        }
+        let idle_until = match entity.stream {
+            Stream::Open(_) if entity.is_idle() => Some(entity.used_at + self.idle_max(entity)),
+            _ if entity.may_leave() => Some(leave_at),
+            _ => None,
+        };
+        let due = entity.next_due(idle_until);
+        if entity.alarm != due {
+            if let Some(at) = entity.alarm {
+                self.alarms.remove(&(at, index));
+            }
+            self.alarms.extend(due.map(|at| (at, index)));
+            self.entities[index].alarm = due;
+        }
+    }
+
+    fn idle_max(&self, entity: &Entity) -> std::time::Duration {
+        let own = entity
+            .face
+            .as_ref()
+            .and_then(|face| face.component.policies.passivate_after);
+        own.unwrap_or(self.config.lane.passivate_after)
+    }
+
+    /// Refuses what is too late and ends what has been idle.
+    fn look_at(&mut self, index: usize, now: Now) {
+        self.drop_late(index, now);
+        self.drop_unconfirmed(index, now);
+        let entity = &self.entities[index];
+        let late = entity.open.values().any(|open| {
+            open.phase
+                .mutates_until()
+                .is_some_and(|until| until <= now.instant)
+        });
+        if late {
+            return self.time_out(index, now);
+        }
+        match entity.stream {
+            Stream::Closing(until) if until <= now.instant => {
+                let ticket = self.ticket(index);
+                self.out.push(Output::Reset(ticket));
+                self.forget_stream(index);
+            }
+            Stream::Open(_)
+                if entity.is_idle() && entity.used_at + self.idle_max(entity) <= now.instant =>
+            {
+                self.half_close(index, now);
+            }
+            _ => {}
+        }
+    }
+
+    fn drop_late(&mut self, index: usize, now: Now) {
+        let entity = &mut self.entities[index];
+        let late = match entity.stream {
+            Stream::Waiting => Refusal::StreamsExhausted,
+            _ => Refusal::DeadlineQueued,
+        };
+        for command in std::mem::take(&mut entity.queue) {
+            if command.deadline > now.instant {
+                self.entities[index].queue.push_back(command);
+            } else {
+                self.refuse(command.call, late.clone());
+            }
+        }
+    }
+
+    /// The change stays; only that it is as durable as was asked for cannot be said.
+    fn drop_unconfirmed(&mut self, index: usize, now: Now) {
+        let entity = &mut self.entities[index];
+        let (waiting, late): (Vec<_>, Vec<_>) = std::mem::take(&mut entity.confirming)
+            .into_iter()
+            .partition(|confirming| confirming.until > now.instant);
+        entity.confirming = waiting;
+        for confirming in late {
+            self.refuse(confirming.call, Refusal::NotConfirmed);
+        }
+    }
+
+    /// The function did not answer in time: its stream is reset, what waits goes on.
+    fn time_out(&mut self, index: usize, now: Now) {
+        let late: Vec<i64> = self.entities[index]
+            .open
+            .iter()
+            .filter(|(_, open)| {
+                open.phase
+                    .mutates_until()
+                    .is_some_and(|it| it <= now.instant)
+            })
+            .map(|(number, _)| *number)
+            .collect();
+        for number in late {
+            let open = self.entities[index].open.remove(&number);
+            if let Some(open) = open
+                && matches!(open.phase, Phase::Asked { .. })
+            {
+                self.refuse(open.call, Refusal::Timeout);
+            }
+        }
+        let text = "the function did not answer in time";
+        self.abandon(index, &Fault::Termination, text);
+    }
+
+    /// Somebody waits for a stream: the entity that has been idle longest gives way.
+    pub(super) fn make_room(&mut self, now: Now) {
+        let idle = self
+            .entities
+            .iter()
+            .filter(|(_, entity)| matches!(entity.stream, Stream::Open(_)) && entity.is_idle())
+            .min_by_key(|(_, entity)| entity.used_at);
+        match idle {
+            Some((index, _)) => {
+                self.half_close(index, now);
+                self.tend(index, now);
+            }
+            None => self.out.push(Output::NoRoom),
+        }
+    }
+
+    /// Takes nothing more and ends what is here.
+    pub(super) fn drain(&mut self, now: Now) {
+        self.draining = true;
+        let indices: Vec<usize> = self.entities.iter().map(|(index, _)| index).collect();
+        for index in indices {
+            self.tend(index, now);
+        }
+    }
+
+    /// Ends an entity as far as it can be ended: streams of answers are completed, unary commands
+    /// are waited for.
+    pub(super) fn end_for_drain(&mut self, index: usize, now: Now) {
+        let entity = &mut self.entities[index];
+        if entity.is_mutating() || !entity.queue.is_empty() {
+            return;
+        }
+        for open in std::mem::take(&mut entity.open).into_values() {
+            self.out.push(Output::End(open.call, Ok(())));
+        }
+        if self.entities[index].live().is_some() {
+            self.half_close(index, now);
+        }
+    }
+}

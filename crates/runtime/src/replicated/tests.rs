@@ -1,0 +1,570 @@
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use firn_model::policy::OpenCommands;
+use firn_model::replicated::{Change, Consistency, Delta, InvalidDelta, StateAction};
+use proptest::prelude::*;
+
+use super::network::Message;
+use super::{CallId, Input};
+use crate::refusal::Refusal;
+use world::{Answering, Value, World, added, removed};
+
+mod world;
+
+fn set(elements: &[&str]) -> Value {
+    Value::Set(elements.iter().map(ToString::to_string).collect())
+}
+
+fn local(delta: Delta) -> Answering {
+    Answering::update(delta, Consistency::Local)
+}
+
+fn ended(world: &World, node: usize, call: CallId) -> bool {
+    world.outcome(node, call) == Some(&Ok(()))
+}
+
+#[test]
+fn change_is_answered_before_it_is_written_and_written_soon() {
+    let mut world = World::new(1, OpenCommands::One);
+    let call = world.command(0, "a", local(added("x")));
+    world.settle_local(0);
+    world.answer(0);
+    assert!(ended(&world, 0, call));
+    assert_eq!(world.stored(0, "a"), None);
+    world.pass(Duration::from_millis(100));
+    world.save(0);
+    assert_eq!(world.value(0, "a"), set(&["x"]));
+}
+
+#[test]
+fn change_with_consistency_is_answered_once_it_is_written() {
+    let mut world = World::new(1, OpenCommands::One);
+    let answering = Answering::update(added("x"), Consistency::Majority);
+    let call = world.command(0, "a", answering);
+    world.settle_local(0);
+    world.answer(0);
+    assert!(!ended(&world, 0, call));
+    world.save(0);
+    assert!(ended(&world, 0, call));
+}
+
+#[test]
+fn majority_waits_for_members_and_not_for_all_of_them() {
+    let mut world = World::new(3, OpenCommands::One);
+    world.heal();
+    let answering = Answering::update(added("x"), Consistency::Majority);
+    let call = world.command(0, "a", answering);
+    world.settle_local(0);
+    world.answer(0);
+    world.save(0);
+    assert!(!ended(&world, 0, call));
+    let to_second = world.wire.iter().position(|(_, to, _)| to.0 == 2);
+    let message = world
+        .wire
+        .remove(to_second.expect("a change"))
+        .expect("there");
+    world.deliver(message);
+    assert!(!ended(&world, 0, call), "it is not durable there yet");
+    world.save(1);
+    while let Some(at) = world.wire.iter().position(|(_, to, _)| to.0 == 1) {
+        let message = world.wire.remove(at).expect("there");
+        world.deliver(message);
+    }
+    assert!(ended(&world, 0, call));
+}
+
+#[test]
+fn change_that_too_few_confirm_fails_and_stays() {
+    let mut world = World::new(2, OpenCommands::One);
+    world.heal();
+    let call = world.command(0, "a", Answering::update(added("x"), Consistency::All));
+    world.settle_local(0);
+    world.answer(0);
+    world.save(0);
+    world.wire.clear();
+    world.pass(Duration::from_secs(5));
+    assert_eq!(world.outcome(0, call), Some(&Err(Refusal::NotConfirmed)));
+    world.heal();
+    assert_eq!(world.value(1, "a"), set(&["x"]));
+}
+
+#[test]
+fn own_change_is_never_sent_back_and_that_of_others_is() {
+    let mut world = World::new(2, OpenCommands::One);
+    for (node, text) in [(0, "x"), (1, "y")] {
+        world.command(node, "a", local(added(text)));
+        world.settle();
+    }
+    world.heal();
+    // The function of these tests panics at a delta for an element twice the other way round: its
+    // value is compared as a whole.
+    for node in 0..2 {
+        let (_, instance) = world.instance(node, "a").expect("open");
+        assert_eq!(instance.value, set(&["x", "y"]));
+    }
+}
+
+#[test]
+fn what_others_did_waits_until_no_command_is_open() {
+    let mut world = World::new(2, OpenCommands::Many);
+    world.command(0, "a", local(added("x")));
+    world.settle();
+    let first = world.command(0, "a", local(removed("x")));
+    let second = world.command(0, "a", local(added("z")));
+    world.settle_local(0);
+    world.command(1, "a", local(added("y")));
+    world.settle_local(1);
+    world.answer(1);
+    while let Some(message) = world.wire.pop_front() {
+        world.deliver(message);
+    }
+    let (_, instance) = world.instance(0, "a").expect("open");
+    assert_eq!(instance.value, set(&["x"]));
+    world.answer(0);
+    let (_, instance) = world.instance(0, "a").expect("open");
+    assert_eq!(instance.value, set(&[]), "one command is still open");
+    world.answer(0);
+    let (_, instance) = world.instance(0, "a").expect("open");
+    assert_eq!(instance.value, set(&["y", "z"]));
+    assert!(ended(&world, 0, first) && ended(&world, 0, second));
+}
+
+#[test]
+fn one_command_at_a_time_where_the_policy_says_so() {
+    let check = |policy, expected| {
+        let mut world = World::new(1, policy);
+        for text in ["x", "y", "z"] {
+            world.command(0, "a", local(added(text)));
+        }
+        world.settle_local(0);
+        let (_, instance) = world.instance(0, "a").expect("open");
+        assert_eq!(instance.asked.len(), expected);
+    };
+    check(OpenCommands::One, 1);
+    check(OpenCommands::Many, 3);
+}
+
+#[test]
+fn change_that_cannot_be_fails_its_command_alone() {
+    let check = |action: StateAction| {
+        let mut world = World::new(1, OpenCommands::Many);
+        world.command(0, "a", local(added("x")));
+        world.settle();
+        let change = Change {
+            action,
+            consistency: Consistency::Local,
+        };
+        let (_, instance) = world.instance(0, "a").expect("open");
+        let before = instance.value.clone();
+        let bad = world.command(
+            0,
+            "a",
+            Answering {
+                change: Some(change),
+                streamed: false,
+            },
+        );
+        let good = world.command(0, "a", local(added("y")));
+        world.settle_local(0);
+        // The function of these tests would take the wrong delta itself.
+        let (ticket, instance) = world.instance(0, "a").expect("open");
+        let (number, answering) = instance.asked.pop_front().expect("asked");
+        let reply = firn_model::replicated::Reply {
+            command: number,
+            answer: firn_model::decision::Answer::Reply(Default::default()),
+            effects: Vec::new(),
+            change: answering.change,
+            streamed: false,
+        };
+        let event = crate::link::ReplicaEvent::Replied(reply);
+        world.feed(0, Input::Stream(ticket, event));
+        let outcome = world.outcome(0, bad).expect("an end");
+        assert!(
+            matches!(outcome, Err(Refusal::InvalidChange { .. })),
+            "{outcome:?}"
+        );
+        world.settle();
+        assert!(ended(&world, 0, good));
+        world.pass(Duration::from_millis(100));
+        world.settle();
+        assert_eq!(before, set(&["x"]));
+        assert_eq!(world.value(0, "a"), set(&["x", "y"]));
+        // The function begins again with the true value.
+        world.command(0, "a", Answering::nothing());
+        world.settle();
+        let (_, instance) = world.instance(0, "a").expect("a new stream");
+        assert_eq!(instance.value, set(&["x", "y"]));
+    };
+    check(StateAction::Update(Ok(Delta::Counter(1))));
+    check(StateAction::Update(Ok(Delta::GrowCounter(u64::MAX))));
+    check(StateAction::Update(Err(InvalidDelta::NoTypeUrl)));
+}
+
+#[test]
+fn deleted_entity_refuses_everything_everywhere_for_ever() {
+    let mut world = World::new(2, OpenCommands::One);
+    for node in 0..2 {
+        world.command(node, "a", local(added("x")));
+    }
+    world.heal();
+    assert!(world.instance(1, "a").is_some());
+    let call = world.command(0, "a", Answering::delete());
+    world.settle_local(0);
+    world.answer(0);
+    assert!(!ended(&world, 0, call), "the tombstone is not written yet");
+    assert!(world.instance(0, "a").is_none(), "the stream ends at once");
+    world.settle();
+    assert!(ended(&world, 0, call));
+    assert!(world.instance(1, "a").is_none());
+    for node in 0..2 {
+        let late = world.command(node, "a", local(added("y")));
+        world.settle();
+        assert_eq!(world.outcome(node, late), Some(&Err(Refusal::Deleted)));
+    }
+    world.kill(0);
+    let late = world.command(0, "a", Answering::nothing());
+    world.heal();
+    assert_eq!(world.outcome(0, late), Some(&Err(Refusal::Deleted)));
+}
+
+#[test]
+fn idle_stream_ends_and_the_value_stays() {
+    let mut world = World::new(1, OpenCommands::One);
+    world.command(0, "a", local(added("x")));
+    world.settle();
+    assert!(world.instance(0, "a").is_some());
+    world.pass(Duration::from_secs(31));
+    world.settle();
+    world.pass(Duration::from_secs(3));
+    world.settle();
+    assert_eq!(world.nodes[0].machine.active(), 0);
+    world.command(0, "a", Answering::nothing());
+    world.settle();
+    let (_, instance) = world.instance(0, "a").expect("open");
+    assert_eq!(instance.value, set(&["x"]));
+}
+
+#[test]
+fn caller_of_a_stream_who_goes_is_cancelled_with_the_function() {
+    let mut world = World::new(1, OpenCommands::Many);
+    let answering = Answering {
+        change: None,
+        streamed: true,
+    };
+    let call = world.command(0, "a", answering);
+    world.settle();
+    assert_eq!(world.outcome(0, call), None);
+    world.pass(Duration::from_secs(120));
+    assert!(world.instance(0, "a").is_some(), "it is watched");
+    world.feed(0, Input::CallerGone(world::key("a"), call));
+    let (ticket, instance) = world.instance(0, "a").expect("open");
+    assert_eq!(instance.cancelled, [1]);
+    let answer = firn_model::replicated::CancelAnswer {
+        command: 1,
+        effects: Vec::new(),
+        change: Some(Change {
+            action: StateAction::Update(Ok(added("left"))),
+            consistency: Consistency::Local,
+        }),
+    };
+    let event = crate::link::ReplicaEvent::CancelAnswered(answer);
+    world.feed(0, Input::Stream(ticket, event));
+    world.pass(Duration::from_millis(100));
+    world.settle();
+    assert_eq!(world.value(0, "a"), set(&["left"]));
+}
+
+#[test]
+fn update_that_was_sent_and_not_written_counts_once() {
+    let mut world = World::new(2, OpenCommands::One);
+    world.command(0, "a", local(Delta::Counter(1)));
+    world.heal();
+    world.command(0, "a", local(Delta::Counter(10)));
+    world.settle_local(0);
+    world.answer(0);
+    while let Some(message) = world.wire.pop_front() {
+        world.deliver(message);
+    }
+    // The other has it, the disk has not.
+    world.kill(0);
+    assert_eq!(world.value(0, "a"), Value::Counter(1));
+    world.command(0, "a", local(Delta::Counter(100)));
+    world.heal();
+    for node in 0..2 {
+        assert_eq!(world.value(node, "a"), Value::Counter(111));
+    }
+    // Once everybody knows all of the earlier run it is forgotten.
+    world.command(0, "a", local(Delta::Counter(1000)));
+    world.heal();
+    for node in 0..2 {
+        assert_eq!(world.value(node, "a"), Value::Counter(1111));
+    }
+}
+
+#[test]
+fn runs_of_a_node_leave_nothing_behind() {
+    let mut world = World::new(2, OpenCommands::One);
+    let mut sizes = Vec::new();
+    for round in 0..20 {
+        world.command(0, "a", local(Delta::Counter(1)));
+        world.heal();
+        // What is closed is written with the change after it.
+        world.command(0, "a", local(Delta::Counter(1)));
+        world.heal();
+        sizes.push(world.stored(0, "a").expect("stored").encode().len());
+        assert_eq!(world.value(1, "a"), Value::Counter(2 * (round + 1)));
+        world.kill(0);
+    }
+    assert!(sizes[19] <= sizes[2] + 4, "{sizes:?}");
+}
+
+#[test]
+fn votes_count_members_and_members_alone() {
+    let mut world = World::new(3, OpenCommands::One);
+    let vote = |own| {
+        local(Delta::Vote(firn_model::replicated::Votes {
+            own,
+            ..Default::default()
+        }))
+    };
+    for node in 0..3 {
+        world.command(node, "a", vote(node != 2));
+        world.settle();
+    }
+    world.heal();
+    let votes = |world: &mut World, node| match &world.instance(node, "a").expect("open").1.value {
+        Value::Vote(votes) => (votes.own, votes.yes, votes.members),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(votes(&mut world, 0), (true, 2, 3));
+    assert_eq!(votes(&mut world, 2), (false, 2, 3));
+    let leaves = world.nodes[1].me.node;
+    world.change_members(|membership| {
+        membership.members.remove(&leaves);
+        membership.left.insert(leaves);
+    });
+    assert_eq!(
+        votes(&mut world, 0),
+        (true, 1, 2),
+        "a change of members alone is told"
+    );
+    world.nodes.truncate(3);
+    world.heal();
+    assert_eq!(votes(&mut world, 2), (false, 1, 2));
+}
+
+#[test]
+fn node_that_left_is_pruned_and_its_share_counts_on() {
+    let mut world = World::new(3, OpenCommands::One);
+    for node in 0..3 {
+        world.command(node, "a", local(Delta::Counter(1 << node)));
+        world.settle();
+    }
+    world.heal();
+    let leaves = world.nodes[2].me.node;
+    world.nodes.pop();
+    world.change_members(|membership| {
+        membership.members.remove(&leaves);
+        membership.left.insert(leaves);
+    });
+    world.heal();
+    for node in 0..2 {
+        assert_eq!(world.value(node, "a"), Value::Counter(7));
+        let state = world.stored(node, "a").expect("stored");
+        assert!(state.context().is_closed_for_ever(leaves));
+    }
+}
+
+#[test]
+fn newcomer_gets_everything() {
+    let mut world = World::new(3, OpenCommands::One);
+    let newcomer = world.nodes[2].me.node;
+    world.change_members(|membership| {
+        membership.members.remove(&newcomer);
+    });
+    for id in ["a", "b", "c"] {
+        world.command(0, id, local(added(id)));
+    }
+    world.heal();
+    assert_eq!(world.value(2, "a"), Value::Nothing);
+    world.change_members(|membership| {
+        membership.members.insert(newcomer);
+    });
+    world.heal();
+    for id in ["a", "b", "c"] {
+        assert_eq!(world.value(2, id), set(&[id]));
+    }
+}
+
+/// A generator of one seed (SplitMix64).
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((mixed ^ (mixed >> 31)) % bound as u64) as usize
+    }
+}
+
+/// What a random run did: elements by whether their addition was confirmed to be durable.
+#[derive(Default)]
+struct Ledger {
+    issued: Vec<(usize, CallId, String)>,
+    increments: Vec<(usize, CallId, i64, bool)>,
+}
+
+/// Runs nodes through everything that can happen to them; gives the healed world.
+fn ordeal(seed: u64, steps: usize, policy: OpenCommands) -> (World, Ledger) {
+    let mut dice = Dice(seed);
+    let mut world = World::new(3, policy);
+    let mut ledger = Ledger::default();
+    for step in 0..steps {
+        let node = dice.below(3);
+        match dice.below(20) {
+            0..6 => {
+                let consistency = match dice.below(3) {
+                    0 => Consistency::Majority,
+                    _ => Consistency::Local,
+                };
+                let text = format!("{step}");
+                let answering = Answering::update(added(&text), consistency);
+                let call = world.command(node, "grows", answering);
+                if consistency > Consistency::Local {
+                    ledger.issued.push((node, call, text));
+                }
+            }
+            6..8 => {
+                let text = format!("{}", dice.below(4));
+                let delta = if dice.below(2) == 0 {
+                    added(&text)
+                } else {
+                    removed(&text)
+                };
+                world.command(node, "set", local(delta));
+            }
+            8..10 => {
+                let durable = dice.below(2) == 0;
+                let consistency = match durable {
+                    true => Consistency::Majority,
+                    false => Consistency::Local,
+                };
+                let change = dice.below(9) as i64 + 1;
+                let answering = Answering::update(Delta::Counter(change), consistency);
+                let call = world.command(node, "counter", answering);
+                ledger.increments.push((node, call, change, durable));
+            }
+            10..13 => drop(world.answer(node)),
+            13..15 => drop(world.save(node)),
+            15 => world.pass(Duration::from_millis(dice.below(400) as u64)),
+            16 => {
+                if dice.below(4) == 0 {
+                    remember(&world, &mut ledger, node);
+                    world.kill(node);
+                }
+            }
+            17 => drop(world.wire.pop_front()),
+            _ => {
+                if !world.wire.is_empty() {
+                    let at = dice.below(world.wire.len());
+                    let message = world.wire[at].clone();
+                    if dice.below(3) > 0 {
+                        world.wire.remove(at);
+                    }
+                    world.deliver(message);
+                }
+            }
+        }
+        world.settle_local(node);
+    }
+    world.wire.clear();
+    world.heal();
+    for node in 0..3 {
+        remember(&world, &mut ledger, node);
+    }
+    (world, ledger)
+}
+
+/// Keeps only what a node's callers were told to be durable; the rest may be there or not.
+fn remember(world: &World, ledger: &mut Ledger, node: usize) {
+    let promised = |call| ended(world, node, call);
+    ledger
+        .issued
+        .retain(|(at, call, _)| *at != node || promised(*call));
+    for (at, call, _, durable) in &mut ledger.increments {
+        *durable &= *at != node || promised(*call);
+    }
+    // What was remembered once is not asked for again.
+    for (at, ..) in &mut ledger.issued {
+        *at = if *at == node { usize::MAX } else { *at };
+    }
+    for (at, ..) in &mut ledger.increments {
+        *at = if *at == node { usize::MAX } else { *at };
+    }
+}
+
+fn survives(seed: u64, policy: OpenCommands) -> Result<(), TestCaseError> {
+    let (mut world, ledger) = ordeal(seed, 300, policy);
+    for id in ["grows", "set", "counter"] {
+        let value = world.value(0, id);
+        for node in 1..3 {
+            prop_assert_eq!(&world.value(node, id), &value, "{} on node {}", id, node);
+        }
+        for node in 0..3 {
+            if let Some((_, instance)) = world.instance(node, id) {
+                prop_assert_eq!(&instance.value, &value, "function of node {}, {}", node, id);
+            }
+        }
+    }
+    if let Value::Set(elements) = world.value(0, "grows") {
+        let promised: BTreeSet<&String> = ledger.issued.iter().map(|(.., text)| text).collect();
+        for text in promised {
+            prop_assert!(elements.contains(text), "{} was acknowledged", text);
+        }
+    } else {
+        prop_assert!(ledger.issued.is_empty());
+    }
+    let sum = |durable: bool| -> i64 {
+        let counted = ledger.increments.iter().filter(|it| !durable || it.3);
+        counted.map(|it| it.2).sum()
+    };
+    if let Value::Counter(value) = world.value(0, "counter") {
+        prop_assert!(
+            (sum(true)..=sum(false)).contains(&value),
+            "{} of {}",
+            value,
+            sum(true)
+        );
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn replicas_agree_in_the_end_and_keep_what_was_acknowledged(seed in any::<u64>()) {
+        survives(seed, OpenCommands::One)?;
+        survives(seed, OpenCommands::Many)?;
+    }
+}
+
+#[test]
+fn damaged_message_is_reported_and_nothing_else() {
+    let mut world = World::new(2, OpenCommands::One);
+    world.command(0, "a", local(added("x")));
+    world.heal();
+    let from = world.nodes[1].me;
+    let message = Message::Change {
+        key: world::key("a"),
+        number: 1,
+        durable: false,
+        patch: bytes::Bytes::from_static(b"\xff\xff"),
+    };
+    world.feed(0, Input::Peer(from, message));
+    let report = world.nodes[0].reports.last().expect("a report");
+    assert!(report.contains("cannot be read"), "{report}");
+    assert_eq!(world.value(0, "a"), set(&["x"]));
+}
