@@ -6,7 +6,7 @@
 //! | `/readyz` | 200 while the function is connected and Firn is not stopping, else 503 |
 //! | `/v1/contract` | the contract as JSON |
 //! | `/v1/entities/{component}` | ids, `?after=ID&limit=N` |
-//! | `/v1/entities/{component}/state?id=ID` | stored state; of an event sourced entity also `&at=N` |
+//! | `/v1/entities/{component}/state?id=ID` | stored state; of an event sourced entity also `&at=N`; of a replicated one this node's replica |
 //! | `/v1/entities/{component}/events?id=ID` | events, `&after=N&limit=N` |
 //!
 //! Ids travel as a query parameter: they may hold any character, also slashes.
@@ -20,9 +20,10 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use firn_model::contract::{Component, Contract, Kind};
-use firn_model::id::EntityKey;
+use firn_model::id::{EntityKey, NodeId};
 use firn_model::policy::Replay;
 use firn_runtime::engine::Engine;
+use firn_runtime::replicated::network::Membership;
 use firn_store::{ReadError, Store};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -60,6 +61,8 @@ impl Ready {
 struct Shared {
     contract: watch::Receiver<Option<Arc<Contract>>>,
     store: Arc<dyn Store>,
+    node: NodeId,
+    members: watch::Receiver<Arc<Membership>>,
     ready: watch::Receiver<bool>,
     stop: CancellationToken,
 }
@@ -99,6 +102,8 @@ impl Admin {
         let shared = Shared {
             contract: self.engine.contracts(),
             store: self.store,
+            node: self.engine.node(),
+            members: self.engine.membership(),
             ready: self.ready.subscribe(),
             stop: self.stop.clone(),
         };
@@ -219,12 +224,14 @@ async fn state(
         return Err(Refused(StatusCode::BAD_REQUEST, text));
     }
     let key = EntityKey::new(component.storage.clone(), query.id.as_str());
+    if component.kind == Kind::Replicated {
+        return replica(&shared, &contract, &component, &key).await;
+    }
     let mut entity = shared.store.load(&key, Replay::FromSnapshot).await?;
     let nothing =
         entity.state.is_none() && entity.last_event == 0 && entity.deleted_until.is_none();
     if nothing {
-        let text = format!("no entity {} of {}", query.id, component.service);
-        return Err(Refused(StatusCode::NOT_FOUND, text));
+        return Err(no_entity(&component, &query.id));
     }
     let at = query.at.unwrap_or(entity.last_event).min(entity.last_event);
     if entity
@@ -253,6 +260,35 @@ async fn state(
         "sequence": at,
         "lastSequence": entity.last_event,
         "deletedUntilMs": entity.deleted_until.map(|until| until.0),
+    })))
+}
+
+fn no_entity(component: &Component, id: &str) -> Refused {
+    let text = format!("no entity {id} of {}", component.service);
+    Refused(StatusCode::NOT_FOUND, text)
+}
+
+/// What this node's replica holds, as far as it is written.
+async fn replica(
+    shared: &Shared,
+    contract: &Contract,
+    component: &Component,
+    key: &EntityKey,
+) -> Result<Json<Value>, Refused> {
+    let stored = shared.store.load_replica(shared.node, key).await?;
+    let stored = stored.ok_or_else(|| no_entity(component, &key.id))?;
+    let state = firn_crdt::State::decode(&stored)
+        .map_err(|error| Refused(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
+    let members = shared.members.borrow().members.clone();
+    let value = state.value(shared.node, &members);
+    Ok(Json(json!({
+        "component": &*component.service,
+        "id": &*key.id,
+        "kind": component.kind.to_string(),
+        "type": value.as_ref().map(|value| value.data_type().to_string()),
+        "state": value.map(|value| contract_json::replicated(contract, &value)),
+        "deleted": state.is_deleted(),
+        "node": shared.node.to_string(),
     })))
 }
 

@@ -5,7 +5,9 @@ use base64::prelude::BASE64_STANDARD;
 use firn_model::contract::{Contract, Method};
 use firn_model::key::Key;
 use firn_model::payload::Payload;
+use firn_model::replicated::Delta;
 use firn_store::Event;
+use prost::Message;
 use prost_reflect::{DynamicMessage, SerializeOptions};
 use serde_json::{Value, json};
 
@@ -71,6 +73,37 @@ pub(crate) fn event(contract: &Contract, event: &Event) -> Value {
     })
 }
 
+/// The value of a replicated entity: numbers and flags as such, sets as lists, maps as lists of
+/// entries, because keys may be of any type.
+pub(crate) fn replicated(contract: &Contract, value: &Delta) -> Value {
+    let payload = |payload: &Payload| decoded(contract, payload);
+    let all = |payloads: &[Payload]| -> Value { payloads.iter().map(payload).collect() };
+    match value {
+        Delta::GrowCounter(value) => json!(value),
+        Delta::Counter(value) => json!(value),
+        Delta::Flag(on) => json!(on),
+        Delta::GrowSet(elements) => all(elements),
+        Delta::Set(set) => all(&set.added),
+        Delta::Register(write) => payload(&write.value),
+        Delta::Vote(votes) => json!({
+            "own": votes.own,
+            "yes": votes.yes,
+            "members": votes.members,
+        }),
+        Delta::Map(map) => entries(contract, &map.added, |value| replicated(contract, value)),
+        Delta::CounterMap(map) => entries(contract, &map.updated, |value| json!(value)),
+        Delta::RegisterMap(map) => entries(contract, &map.updated, |write| payload(&write.value)),
+        Delta::MultiMap(map) => entries(contract, &map.updated, |set| all(&set.added)),
+    }
+}
+
+fn entries<T>(contract: &Contract, entries: &[(Payload, T)], value: impl Fn(&T) -> Value) -> Value {
+    entries
+        .iter()
+        .map(|(key, it)| json!({ "key": decoded(contract, key), "value": value(it) }))
+        .collect()
+}
+
 /// A payload: by the contract's descriptors if they have its type, else its bytes in base64.
 pub(crate) fn decoded(contract: &Contract, payload: &Payload) -> Value {
     let by_contract = payload
@@ -83,11 +116,29 @@ pub(crate) fn decoded(contract: &Contract, payload: &Payload) -> Value {
                 .serialize_with_options(serde_json::value::Serializer, &options)
                 .ok()
         });
-    match by_contract {
+    match by_contract.or_else(|| primitive(payload)) {
         Some(value) => json!({ "type": &*payload.type_url, "value": value }),
         None => json!({
             "type": &*payload.type_url,
             "base64": BASE64_STANDARD.encode(&payload.bytes),
         }),
+    }
+}
+
+/// A bare value in the way of Cloudstate, Akka Serverless and Kalix: the last part of the type URL
+/// names a type of protobuf, and the bytes are a message with the value in field 1.
+fn primitive(payload: &Payload) -> Option<Value> {
+    let (prefix, name) = payload.type_url.rsplit_once('/')?;
+    if !["p.cloudstate.io", "p.akkaserverless.com", "type.kalix.io"].contains(&prefix) {
+        return None;
+    }
+    let bytes = payload.bytes.clone();
+    match name {
+        "string" => String::decode(bytes).ok().map(Value::from),
+        "int32" | "int64" => i64::decode(bytes).ok().map(Value::from),
+        "float" => f32::decode(bytes).ok().map(Value::from),
+        "double" => f64::decode(bytes).ok().map(Value::from),
+        "bool" => bool::decode(bytes).ok().map(Value::from),
+        _ => None,
     }
 }

@@ -24,7 +24,7 @@ use crate::driver::{self, Driver, INBOX_COMMANDS, Message};
 use crate::lane::{self, Input, Lane};
 use crate::link::Link;
 use crate::replicated::driver::{self as replicas, INBOX_PEERS};
-use crate::replicated::network::Network;
+use crate::replicated::network::{Membership, Network};
 use crate::replicated::{self, Replicas};
 use crate::streams::{Owner, Streams};
 
@@ -78,6 +78,7 @@ pub struct Engine {
     inboxes: Arc<[mpsc::UnboundedSender<Message>]>,
     machines: Arc<[mpsc::UnboundedSender<replicas::Message>]>,
     node: NodeId,
+    membership: watch::Receiver<Arc<Membership>>,
     lanes: TaskTracker,
     tasks: TaskTracker,
     committer: Option<JoinHandle<()>>,
@@ -175,6 +176,7 @@ impl Engine {
             lane_tasks.spawn(driver.run());
         }
         let endpoint = network.join(me);
+        let membership = endpoint.membership.clone();
         let replica_config = replicated::Config {
             lane: config.lane.clone(),
             write_behind: config.write_behind,
@@ -241,6 +243,7 @@ impl Engine {
             inboxes,
             machines,
             node: me.node,
+            membership,
             lanes: lane_tasks,
             tasks,
             committer: Some(thread),
@@ -256,6 +259,11 @@ impl Engine {
     /// The id under which this node keeps its replicas.
     pub fn node(&self) -> NodeId {
         self.node
+    }
+
+    /// The nodes that hold replicas, as this node knows them.
+    pub fn membership(&self) -> watch::Receiver<Arc<Membership>> {
+        self.membership.clone()
     }
 
     /// The contract served now, and each that follows.

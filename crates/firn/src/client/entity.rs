@@ -64,7 +64,12 @@ async fn get(flags: &ArgMatches) -> Result<(), Failure> {
     if let Some(until) = answer["deletedUntilMs"].as_u64() {
         println!("deleted; its tombstone stays until {until} ms after 1970");
     }
-    if !answer["state"].is_null() {
+    if answer["deleted"] == Value::Bool(true) {
+        println!("deleted, for ever");
+    }
+    if let Some(data_type) = answer["type"].as_str() {
+        println!("{data_type} {}", answer["state"]);
+    } else if !answer["state"].is_null() {
         println!("state {}", pretty(&answer["state"]));
     }
     if let Some(snapshot) = answer["snapshot"].as_object() {
