@@ -5,6 +5,7 @@
 //! | `/healthz` | 200 while the process lives |
 //! | `/readyz` | 200 while the function is connected and Firn is not stopping, else 503 |
 //! | `/v1/contract` | the contract as JSON |
+//! | `/v1/replicas` | this node among the members, and how many replicas have changes not written yet |
 //! | `/v1/entities/{component}` | ids, `?after=ID&limit=N` |
 //! | `/v1/entities/{component}/state?id=ID` | stored state; of an event sourced entity also `&at=N`; of a replicated one this node's replica |
 //! | `/v1/entities/{component}/events?id=ID` | events, `&after=N&limit=N` |
@@ -20,9 +21,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use firn_model::contract::{Component, Contract, Kind};
-use firn_model::id::{EntityKey, NodeId};
+use firn_model::id::{EntityKey, Replica};
 use firn_model::policy::Replay;
-use firn_runtime::engine::Engine;
+use firn_runtime::engine::{Engine, Unwritten};
 use firn_runtime::replicated::network::Membership;
 use firn_store::{ReadError, Store};
 use serde::Deserialize;
@@ -61,7 +62,8 @@ impl Ready {
 struct Shared {
     contract: watch::Receiver<Option<Arc<Contract>>>,
     store: Arc<dyn Store>,
-    node: NodeId,
+    me: Replica,
+    unwritten: Unwritten,
     members: watch::Receiver<Arc<Membership>>,
     ready: watch::Receiver<bool>,
     stop: CancellationToken,
@@ -102,7 +104,8 @@ impl Admin {
         let shared = Shared {
             contract: self.engine.contracts(),
             store: self.store,
-            node: self.engine.node(),
+            me: self.engine.replica(),
+            unwritten: self.engine.unwritten(),
             members: self.engine.membership(),
             ready: self.ready.subscribe(),
             stop: self.stop.clone(),
@@ -113,6 +116,7 @@ impl Admin {
             .route("/healthz", get(|| async { "ok\n" }))
             .route("/readyz", get(readyz))
             .route("/v1/contract", get(contract))
+            .route("/v1/replicas", get(replicas))
             .route("/v1/entities/{component}", get(list))
             .route("/v1/entities/{component}/state", get(state))
             .route("/v1/entities/{component}/events", get(events))
@@ -185,6 +189,17 @@ async fn readyz(State(shared): State<Shared>) -> Response {
 
 async fn contract(State(shared): State<Shared>) -> Result<Json<Value>, Refused> {
     Ok(Json(contract_json::contract(&*shared.contract()?)))
+}
+
+async fn replicas(State(shared): State<Shared>) -> Json<Value> {
+    let membership = shared.members.borrow().clone();
+    let members: Vec<String> = membership.members.iter().map(ToString::to_string).collect();
+    Json(json!({
+        "node": shared.me.node.to_string(),
+        "incarnation": shared.me.incarnation.0,
+        "members": members,
+        "unwritten": shared.unwritten.count(),
+    }))
 }
 
 #[derive(Deserialize)]
@@ -275,12 +290,12 @@ async fn replica(
     component: &Component,
     key: &EntityKey,
 ) -> Result<Json<Value>, Refused> {
-    let stored = shared.store.load_replica(shared.node, key).await?;
+    let stored = shared.store.load_replica(shared.me.node, key).await?;
     let stored = stored.ok_or_else(|| no_entity(component, &key.id))?;
     let state = firn_crdt::State::decode(&stored)
         .map_err(|error| Refused(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
     let members = shared.members.borrow().members.clone();
-    let value = state.value(shared.node, &members);
+    let value = state.value(shared.me.node, &members);
     Ok(Json(json!({
         "component": &*component.service,
         "id": &*key.id,
@@ -288,7 +303,7 @@ async fn replica(
         "type": value.as_ref().map(|value| value.data_type().to_string()),
         "state": value.map(|value| contract_json::replicated(contract, &value)),
         "deleted": state.is_deleted(),
-        "node": shared.node.to_string(),
+        "node": shared.me.node.to_string(),
     })))
 }
 

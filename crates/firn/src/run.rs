@@ -168,7 +168,7 @@ impl Proxy {
 
     /// The id under which it keeps its replicas.
     pub(crate) fn node(&self) -> NodeId {
-        self.follow.engine.node()
+        self.follow.engine.replica().node
     }
 
     /// Serves until told to stop, or until something `failed`; then finishes what was accepted.

@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use firn_model::contract::Contract;
-use firn_model::id::{NodeId, Replica, Slot};
+use firn_model::id::{Replica, Slot};
 use firn_store::{Head, IncarnateError, ReadError, Store};
 use futures_executor::block_on;
 use tokio::runtime::Handle;
@@ -77,7 +77,8 @@ pub struct Engine {
     streams: Arc<Streams>,
     inboxes: Arc<[mpsc::UnboundedSender<Message>]>,
     machines: Arc<[mpsc::UnboundedSender<replicas::Message>]>,
-    node: NodeId,
+    me: Replica,
+    unwritten: Arc<[AtomicUsize]>,
     membership: watch::Receiver<Arc<Membership>>,
     lanes: TaskTracker,
     tasks: TaskTracker,
@@ -132,6 +133,7 @@ impl Engine {
         let stop = CancellationToken::new();
         let (commands, command_receivers): (Vec<_>, Vec<_>) =
             (0..lanes).map(|_| mpsc::channel(INBOX_COMMANDS)).unzip();
+        let unwritten: Arc<[AtomicUsize]> = (0..lanes).map(|_| AtomicUsize::new(0)).collect();
         let (replica_commands, replica_receivers): (Vec<_>, Vec<_>) =
             (0..lanes).map(|_| mpsc::channel(INBOX_COMMANDS)).unzip();
         let dispatcher = Arc::new(Dispatcher {
@@ -208,6 +210,7 @@ impl Engine {
                 stop: stop.clone(),
                 open: HashMap::new(),
                 callers: HashMap::new(),
+                unwritten: unwritten.clone(),
             };
             lane_tasks.spawn(driver.run());
         }
@@ -242,7 +245,8 @@ impl Engine {
             streams,
             inboxes,
             machines,
-            node: me.node,
+            me,
+            unwritten,
             membership,
             lanes: lane_tasks,
             tasks,
@@ -256,9 +260,15 @@ impl Engine {
         &self.dispatcher
     }
 
-    /// The id under which this node keeps its replicas.
-    pub fn node(&self) -> NodeId {
-        self.node
+    /// As whom this node changes its replicas.
+    pub fn replica(&self) -> Replica {
+        self.me
+    }
+
+    /// Tells how many replicated entities have changes that are not written yet. Whoever was
+    /// answered before and finds none has nothing to lose.
+    pub fn unwritten(&self) -> Unwritten {
+        Unwritten(self.unwritten.clone())
     }
 
     /// The nodes that hold replicas, as this node knows them.
@@ -318,6 +328,17 @@ impl Engine {
             let _ = tokio::task::spawn_blocking(move || committer.join()).await;
         }
         quiet && ended
+    }
+}
+
+/// How many replicated entities have changes that are not written yet, at any time.
+#[derive(Debug, Clone)]
+pub struct Unwritten(Arc<[AtomicUsize]>);
+
+impl Unwritten {
+    /// How many there are now.
+    pub fn count(&self) -> usize {
+        self.0.iter().map(|it| it.load(Ordering::Acquire)).sum()
     }
 }
 

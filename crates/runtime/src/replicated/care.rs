@@ -19,6 +19,11 @@ impl Replicas {
         [alarm, save, peers].into_iter().flatten().min()
     }
 
+    /// How many entities have changes that are not written.
+    pub fn unwritten(&self) -> usize {
+        self.dirty.len() + self.saving.as_ref().map_or(0, Vec::len)
+    }
+
     /// Looks at everything whose time has come.
     pub(super) fn wake(&mut self, now: Now) {
         while let Some(&(at, index)) = self.alarms.first() {

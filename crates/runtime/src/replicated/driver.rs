@@ -10,7 +10,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use firn_model::id::{EntityKey, NodeId, Replica};
 use firn_store::{ReadError, ReplicaWrite, Store};
@@ -139,6 +139,8 @@ pub(crate) struct Driver {
     pub(crate) stop: CancellationToken,
     pub(crate) open: HashMap<Ticket, Box<dyn ReplicaStream>>,
     pub(crate) callers: HashMap<CallId, Caller>,
+    /// How many entities of each machine have changes that are not written.
+    pub(crate) unwritten: Arc<[AtomicUsize]>,
 }
 
 impl Driver {
@@ -205,6 +207,9 @@ impl Driver {
             wall: wall_clock(),
         };
         let outputs: Vec<_> = self.machine.on(now, input).collect();
+        // Before anybody is answered: who has an answer sees that its change is not written yet.
+        let unwritten = self.machine.unwritten();
+        self.unwritten[self.index].store(unwritten, Ordering::Release);
         for output in outputs {
             self.carry_out(output, others);
         }

@@ -273,7 +273,7 @@ impl Running {
     }
 
     pub(crate) fn node(&self) -> NodeId {
-        self.engine.node()
+        self.engine.replica().node
     }
 
     /// Calls a method that streams its replies.
