@@ -4,7 +4,7 @@
 //! what has to hold afterwards.
 
 mod changes;
-mod cluster;
+pub(crate) mod cluster;
 mod cost;
 mod differences;
 mod edits;

@@ -13,9 +13,9 @@ use crate::element::Element;
 use crate::entry::{Entry, Store};
 use crate::{Context, Dot, Gap, Patch, State};
 
-pub(super) const NODES: usize = 4;
+pub(crate) const NODES: usize = 4;
 
-pub(super) fn replica(node: usize, incarnation: u32) -> Replica {
+pub(crate) fn replica(node: usize, incarnation: u32) -> Replica {
     Replica {
         node: NodeId(node as u64 + 1),
         incarnation: Incarnation(NonZeroU32::new(incarnation).unwrap()),
@@ -24,7 +24,7 @@ pub(super) fn replica(node: usize, incarnation: u32) -> Replica {
 
 /// Something that happens.
 #[derive(Debug, Clone)]
-pub(super) enum Step {
+pub(crate) enum Step {
     /// A function changes its entity.
     Apply { at: usize, delta: Delta },
     /// Some patch arrives somewhere; one that never does is lost.
@@ -42,7 +42,7 @@ pub(super) enum Step {
 }
 
 /// A time of little or much exchange, on data of one type or, now and then, of several.
-pub(super) fn steps(length: usize) -> impl Strategy<Value = (DataType, Vec<Step>)> {
+pub(crate) fn steps(length: usize) -> impl Strategy<Value = (DataType, Vec<Step>)> {
     types().prop_flat_map(move |data_type| {
         let node = || 0..NODES;
         let strange = types().prop_flat_map(|other| changes(other, 1));
@@ -63,23 +63,23 @@ pub(super) fn steps(length: usize) -> impl Strategy<Value = (DataType, Vec<Step>
 
 /// One replica, and what is stored of it.
 #[derive(Debug, Clone)]
-pub(super) struct Node {
-    pub(super) me: Replica,
-    pub(super) state: State,
-    pub(super) saved: State,
+pub(crate) struct Node {
+    pub(crate) me: Replica,
+    pub(crate) state: State,
+    pub(crate) saved: State,
 }
 
 /// All replicas, and all patches that ever were.
 #[derive(Debug, Clone)]
-pub(super) struct Cluster {
-    pub(super) nodes: Vec<Node>,
-    pub(super) patches: Vec<Patch>,
+pub(crate) struct Cluster {
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) patches: Vec<Patch>,
     /// The time on the wall, which goes neither straight nor everywhere alike.
-    pub(super) now_ms: i64,
+    pub(crate) now_ms: i64,
 }
 
 impl Cluster {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let node = |at| Node {
             me: replica(at, 1),
             state: State::default(),
@@ -93,7 +93,7 @@ impl Cluster {
     }
 
     /// A cluster after these steps.
-    pub(super) fn after(steps: &[Step]) -> Self {
+    pub(crate) fn after(steps: &[Step]) -> Self {
         let mut cluster = Self::new();
         for step in steps {
             cluster.step(step);
@@ -101,7 +101,7 @@ impl Cluster {
         cluster
     }
 
-    pub(super) fn step(&mut self, step: &Step) {
+    pub(crate) fn step(&mut self, step: &Step) {
         match step {
             Step::Apply { at, delta } => drop(self.apply(*at, delta)),
             Step::Deliver { patch, to } => {
@@ -131,7 +131,7 @@ impl Cluster {
     }
 
     /// The patch that a random number stands for: recent ones more often.
-    pub(super) fn place(&self, number: u16) -> Option<usize> {
+    pub(crate) fn place(&self, number: u16) -> Option<usize> {
         let recent = self
             .patches
             .len()
@@ -140,7 +140,7 @@ impl Cluster {
     }
 
     /// Makes a change; tells whether it was accepted.
-    pub(super) fn apply(&mut self, at: usize, delta: &Delta) -> bool {
+    pub(crate) fn apply(&mut self, at: usize, delta: &Delta) -> bool {
         self.now_ms += [3, -2, 0, 7][self.patches.len() % 4];
         let node = &mut self.nodes[at];
         let before = node.state.clone();
@@ -162,7 +162,7 @@ impl Cluster {
     }
 
     /// Gives `to` what it lacks of `from`; tells whether that was anything.
-    pub(super) fn sync(&mut self, from: usize, to: usize) -> bool {
+    pub(crate) fn sync(&mut self, from: usize, to: usize) -> bool {
         let known = self.nodes[to].state.context();
         let Some(patch) = self.nodes[from].state.since(known) else {
             return false;
@@ -173,7 +173,7 @@ impl Cluster {
     }
 
     /// Gives everybody everything.
-    pub(super) fn sync_all(&mut self) {
+    pub(crate) fn sync_all(&mut self) {
         for at in 0..NODES {
             self.sync(at, 0);
         }
@@ -189,7 +189,7 @@ impl Cluster {
     }
 
     /// Joins a patch, and checks the result against the definition of the join.
-    pub(super) fn merge(&mut self, to: usize, patch: Patch) -> bool {
+    pub(crate) fn merge(&mut self, to: usize, patch: Patch) -> bool {
         let patch = Patch::decode(&patch.encode()).unwrap();
         let state = &mut self.nodes[to].state;
         let before = state.0.clone();
@@ -208,7 +208,7 @@ impl Cluster {
 }
 
 /// Everything alive under its dot, with its place and value.
-pub(super) fn flat(entry: &Entry) -> BTreeMap<Dot, String> {
+pub(crate) fn flat(entry: &Entry) -> BTreeMap<Dot, String> {
     let mut flat = BTreeMap::new();
     flatten(entry, "", &mut flat);
     flat
@@ -257,7 +257,7 @@ fn judged(patch: &Patch, dot: Dot) -> bool {
 }
 
 /// Checks a join against its definition, dot by dot.
-pub(super) fn assert_joined(left: &Patch, right: &Patch, joined: &Patch) {
+pub(crate) fn assert_joined(left: &Patch, right: &Patch, joined: &Patch) {
     let (l, r) = (flat(&left.root), flat(&right.root));
     let stays = |own: &BTreeMap<Dot, String>, other: &BTreeMap<Dot, String>, seen: &Patch| {
         let own = own.clone().into_iter();
