@@ -106,6 +106,7 @@ async fn akka_serverless_is_told_its_own_version() {
             "akkaserverless.component.action.Actions",
             "akkaserverless.component.eventsourcedentity.EventSourcedEntities",
             "akkaserverless.component.valueentity.ValueEntities",
+            "akkaserverless.component.replicatedentity.ReplicatedEntities",
         ]),
         ..info(&AKKA_SERVERLESS_B)
     };
@@ -130,6 +131,7 @@ async fn kalix_is_told_where_and_how_to_call_back() {
             "kalix.component.action.Actions",
             "kalix.component.eventsourcedentity.EventSourcedEntities",
             "kalix.component.valueentity.ValueEntities",
+            "kalix.component.replicatedentity.ReplicatedEntities",
         ]),
         proxy_hostname: "127.0.0.1".to_owned(),
         internal_proxy_hostname: "127.0.0.1".to_owned(),
@@ -154,32 +156,23 @@ async fn descriptors_may_come_in_disorder() {
 
 #[tokio::test]
 async fn what_is_not_served_yet_is_said_and_the_rest_runs() {
-    for dialect in [&CLOUDSTATE, &AKKA_SERVERLESS_B, &KALIX] {
+    for dialect in [&AKKA_SERVERLESS_B, &KALIX] {
         let mut declaration = whole(dialect).component(Declared {
             service: "model.Configured".to_owned(),
-            component_type: dialect.replicated.component_type.to_owned(),
+            component_type: dialect.unserved_others[0].to_owned(),
             storage: Some("configured".to_owned()),
             ..Declared::default()
         });
         declaration.fails_reports = true;
         let world = World::of(&declaration).await;
         let report = world.function.report("model.Configured").await;
-        match dialect.family {
-            Family::Cloudstate => {
-                let start = "Warning: FIRN-2014 model.Configured";
-                assert!(report.message.starts_with(start), "{report:?}");
-                assert_eq!((report.code.as_str(), report.severity), ("", 0));
-            }
-            Family::AkkaServerless => {
-                let start = "Warning: model.Configured";
-                assert!(report.message.starts_with(start), "{report:?}");
-                assert_eq!((report.code.as_str(), report.severity), ("FIRN-2014", 0));
-            }
-            Family::Kalix => {
-                assert!(report.message.starts_with("model.Configured"), "{report:?}");
-                assert_eq!((report.code.as_str(), report.severity), ("FIRN-2014", 2));
-            }
-        }
+        let (start, severity) = match dialect.family {
+            Family::Kalix => ("model.Configured", 2),
+            Family::AkkaServerless | Family::Cloudstate => ("Warning: model.Configured", 0),
+        };
+        assert!(report.message.starts_with(start), "{report:?}");
+        let code = (report.code.as_str(), report.severity);
+        assert_eq!(code, ("FIRN-2014", severity));
         use_it(&world).await;
         let call = world.call("Configured/Process", request("a", ""));
         let status = call.outcome().await.expect_err("a refusal");

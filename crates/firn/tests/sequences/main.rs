@@ -14,5 +14,6 @@ mod front;
 mod hops;
 mod old;
 mod passivation;
+mod replicated;
 mod value;
 mod world;
