@@ -291,19 +291,13 @@ fn changes_of_the_new_layout() {
     check(vote(), "42 [08 01 10 02 18 03]");
 }
 
-/// The changes that both old layouts write in the same way.
+/// The changes that all old layouts write in the same way.
 fn changes_of_old_layouts<L: Numbers>() {
     let check = |delta: Delta, text: &str| both_ways::<L>(&delta, text);
-    check(Delta::GrowCounter(5), "0a [08 05]");
-    let highest = "0a [08 ff ff ff ff ff ff ff ff ff 01]";
-    check(Delta::GrowCounter(u64::MAX), highest);
     check(Delta::Counter(-3), "12 [08 05]");
     check(Delta::Counter(0), "12 []");
-    check(Delta::GrowSet(vec![a(), b()]), "1a [0a $a 0a $b]");
     check(Delta::Set(set()), "22 [08 01 12 $a 1a $b]");
     check(register(), "2a [0a $a]");
-    check(Delta::Flag(true), "32 [08 01]");
-    check(Delta::Flag(false), "32 []");
     let smaller = MapDelta {
         cleared: true,
         removed: vec![b()],
@@ -317,10 +311,22 @@ fn changes_of_old_layouts<L: Numbers>() {
     check(vote(), "42 [08 01 10 02 18 03]");
 }
 
+/// The changes of types that only Cloudstate has.
+fn changes_of_cloudstate<L: Numbers>() {
+    let check = |delta: Delta, text: &str| both_ways::<L>(&delta, text);
+    check(Delta::GrowCounter(5), "0a [08 05]");
+    let highest = "0a [08 ff ff ff ff ff ff ff ff ff 01]";
+    check(Delta::GrowCounter(u64::MAX), highest);
+    check(Delta::GrowSet(vec![a(), b()]), "1a [0a $a 0a $b]");
+    check(Delta::Flag(true), "32 [08 01]");
+    check(Delta::Flag(false), "32 []");
+}
+
 #[test]
 fn changes_of_the_old_layout() {
     changes_of_old_layouts::<Old>();
     changes_of_old_layouts::<OldUnary>();
+    changes_of_cloudstate::<Old>();
     let check = |delta: Delta, text: &str| {
         both_ways::<Old>(&delta, text);
         both_ways::<OldUnary>(&delta, text);
@@ -330,14 +336,15 @@ fn changes_of_the_old_layout() {
         "3a [08 01 12 $b 1a [0a $a 12 [12 [08 01]]] 22 [0a $b 12 [12 [08 04]]]]",
     );
     check(
-        map_of(vec![(a(), map_of(vec![(b(), Delta::Flag(true))]))]),
-        "3a [22 [0a $a 12 [3a [22 [0a $b 12 [32 [08 01]]]]]]]",
+        map_of(vec![(a(), map_of(vec![(b(), added(vec![a()]))]))]),
+        "3a [22 [0a $a 12 [3a [22 [0a $b 12 [22 [1a $a]]]]]]]",
     );
 }
 
 #[test]
 fn changes_of_the_layout_with_states() {
     changes_of_old_layouts::<States>();
+    changes_of_cloudstate::<States>();
     let check = |delta: Delta, text: &str| both_ways::<States>(&delta, text);
     // New entries are whole values: no zigzag.
     check(
@@ -439,6 +446,10 @@ fn type_that_a_layout_lacks_is_not_sent() {
     let counters = || Delta::CounterMap(EntriesDelta::default());
     let registers = || Delta::RegisterMap(EntriesDelta::default());
     let sets = || Delta::MultiMap(EntriesDelta::default());
+    check::<OldUnary>(Delta::GrowCounter(1), DataType::GrowCounter);
+    check::<OldUnary>(Delta::GrowSet(vec![]), DataType::GrowSet);
+    check::<OldUnary>(Delta::Flag(true), DataType::Flag);
+    check::<OldUnary>(counters(), DataType::CounterMap);
     check::<Old>(counters(), DataType::CounterMap);
     check::<Old>(registers(), DataType::RegisterMap);
     check::<Old>(sets(), DataType::MultiMap);
@@ -1092,7 +1103,9 @@ proptest! {
     #[test]
     fn old_changes_come_back_as_they_went(delta in old_deltas()) {
         prop_assert_eq!(&echoed::<Old>(delta.clone()), &delta);
-        prop_assert_eq!(&echoed::<OldUnary>(delta.clone()), &delta);
+        if OldUnary::default().delta(delta.clone()).is_ok() {
+            prop_assert_eq!(&echoed::<OldUnary>(delta.clone()), &delta);
+        }
         prop_assert_eq!(echoed::<States>(delta.clone()), with_states(delta.clone()));
         let sent = States::default().delta(delta.clone()).unwrap().encode_to_vec();
         let create = [&[CREATE << 3 | 2], &sent[1..]].concat();

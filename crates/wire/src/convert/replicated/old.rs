@@ -72,7 +72,7 @@ impl Layout for Old {
     }
 }
 
-/// The old layout, without streamed commands.
+/// The old layout, without streamed commands and without the types that only Cloudstate has.
 #[derive(Debug, Default)]
 pub struct OldUnary(Old);
 
@@ -85,10 +85,12 @@ impl Layout for OldUnary {
         instance: Instance<'_>,
         value: Option<Delta>,
     ) -> Result<Self::In, NoCounterpart> {
+        value.as_ref().map_or(Ok(()), in_common)?;
         self.0.init(instance, value)
     }
 
     fn delta(&mut self, delta: Delta) -> Result<Self::In, NoCounterpart> {
+        in_common(&delta)?;
         self.0.delta(delta)
     }
 
@@ -109,6 +111,20 @@ impl Layout for OldUnary {
             unary_stream_out::Message::Reply(it) => replied(it),
             unary_stream_out::Message::Failure(it) => Ok(reply::failure(it)),
         }
+    }
+}
+
+/// Refuses the types that only Cloudstate has.
+fn in_common(delta: &Delta) -> Written<()> {
+    match delta {
+        Delta::GrowCounter(_) | Delta::GrowSet(_) | Delta::Flag(_) => {
+            Err(NoCounterpart(delta.data_type()))
+        }
+        Delta::Map(map) => {
+            let mut entries = map.updated.iter().chain(&map.added);
+            entries.try_for_each(|(_, inside)| in_common(inside))
+        }
+        _ => Ok(()),
     }
 }
 
