@@ -176,7 +176,26 @@ impl Context {
         (!closed).then(|| last.map_or(1, |span| span.last + 1))
     }
 
+    /// What of it is not in `other`, this one having nothing that is closed.
+    pub(crate) fn minus(&self, other: &Self) -> Self {
+        let (Some(nodes), Some(others)) = (self.nodes(), other.nodes()) else {
+            return Self::NOTHING;
+        };
+        let rest = nodes
+            .iter()
+            .map(|seen| find(others, seen.node).map_or_else(|| seen.clone(), |o| seen.minus(o)));
+        Self(Extent::Nodes(
+            rest.filter(|seen| !seen.is_unseen()).collect(),
+        ))
+    }
+
+    /// What of it is in `other` too, neither having anything that is closed.
+    pub(crate) fn common(&self, other: &Self) -> Self {
+        self.minus(&self.minus(other))
+    }
+
     /// The dots of incarnations that are not closed.
+    #[cfg(test)]
     pub(crate) fn dots(&self) -> impl Iterator<Item = Dot> {
         let nodes = self.nodes().unwrap_or_default();
         nodes.iter().flat_map(NodeSeen::dots)
@@ -243,11 +262,24 @@ impl NodeSeen {
             .map(move |run| (replica(run), &run.spans[..]))
     }
 
+    #[cfg(test)]
     fn dots(&self) -> impl Iterator<Item = Dot> {
         self.replicas().flat_map(|(replica, spans)| {
             let seqs = spans.iter().flat_map(|span| span.first..=span.last);
             seqs.map(move |seq| Dot { replica, seq })
         })
+    }
+
+    fn minus(&self, other: &Self) -> Self {
+        let mut rest = Self::unseen(self.node);
+        for run in &self.runs {
+            let incarnation = run.incarnation;
+            let spans = spans::minus(&run.spans, other.at(incarnation));
+            if !other.closed.closes(incarnation) && !spans.is_empty() {
+                rest.runs.push(Run { incarnation, spans });
+            }
+        }
+        rest
     }
 
     fn covers(&self, other: &Self) -> bool {

@@ -53,6 +53,28 @@ pub(crate) fn push(spans: &mut Vec<Span>, next: Span) {
     }
 }
 
+/// What `spans` holds and `others` does not.
+pub(crate) fn minus(spans: &[Span], others: &[Span]) -> Vec<Span> {
+    let mut rest = Vec::new();
+    let mut others = others;
+    for &Span { mut first, last } in spans {
+        others = &others[others.partition_point(|other| other.last < first)..];
+        for other in others.iter().take_while(|other| other.first <= last) {
+            if first < other.first {
+                rest.push(Span {
+                    first,
+                    last: other.first - 1,
+                });
+            }
+            first = other.last + 1;
+        }
+        if first <= last {
+            rest.push(Span { first, last });
+        }
+    }
+    rest
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -84,6 +106,7 @@ mod tests {
             let (l, r) = (spans(&left), spans(&right));
             prop_assert_eq!(union(&l, &r), spans(&(&left | &right)));
             prop_assert_eq!(covers(&l, &r), left.is_superset(&right));
+            prop_assert_eq!(minus(&l, &r), spans(&(&left - &right)));
             for number in 1..30 {
                 prop_assert_eq!(contains(&l, number), left.contains(&number));
             }

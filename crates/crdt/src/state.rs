@@ -96,13 +96,10 @@ impl Patch {
     /// Joins what another patch says, so that both can be sent as one.
     pub fn merge(&mut self, other: impl Into<Self>) {
         let mut other = other.into();
-        let uncarried = |mine: &Context, theirs: &Context| {
-            let dots = mine.dots().chain(theirs.dots());
-            dots.filter(|dot| !self.carries(*dot) && !other.carries(*dot))
-                .collect::<Context>()
-        };
-        let killed = uncarried(&self.killed, &other.killed);
-        let kept = uncarried(&self.kept, &other.kept);
+        let mut killed = other.not_carried(&self.killed);
+        killed.union(&self.not_carried(&other.killed));
+        let mut kept = other.not_carried(&self.kept);
+        kept.union(&self.not_carried(&other.kept));
         let (mut root, theirs) = (mem::take(&mut self.root), mem::take(&mut other.root));
         let mut join = Join {
             mine: self.seen(),
@@ -114,7 +111,7 @@ impl Patch {
         root.settle();
         self.root = root;
         self.context.union(&other.context);
-        self.kept = kept.dots().filter(|dot| !killed.contains(*dot)).collect();
+        self.kept = kept.minus(&killed);
         self.killed = killed;
     }
 
@@ -123,6 +120,14 @@ impl Patch {
             context: &self.context,
             kept: &self.kept,
         }
+    }
+
+    /// Those of some dots whose changes it does not carry.
+    fn not_carried(&self, dots: &Context) -> Context {
+        let mut rest = dots.minus(&self.context);
+        rest.union(&dots.common(&self.killed));
+        rest.union(&dots.common(&self.kept));
+        rest
     }
 
     /// Whether it says all that there is to say of a change.

@@ -183,7 +183,7 @@ impl<'a> Reader<'a> {
             root,
         } = &patch;
         let mut strange = !context.covers(killed) || !context.covers(kept);
-        strange |= killed.dots().any(|dot| kept.contains(dot));
+        strange |= killed.minus(kept) != *killed;
         root.dots(&mut |dot| strange |= !patch.carries(dot));
         if strange {
             return Err(DecodeError::Invalid("what is said of a dot"));

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use super::{DecodeError, VERSION};
 use crate::edit::MAPS_DEEP_MAX;
 use crate::tests::cluster::{Cluster, steps};
-use crate::{Context, Patch, State};
+use crate::{Context, Gap, Patch, State};
 
 fn replica(node: u64, incarnation: u32) -> Replica {
     Replica {
@@ -310,6 +310,23 @@ fn what_no_writer_writes_is_refused() {
     let part = State::decode(&bytes(FIRST_V1));
     assert_eq!(part, Err(invalid("a state that is part of one only")));
     assert_eq!(Context::decode(&bytes(FIRST_V1)), Err(DecodeError::Kind(2)));
+}
+
+/// Claims of very many dots cost no more than others.
+#[test]
+fn long_spans_are_no_burden() {
+    let most = "ffffffffffffffff3f";
+    let patch = |killed: &str| {
+        let one = format!("{:016x} 00 01 01 01 00 {most}", 1);
+        bytes(&format!("0102 02 {one} {killed} 00 00"))
+    };
+    let patch = |killed: &str| Patch::decode(&patch(killed)).unwrap();
+    let (mut all, killed) = (patch("00"), patch(&format!("01 00 01 00 {most}")));
+    all.merge(killed.clone());
+    assert_eq!(all, patch("00"));
+    assert_eq!(State::default().merge(killed), Err(Gap));
+    let mut state = State::default();
+    assert_eq!(state.merge(all), Ok(true));
 }
 
 /// Whatever is accepted has the one form that is written.
