@@ -10,5 +10,6 @@ mod differences;
 mod edits;
 mod laws;
 mod meaning;
+mod model;
 mod plain;
 mod pruning;
