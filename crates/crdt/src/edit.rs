@@ -175,7 +175,7 @@ impl<'a> Edit<'a> {
         }
         let presence = old.slot(got).map(|slot| &slot.presence);
         if presence.is_none_or(Dots::is_empty) {
-            new.slot_mut(got).presence = Dots::One(self.mint());
+            new.slot_mut(got).presence = Dots::from(self.mint());
         }
         let mut place = Place {
             old: Some(old),
@@ -211,7 +211,7 @@ impl<'a> Edit<'a> {
         let seen = self.living(old, new);
         if on {
             self.kill_all(seen.iter());
-            *new = Dots::One(self.mint());
+            *new = Dots::from(self.mint());
         } else if !seen.is_empty() {
             return Err(ApplyError::FlagOff);
         }

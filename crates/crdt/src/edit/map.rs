@@ -139,6 +139,6 @@ impl Edit<'_> {
         let new = place.new.slot_mut(data_type);
         let seen = self.living(old.map(|slot| &slot.presence), &new.presence);
         self.kill_all(seen.iter());
-        new.presence = Dots::One(self.mint());
+        new.presence = Dots::from(self.mint());
     }
 }

@@ -36,7 +36,7 @@ impl Edit<'_> {
                 new.get(&element).unwrap_or(&Dots::default()),
             );
             self.kill_all(seen.iter());
-            new.insert(element, Dots::One(self.mint()));
+            new.insert(element, Dots::from(self.mint()));
         }
         Ok(())
     }

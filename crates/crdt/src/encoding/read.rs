@@ -288,11 +288,11 @@ impl<'a> Reader<'a> {
     fn dots(&mut self) -> Result<Dots, DecodeError> {
         let count = self.number()?;
         if count == 1 {
-            return Ok(Dots::One(self.dot()?));
+            return Ok(Dots::from(self.dot()?));
         }
         let dots: Vec<Dot> = self.many(count, Self::dot)?;
         ascending(&dots, "dots", |dot| *dot)?;
-        Ok(Dots::Many(dots.into()))
+        Ok(dots.into_iter().collect())
     }
 
     fn dotted<T>(

@@ -150,7 +150,7 @@ impl<'a> Writer<'a> {
     }
 
     fn dots(&mut self, dots: &Dots) {
-        self.count(dots.as_slice().len());
+        self.count(dots.len());
         dots.iter().for_each(|dot| self.dot(dot));
     }
 
