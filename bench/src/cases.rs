@@ -3,6 +3,8 @@
 mod binary;
 mod discovery;
 mod idle;
+mod replicated;
+mod sets;
 mod start;
 mod stored;
 mod throughput;
@@ -54,6 +56,16 @@ pub(crate) const ALL: &[Case] = &[
         name: "throughput",
         about: "durable commands beside a bare echo",
         run: |programs| Box::pin(throughput::run(programs)),
+    },
+    Case {
+        name: "replicated",
+        about: "updates of replicated entities beside those of value entities",
+        run: |programs| Box::pin(replicated::run(programs)),
+    },
+    Case {
+        name: "sets",
+        about: "large replicated sets: merging, memory, and what removed elements leave",
+        run: |programs| Box::pin(sets::run(programs)),
     },
     Case {
         name: "stored",

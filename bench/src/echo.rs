@@ -17,10 +17,14 @@ pub(crate) const PATH: &str = "/bench.Echo/Echo";
 
 /// Serves on `HOST`:`PORT`, as the cart does.
 pub(crate) async fn serve() -> Result<()> {
-    let setting = |name: &str| std::env::var(name).with_context(|| format!("{name} is not set"));
-    let address: SocketAddr = format!("{}:{}", setting("HOST")?, setting("PORT")?).parse()?;
     let server = tonic::transport::Server::builder();
-    Ok(server.serve(address, service_fn(route)).await?)
+    Ok(server.serve(address()?, service_fn(route)).await?)
+}
+
+/// The address that a server is told to listen on.
+pub(crate) fn address() -> Result<SocketAddr> {
+    let setting = |name: &str| std::env::var(name).with_context(|| format!("{name} is not set"));
+    Ok(format!("{}:{}", setting("HOST")?, setting("PORT")?).parse()?)
 }
 
 async fn route(call: http::Request<Body>) -> Result<http::Response<Body>, Infallible> {

@@ -26,6 +26,7 @@ pub(crate) struct Figure {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Unit {
+    Microseconds,
     Milliseconds,
     Megabytes,
     Bytes,
@@ -90,6 +91,7 @@ impl Unit {
     /// A value in this unit.
     pub(crate) fn show(self, value: f64) -> String {
         let (places, name) = match self {
+            Self::Microseconds => (1, " µs"),
             Self::Milliseconds => (1, " ms"),
             Self::Megabytes => (1, " MB"),
             Self::Bytes => (0, " B"),

@@ -200,7 +200,7 @@ async fn route(
 }
 
 /// A call with one request and one answer.
-async fn unary<Question, Reply>(
+pub(crate) async fn unary<Question, Reply>(
     call: http::Request<Body>,
     reply: impl Fn(Question) -> Reply,
 ) -> http::Response<Body>

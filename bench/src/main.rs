@@ -1,9 +1,10 @@
-//! Measures whole processes: a real Firn, a real function, a real client.
+//! Measures whole processes: a real Firn, a real function, a real client; and replicated data.
 //!
 //! # Reading order
 //! [`cases`] holds what is measured, a module for each case; `rig` starts the processes and reads
-//! what the system knows about them, `load` keeps a server busy, `function` and `echo` are the
-//! servers of this program; `figure` and `report` say what came out, `machine` on what.
+//! what the system knows about them, `load` keeps a server busy, `function`, `tally` and `echo` are
+//! the servers of this program, `hold` fills memory; `figure` and `report` say what came out,
+//! `machine` on what.
 //!
 //! # Invariants
 //! - Every process is started here, on a free port and in a folder of its own, and is ended with
@@ -14,10 +15,12 @@ mod cases;
 mod echo;
 mod figure;
 mod function;
+mod hold;
 mod load;
 mod machine;
 mod report;
 mod rig;
+mod tally;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -34,7 +37,7 @@ Measures whole processes of Firn. `cargo xtask bench` builds what this needs and
 Usage: firn-bench figures [CASE…] [--json FILE]
        firn-bench figures --list
 
-  figures      the figures to hold: size, memory, start, discovery, many entities, throughput
+  figures      the figures to hold: size, memory, start, discovery, throughput, replicated data, …
   CASE         measures this case alone; --list shows what there is
   --json FILE  also writes everything that was measured to a file
 ";
@@ -47,6 +50,8 @@ enum Task {
     },
     List,
     Echo,
+    Tally,
+    Hold(String),
     Help,
 }
 
@@ -81,6 +86,8 @@ fn read(arguments: &[&str]) -> Result<Task> {
         ["figures", "--list"] => return Ok(Task::List),
         ["figures", rest @ ..] => rest,
         ["echo"] => return Ok(Task::Echo),
+        ["tally"] => return Ok(Task::Tally),
+        ["hold", name] => return Ok(Task::Hold((*name).to_owned())),
         [] | ["help" | "--help" | "-h"] => return Ok(Task::Help),
         other => bail!("unknown: {}", other.join(" ")),
     };
@@ -113,6 +120,8 @@ async fn run(task: Task) -> Result<bool> {
             }
         }
         Task::Echo => echo::serve().await?,
+        Task::Tally => tally::serve().await?,
+        Task::Hold(name) => println!("{}", hold::run(&name)?),
         Task::Figures { cases, json } => return figures(&cases, json).await,
     }
     Ok(true)

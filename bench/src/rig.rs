@@ -53,6 +53,18 @@ impl Programs {
         Ok(programs)
     }
 
+    /// What this program prints when it holds something in a process of its own.
+    pub(crate) async fn held(&self, name: &str) -> Result<f64> {
+        let folder = self.folder()?;
+        let mut command = Command::new(&self.bench);
+        command.args(["hold", name]);
+        let mut process = Process::start(name, &mut command, &folder.path().join("log"));
+        let ended = until(name, || process.ended()).await?;
+        let log = process.log();
+        ensure!(ended.success(), "{name} ended with {ended}:\n{log}");
+        log.trim().parse().with_context(|| log.clone())
+    }
+
     /// A folder for data that goes with its value.
     pub(crate) fn folder(&self) -> Result<TempDir> {
         Ok(tempfile::Builder::new()
@@ -61,7 +73,7 @@ impl Programs {
     }
 }
 
-/// A server of one port: the cart, or the echo.
+/// A server of one port: the cart, the echo or the tally.
 pub(crate) struct Server {
     process: Process,
     pub(crate) address: SocketAddr,
@@ -78,6 +90,12 @@ impl Server {
     pub(crate) async fn echo(programs: &Programs) -> Result<Self> {
         let mut command = Command::new(&programs.bench);
         Self::start(programs, "echo", command.arg("echo")).await
+    }
+
+    /// The function whose updates are compared.
+    pub(crate) async fn tally(programs: &Programs) -> Result<Self> {
+        let mut command = Command::new(&programs.bench);
+        Self::start(programs, "tally", command.arg("tally")).await
     }
 
     async fn start(programs: &Programs, name: &str, command: &mut Command) -> Result<Self> {
