@@ -5,7 +5,7 @@
 //! | `/healthz` | 200 while the process lives |
 //! | `/readyz` | 200 while the function is connected and Firn is not stopping, else 503 |
 //! | `/v1/contract` | the contract as JSON |
-//! | `/v1/replicas` | this node among the members, and how many replicas have changes not written yet |
+//! | `/v1/replicas` | this node among the members, and how many changed replicas are not written, or not confirmed by members |
 //! | `/v1/entities/{component}` | ids, `?after=ID&limit=N` |
 //! | `/v1/entities/{component}/state?id=ID` | stored state; of an event sourced entity also `&at=N`; of a replicated one this node's replica |
 //! | `/v1/entities/{component}/events?id=ID` | events, `&after=N&limit=N` |
@@ -23,7 +23,7 @@ use axum::{Json, Router};
 use firn_model::contract::{Component, Contract, Kind};
 use firn_model::id::{EntityKey, Replica};
 use firn_model::policy::Replay;
-use firn_runtime::engine::{Engine, Unwritten};
+use firn_runtime::engine::{Engine, Unfinished};
 use firn_runtime::replicated::network::Membership;
 use firn_store::{ReadError, Store};
 use serde::Deserialize;
@@ -63,7 +63,7 @@ struct Shared {
     contract: watch::Receiver<Option<Arc<Contract>>>,
     store: Arc<dyn Store>,
     me: Replica,
-    unwritten: Unwritten,
+    unfinished: Unfinished,
     members: watch::Receiver<Arc<Membership>>,
     ready: watch::Receiver<bool>,
     stop: CancellationToken,
@@ -105,7 +105,7 @@ impl Admin {
             contract: self.engine.contracts(),
             store: self.store,
             me: self.engine.replica(),
-            unwritten: self.engine.unwritten(),
+            unfinished: self.engine.unfinished(),
             members: self.engine.membership(),
             ready: self.ready.subscribe(),
             stop: self.stop.clone(),
@@ -198,7 +198,8 @@ async fn replicas(State(shared): State<Shared>) -> Json<Value> {
         "node": shared.me.node.to_string(),
         "incarnation": shared.me.incarnation.0,
         "members": members,
-        "unwritten": shared.unwritten.count(),
+        "unwritten": shared.unfinished.unwritten(),
+        "unconfirmed": shared.unfinished.unconfirmed(),
     }))
 }
 

@@ -103,5 +103,7 @@ impl Drop for Embedded {
         if let Some(run) = &self.run {
             run.abort();
         }
+        // The parts let go of the engine, which then ends without being drained.
+        self.stop.cancel();
     }
 }

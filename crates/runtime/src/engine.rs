@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use crate::dispatch::Dispatcher;
 use crate::driver::{self, Driver, INBOX_COMMANDS, Message};
 use crate::lane::{self, Input, Lane};
 use crate::link::Link;
-use crate::replicated::driver::{self as replicas, INBOX_PEERS};
+use crate::replicated::driver::{self as replicas, INBOX_PEERS, Pending};
 use crate::replicated::network::{Membership, Network};
 use crate::replicated::{self, Replicas};
 use crate::streams::{Owner, Streams};
@@ -78,7 +78,7 @@ pub struct Engine {
     inboxes: Arc<[mpsc::UnboundedSender<Message>]>,
     machines: Arc<[mpsc::UnboundedSender<replicas::Message>]>,
     me: Replica,
-    unwritten: Arc<[AtomicUsize]>,
+    pending: Arc<[Pending]>,
     membership: watch::Receiver<Arc<Membership>>,
     lanes: TaskTracker,
     tasks: TaskTracker,
@@ -133,7 +133,7 @@ impl Engine {
         let stop = CancellationToken::new();
         let (commands, command_receivers): (Vec<_>, Vec<_>) =
             (0..lanes).map(|_| mpsc::channel(INBOX_COMMANDS)).unzip();
-        let unwritten: Arc<[AtomicUsize]> = (0..lanes).map(|_| AtomicUsize::new(0)).collect();
+        let pending: Arc<[Pending]> = (0..lanes).map(|_| Pending::default()).collect();
         let (replica_commands, replica_receivers): (Vec<_>, Vec<_>) =
             (0..lanes).map(|_| mpsc::channel(INBOX_COMMANDS)).unzip();
         let dispatcher = Arc::new(Dispatcher {
@@ -210,7 +210,7 @@ impl Engine {
                 stop: stop.clone(),
                 open: HashMap::new(),
                 callers: HashMap::new(),
-                unwritten: unwritten.clone(),
+                pending: pending.clone(),
             };
             lane_tasks.spawn(driver.run());
         }
@@ -246,7 +246,7 @@ impl Engine {
             inboxes,
             machines,
             me,
-            unwritten,
+            pending,
             membership,
             lanes: lane_tasks,
             tasks,
@@ -265,10 +265,9 @@ impl Engine {
         self.me
     }
 
-    /// Tells how many replicated entities have changes that are not written yet. Whoever was
-    /// answered before and finds none has nothing to lose.
-    pub fn unwritten(&self) -> Unwritten {
-        Unwritten(self.unwritten.clone())
+    /// Tells what is still to be done about changes of replicated entities.
+    pub fn unfinished(&self) -> Unfinished {
+        Unfinished(self.pending.clone())
     }
 
     /// The nodes that hold replicas, as this node knows them.
@@ -331,14 +330,22 @@ impl Engine {
     }
 }
 
-/// How many replicated entities have changes that are not written yet, at any time.
+/// What is still to be done about changes of replicated entities, at any time. Whoever was answered
+/// before and finds nothing has nothing to lose.
 #[derive(Debug, Clone)]
-pub struct Unwritten(Arc<[AtomicUsize]>);
+pub struct Unfinished(Arc<[Pending]>);
 
-impl Unwritten {
-    /// How many there are now.
-    pub fn count(&self) -> usize {
-        self.0.iter().map(|it| it.load(Ordering::Acquire)).sum()
+impl Unfinished {
+    /// How many entities have changes that are not written yet.
+    pub fn unwritten(&self) -> usize {
+        let count = |it: &Pending| it.unwritten.load(Ordering::Acquire);
+        self.0.iter().map(count).sum()
+    }
+
+    /// How many entities there are of which members may lack something, counted for each member.
+    pub fn unconfirmed(&self) -> usize {
+        let count = |it: &Pending| it.unconfirmed.load(Ordering::Acquire);
+        self.0.iter().map(count).sum()
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::entity::{Entity, Phase, Stream};
+use super::spread::Peer;
 use super::{LINGER, Output, Replicas};
 use crate::lane::Now;
 use crate::refusal::{Fault, Refusal};
@@ -22,6 +23,11 @@ impl Replicas {
     /// How many entities have changes that are not written.
     pub fn unwritten(&self) -> usize {
         self.dirty.len() + self.saving.as_ref().map_or(0, Vec::len)
+    }
+
+    /// How many entities there are of which members may lack something, counted for each member.
+    pub fn unconfirmed(&self) -> usize {
+        self.peers.values().map(Peer::behind).sum()
     }
 
     /// Looks at everything whose time has come.

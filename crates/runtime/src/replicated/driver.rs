@@ -139,8 +139,15 @@ pub(crate) struct Driver {
     pub(crate) stop: CancellationToken,
     pub(crate) open: HashMap<Ticket, Box<dyn ReplicaStream>>,
     pub(crate) callers: HashMap<CallId, Caller>,
-    /// How many entities of each machine have changes that are not written.
-    pub(crate) unwritten: Arc<[AtomicUsize]>,
+    /// What each machine has still to do.
+    pub(crate) pending: Arc<[Pending]>,
+}
+
+/// What a machine has still to do, for people to see.
+#[derive(Debug, Default)]
+pub(crate) struct Pending {
+    pub(crate) unwritten: AtomicUsize,
+    pub(crate) unconfirmed: AtomicUsize,
 }
 
 impl Driver {
@@ -208,8 +215,10 @@ impl Driver {
         };
         let outputs: Vec<_> = self.machine.on(now, input).collect();
         // Before anybody is answered: who has an answer sees that its change is not written yet.
-        let unwritten = self.machine.unwritten();
-        self.unwritten[self.index].store(unwritten, Ordering::Release);
+        let pending = &self.pending[self.index];
+        let (unwritten, unconfirmed) = (self.machine.unwritten(), self.machine.unconfirmed());
+        pending.unwritten.store(unwritten, Ordering::Release);
+        pending.unconfirmed.store(unconfirmed, Ordering::Release);
         for output in outputs {
             self.carry_out(output, others);
         }

@@ -92,6 +92,11 @@ impl Peer {
         keys
     }
 
+    /// How many entities it may not be up to date with.
+    pub(super) fn behind(&self) -> usize {
+        self.behind.len()
+    }
+
     fn has_work(&self) -> bool {
         !self.behind.is_empty() || matches!(self.listing, Listing::From(_)) || !self.welcomed
     }
