@@ -292,6 +292,25 @@ mod tests {
             Code::FunctionFailed,
             "queued",
         );
+        let reason = "no type of data".to_owned();
+        check(
+            Refusal::InvalidChange { reason },
+            Unknown,
+            Code::ChangeInvalid,
+            "no type of data",
+        );
+        check(
+            Refusal::NotConfirmed,
+            Unknown,
+            Code::ChangeNotConfirmed,
+            "write consistency",
+        );
+        check(
+            Refusal::CallerTooSlow,
+            ResourceExhausted,
+            Code::CallerTooSlow,
+            "too slowly",
+        );
         check(
             Refusal::Failed(Fault::Reply),
             Unknown,
