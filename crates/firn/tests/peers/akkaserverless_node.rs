@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::rig::Rig;
 use crate::sdk::AKKASERVERLESS_NODE;
-use crate::{cart, crowd, survival, tickets, tools, values};
+use crate::{cart, crowd, replicated, survival, tickets, tools, values};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn cart_serves_grpc_and_http() {
@@ -55,4 +55,29 @@ async fn legacy_keys_idle_times_and_empty_answers_are_as_declared() {
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_values_are_given_up() {
     values::are_given_up(&AKKASERVERLESS_NODE).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicated_data_outlives_idle_times() {
+    replicated::outlive_idle_times(&AKKASERVERLESS_NODE).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicated_data_outlives_function_and_firn() {
+    replicated::outlive_function_and_firn(&AKKASERVERLESS_NODE).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicated_data_of_a_majority_outlives_a_killed_firn() {
+    replicated::of_a_majority_outlive_a_killed_firn(&AKKASERVERLESS_NODE).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicated_entities_stay_deleted() {
+    replicated::stay_deleted(&AKKASERVERLESS_NODE).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicated_entities_are_served_like_others() {
+    replicated::are_served_like_others(&AKKASERVERLESS_NODE).await;
 }

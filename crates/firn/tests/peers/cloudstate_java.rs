@@ -1,7 +1,7 @@
 //! Maven `io.cloudstate:cloudstate-java-support` 0.5.2.
 
 use crate::sdk::CLOUDSTATE_JAVA;
-use crate::{cart, crowd, survival, values};
+use crate::{cart, crowd, replicated, survival, values};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn cart_serves_grpc_and_http() {
@@ -31,4 +31,14 @@ async fn state_outlives_a_killed_function() {
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_entities_are_served_at_once() {
     crowd::is_served(&CLOUDSTATE_JAVA).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicated_data_outlives_function_and_firn() {
+    replicated::outlive_function_and_firn(&CLOUDSTATE_JAVA).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicated_entities_stay_deleted() {
+    replicated::stay_deleted(&CLOUDSTATE_JAVA).await;
 }

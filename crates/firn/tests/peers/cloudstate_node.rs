@@ -2,7 +2,7 @@
 
 use crate::rig::Rig;
 use crate::sdk::CLOUDSTATE_NODE;
-use crate::{cart, crowd, survival, tools, values};
+use crate::{cart, crowd, replicated, survival, tools, values};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn cart_serves_grpc_and_http() {
@@ -39,4 +39,34 @@ async fn stateless_functions_answer_one_request() {
     let rig = Rig::start(&CLOUDSTATE_NODE).await;
     tools::answer_one_request(&rig).await;
     tools::crash(&rig).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicated_data_outlives_idle_times() {
+    replicated::outlive_idle_times(&CLOUDSTATE_NODE).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicated_data_outlives_function_and_firn() {
+    replicated::outlive_function_and_firn(&CLOUDSTATE_NODE).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicated_entities_stay_deleted() {
+    replicated::stay_deleted(&CLOUDSTATE_NODE).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicated_entities_are_served_like_others() {
+    replicated::are_served_like_others(&CLOUDSTATE_NODE).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicated_entities_are_watched() {
+    replicated::are_watched(&CLOUDSTATE_NODE).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicated_entities_are_watched_to_the_end() {
+    replicated::are_watched_to_the_end(&CLOUDSTATE_NODE).await;
 }

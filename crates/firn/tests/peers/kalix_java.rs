@@ -6,7 +6,7 @@ use tonic::Code;
 
 use crate::rig::Rig;
 use crate::sdk::KALIX_JAVA;
-use crate::{cart, crowd, survival, tickets, tools, values};
+use crate::{cart, crowd, replicated, survival, tickets, tools, values};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn cart_serves_grpc_and_http() {
@@ -68,4 +68,14 @@ async fn discarded_cart_takes_nothing(rig: &Rig) {
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_values_are_given_up() {
     values::are_given_up(&KALIX_JAVA).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicated_data_outlives_function_and_firn() {
+    replicated::outlive_function_and_firn(&KALIX_JAVA).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicated_entities_stay_deleted() {
+    replicated::stay_deleted(&KALIX_JAVA).await;
 }

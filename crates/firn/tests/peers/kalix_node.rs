@@ -2,7 +2,7 @@
 
 use crate::rig::Rig;
 use crate::sdk::KALIX_NODE;
-use crate::{cart, crowd, survival, tickets, tools, values};
+use crate::{cart, crowd, replicated, survival, tickets, tools, values};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn cart_serves_grpc_and_http() {
@@ -52,4 +52,29 @@ async fn codes_keys_and_access_are_as_declared() {
     tools::call_back(&rig).await;
     tools::are_guarded(&rig, "Closed").await;
     tickets::have_generated_keys(&rig).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicated_data_outlives_idle_times() {
+    replicated::outlive_idle_times(&KALIX_NODE).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicated_data_outlives_function_and_firn() {
+    replicated::outlive_function_and_firn(&KALIX_NODE).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicated_data_of_a_majority_outlives_a_killed_firn() {
+    replicated::of_a_majority_outlive_a_killed_firn(&KALIX_NODE).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicated_entities_stay_deleted() {
+    replicated::stay_deleted(&KALIX_NODE).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicated_entities_are_served_like_others() {
+    replicated::are_served_like_others(&KALIX_NODE).await;
 }

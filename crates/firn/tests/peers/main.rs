@@ -1,12 +1,14 @@
 //! Functions on the published SDKs, behind a real Firn, driven through its public port only.
 //!
 //! # How it works
-//! A scenario ([`cart`], [`values`], [`tools`], [`tickets`], [`survival`], [`crowd`]) is written once and run for
-//! every SDK that can take part; [`sdk`] is the table of what each can do and how it words things.
-//! One module for each SDK says which scenarios it runs, and holds what only that SDK has.
+//! A scenario ([`cart`], [`values`], [`tools`], [`tickets`], [`replicated`], [`survival`], [`crowd`])
+//! is written once and run for every SDK that can take part; [`sdk`] is the table of what each can do
+//! and how it words things. One module for each SDK says which scenarios it runs, and holds what only
+//! that SDK has.
 
 mod cart;
 mod crowd;
+mod replicated;
 mod rig;
 mod sdk;
 mod survival;

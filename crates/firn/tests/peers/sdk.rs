@@ -21,6 +21,8 @@ pub(crate) struct Sdk {
     pub(crate) effects: Effects,
     /// What an entity that takes its time means for the others.
     pub(crate) slow: Slow,
+    /// What replicated maps may hold.
+    pub(crate) maps: Maps,
 }
 
 /// What becomes of values.
@@ -54,6 +56,16 @@ pub(crate) enum Slow {
     Never,
 }
 
+/// What replicated maps may hold, beside counters and votes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Maps {
+    /// Sets, registers and maps.
+    OfAnything,
+    /// Flags. The SDK also puts sets, registers and maps into a map, but fails when the map is given
+    /// back to it.
+    OfFlags,
+}
+
 fn plain(text: &str) -> String {
     text.to_owned()
 }
@@ -72,12 +84,14 @@ const QUICK_JVM: &[(&str, &str)] = &[(
 pub(crate) static KALIX_NODE: Sdk = Sdk {
     peer: "kalix-node",
     family: "kalix",
-    environment: &[],
+    // Tells in its log when the stream of a replicated entity ends.
+    environment: &[("DEBUG", "kalix-replicated-entity")],
     failure: plain,
     action_crash: Code::Unknown,
     values: Values::KeptOrDeletedForGood,
     effects: Effects::Sent,
     slow: Slow::Alone,
+    maps: Maps::OfAnything,
 };
 
 pub(crate) static KALIX_JAVA: Sdk = Sdk {
@@ -89,6 +103,7 @@ pub(crate) static KALIX_JAVA: Sdk = Sdk {
 pub(crate) static AKKASERVERLESS_NODE: Sdk = Sdk {
     peer: "akkaserverless-node",
     family: "akka-serverless",
+    environment: &[("DEBUG", "akkaserverless-replicated-entity")],
     values: Values::Kept,
     ..KALIX_NODE
 };
@@ -104,9 +119,11 @@ pub(crate) static AKKASERVERLESS_PYTHON: Sdk = Sdk {
 pub(crate) static CLOUDSTATE_NODE: Sdk = Sdk {
     peer: "cloudstate-node",
     family: "cloudstate",
+    environment: &[("DEBUG", "cloudstate-crdt")],
     action_crash: Code::Internal,
     values: Values::Kept,
     slow: Slow::Never,
+    maps: Maps::OfFlags,
     ..KALIX_NODE
 };
 
