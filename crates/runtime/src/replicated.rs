@@ -239,6 +239,8 @@ pub struct Replicas {
     save_again_at: Option<Instant>,
     listing: bool,
     room_wanted: usize,
+    /// Whether the members were greeted.
+    begun: bool,
     draining: bool,
     out: Vec<Output>,
 }
@@ -262,6 +264,7 @@ impl Replicas {
             save_again_at: None,
             listing: false,
             room_wanted: 0,
+            begun: false,
             draining: false,
             out: Vec::new(),
         };
@@ -271,6 +274,9 @@ impl Replicas {
 
     /// Takes one input; gives what is to be done about it, in order.
     pub fn on(&mut self, now: Now, input: Input) -> std::vec::Drain<'_, Output> {
+        if !std::mem::replace(&mut self.begun, true) {
+            self.greet(now);
+        }
         match input {
             Input::Command(command) => self.accept(command, now),
             Input::CallerGone(key, call) => self.caller_gone(&key, call, now),

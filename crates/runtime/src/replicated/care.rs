@@ -157,17 +157,30 @@ impl Replicas {
 
     /// Somebody waits for a stream: the entity that has been idle longest gives way.
     pub(super) fn make_room(&mut self, now: Now) {
-        let idle = self
-            .entities
-            .iter()
-            .filter(|(_, entity)| matches!(entity.stream, Stream::Open(_)) && entity.is_idle())
-            .min_by_key(|(_, entity)| entity.used_at);
+        // The alarm of an idle entity is set for the end of its idle time.
+        let idle = self.alarms.iter().map(|(_, index)| *index).find(|index| {
+            let entity = &self.entities[*index];
+            matches!(entity.stream, Stream::Open(_)) && entity.is_idle()
+        });
         match idle {
-            Some((index, _)) => {
+            Some(index) => {
                 self.half_close(index, now);
                 self.tend(index, now);
             }
-            None => self.out.push(Output::NoRoom),
+            None => {
+                // The first that becomes idle gives way.
+                self.room_wanted += 1;
+                self.out.push(Output::NoRoom);
+            }
+        }
+    }
+
+    /// Gives way to somebody who waits for a stream, if this one is idle now.
+    pub(super) fn give_way(&mut self, index: usize, now: Now) {
+        let is_idle = self.entities[index].is_idle();
+        if self.room_wanted > 0 && is_idle && self.entities[index].live().is_some() {
+            self.room_wanted -= 1;
+            self.half_close(index, now);
         }
     }
 

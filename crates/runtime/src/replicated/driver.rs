@@ -155,6 +155,8 @@ impl Driver {
     pub(crate) async fn run(mut self) {
         let mut draining = false;
         let mut alone = false;
+        // The members are greeted before anybody asks for anything.
+        self.feed(Input::Wake, 0);
         loop {
             let wake = self.machine.next_wake().map(Instant::from_std);
             tokio::select! {
@@ -194,8 +196,14 @@ impl Driver {
         match message {
             Message::Input(input) => {
                 let drain = matches!(input, Input::Drain);
-                if let Input::Stream(ticket, ReplicaEvent::Ended(_)) = &input {
-                    self.open.remove(ticket);
+                match &input {
+                    Input::Stream(ticket, ReplicaEvent::Ended(_)) => {
+                        self.open.remove(ticket);
+                    }
+                    Input::CallerGone(_, call) => {
+                        self.callers.remove(call);
+                    }
+                    _ => {}
                 }
                 self.feed(input, 0);
                 drain

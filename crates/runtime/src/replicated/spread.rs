@@ -122,6 +122,13 @@ impl Replicas {
         self.membership = membership;
     }
 
+    /// Has every member looked after, for the first time.
+    pub(super) fn greet(&mut self, now: Now) {
+        for peer in self.peers.values_mut() {
+            peer.hurry(now.instant);
+        }
+    }
+
     /// The membership has changed.
     pub(super) fn members(&mut self, membership: Arc<Membership>, now: Now) {
         if membership.version < self.membership.version {
@@ -167,11 +174,14 @@ impl Replicas {
         let Some(peer) = self.peers.get(&from.node) else {
             return;
         };
-        if peer
+        let is_over = peer
             .incarnation
-            .is_some_and(|known| known > from.incarnation)
-        {
-            // An earlier run of the node has no say any more.
+            .is_some_and(|known| known > from.incarnation);
+        let is_new = message
+            .key()
+            .is_some_and(|key| !self.by_key.contains_key(key));
+        if is_over || (self.draining && is_new) {
+            // An earlier run of the node has no say any more; at the end nothing is begun.
             return;
         }
         let started = (peer.incarnation != Some(from.incarnation)).then(keys);
@@ -328,14 +338,18 @@ impl Replicas {
 
     /// Answers callers whose changes are as durable as they have to be.
     pub(super) fn answer_confirmed(&mut self, index: usize) {
-        let members = self.membership.members.clone();
+        let membership = self.membership.clone();
+        let members = &membership.members;
         let entity = &mut self.entities[index];
+        if entity.confirming.is_empty() {
+            return;
+        }
         let saved = entity.record.saved;
         let (done, waiting): (Vec<_>, Vec<_>) = std::mem::take(&mut entity.confirming)
             .into_iter()
             .partition(|confirming| {
                 let here = usize::from(confirming.version <= saved);
-                let elsewhere = confirming.confirmed.intersection(&members).count();
+                let elsewhere = confirming.confirmed.intersection(members).count();
                 let needed = match confirming.needed {
                     Consistency::Local => 1,
                     Consistency::Majority => members.len() / 2 + 1,
@@ -487,6 +501,9 @@ impl Replicas {
 
     /// Looks after members that are due.
     pub(super) fn look_after_peers(&mut self, now: Now) {
+        if self.draining {
+            return;
+        }
         let due: Vec<NodeId> = self
             .peers
             .iter()

@@ -28,6 +28,7 @@ impl Replicas {
             self.open_stream(index);
             self.send_waiting(index, now);
             self.recycle(index, now);
+            self.give_way(index, now);
             if self.draining {
                 self.end_for_drain(index, now);
             }

@@ -397,6 +397,37 @@ fn newcomer_gets_everything() {
     }
 }
 
+#[test]
+fn node_that_lost_its_last_moments_gets_them_back_by_itself() {
+    let mut world = World::new(2, OpenCommands::One);
+    world.command(0, "a", local(added("x")));
+    world.settle_local(0);
+    world.answer(0);
+    while let Some(message) = world.wire.pop_front() {
+        world.deliver(message);
+    }
+    world.kill(0);
+    assert_eq!(world.value(0, "a"), Value::Nothing);
+    world.heal();
+    assert_eq!(world.value(0, "a"), set(&["x"]));
+}
+
+#[test]
+fn idle_stream_gives_way_and_a_busy_one_as_soon_as_it_is_idle() {
+    let mut world = World::new(1, OpenCommands::One);
+    world.command(0, "a", Answering::nothing());
+    world.settle();
+    world.feed(0, Input::MakeRoom);
+    world.settle();
+    assert!(world.instance(0, "a").is_none());
+    world.command(0, "b", Answering::nothing());
+    world.settle_local(0);
+    world.feed(0, Input::MakeRoom);
+    assert!(world.instance(0, "b").is_some(), "it is busy");
+    world.settle();
+    assert!(world.instance(0, "b").is_none());
+}
+
 /// A generator of one seed (SplitMix64).
 struct Dice(u64);
 
