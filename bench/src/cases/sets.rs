@@ -5,9 +5,10 @@ use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use firn_crdt::State;
+use rustix::time::{ClockId, clock_gettime};
 use tokio::task::yield_now;
 
-use crate::figure::{Bound, Figure, Unit};
+use crate::figure::{Bound, Figure, Unit, median};
 use crate::hold::{self, PAIRS, add, replica};
 use crate::rig::Programs;
 
@@ -77,6 +78,8 @@ struct Times {
 
 struct Round {
     merge_ms: f64,
+    /// Without the time in which the processor did something else.
+    merge_processor_ms: f64,
     encode_ms: f64,
     decode_ms: f64,
     add_us: f64,
@@ -92,9 +95,9 @@ impl Times {
         let start = Instant::now();
         let theirs = State::decode(&encoded)?;
         let decode_ms = milliseconds(start);
-        let start = Instant::now();
+        let (start, used) = (Instant::now(), processor_ms());
         let is_news = mine.merge(theirs)?;
-        let merge_ms = milliseconds(start);
+        let (merge_ms, merge_processor_ms) = (milliseconds(start), processor_ms() - used);
         ensure!(is_news, "the other set had nothing new");
         self.encoded_bytes = encoded.len();
 
@@ -107,6 +110,7 @@ impl Times {
         let add_us = milliseconds(start) * 1e3 / ADDED as f64;
         Ok(Round {
             merge_ms,
+            merge_processor_ms,
             encode_ms,
             decode_ms,
             add_us,
@@ -122,9 +126,12 @@ impl Times {
             Unit::Milliseconds,
             |it| it.merge_ms,
         );
+        let processor: Vec<f64> = self.all.iter().map(|it| it.merge_processor_ms).collect();
         let encode = of("encoding such a set", Unit::Milliseconds, |it| it.encode_ms);
         vec![
-            merge.bound(Bound::AtMost(50.0)),
+            merge
+                .bound(Bound::AtMost(50.0))
+                .detail("of it on the processor, ms", median(&processor)),
             encode.detail("bytes", self.encoded_bytes),
             of("decoding it", Unit::Milliseconds, |it| it.decode_ms),
             of("adding an element to it", Unit::Microseconds, |it| {
@@ -146,4 +153,10 @@ fn set(node: u64, first: u64) -> Result<State> {
 
 fn milliseconds(since: Instant) -> f64 {
     since.elapsed().as_secs_f64() * 1e3
+}
+
+/// The processor time that this thread has used.
+fn processor_ms() -> f64 {
+    let used = clock_gettime(ClockId::ThreadCPUTime);
+    used.tv_sec as f64 * 1e3 + used.tv_nsec as f64 / 1e6
 }
