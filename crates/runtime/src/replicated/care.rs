@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::entity::{Entity, Phase, Stream};
 use super::spread::Peer;
-use super::{LINGER, Output, Replicas};
+use super::{LINGER, OPEN_COMMANDS_MAX, Output, Replicas};
 use crate::lane::Now;
 use crate::refusal::{Fault, Refusal};
 
@@ -80,6 +80,7 @@ impl Replicas {
     fn look_at(&mut self, index: usize, now: Now) {
         self.drop_late(index, now);
         self.drop_unconfirmed(index, now);
+        self.drop_unanswered(index, now);
         let entity = &self.entities[index];
         let late = entity.open.values().any(|open| {
             open.phase
@@ -128,6 +129,27 @@ impl Replicas {
         entity.confirming = waiting;
         for confirming in late {
             self.refuse(confirming.call, Refusal::NotConfirmed);
+        }
+    }
+
+    /// Waits no longer for answers to cancellations; they may come all the same.
+    fn drop_unanswered(&mut self, index: usize, now: Now) {
+        let entity = &mut self.entities[index];
+        let Stream::Open(live) = &mut entity.stream else {
+            return;
+        };
+        entity.open.retain(|number, open| {
+            let waits = match open.phase {
+                Phase::Cancelling { until } => until > now.instant,
+                Phase::Asked { .. } | Phase::Streaming => true,
+            };
+            if !waits {
+                live.left.insert(*number);
+            }
+            waits
+        });
+        while live.left.len() > OPEN_COMMANDS_MAX {
+            live.left.pop_first();
         }
     }
 

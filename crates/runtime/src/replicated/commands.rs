@@ -99,6 +99,7 @@ impl Replicas {
                     call: command.call,
                     phase,
                     origin: command.origin,
+                    ended: false,
                 },
             );
             let message = ReplicaCommand {
@@ -158,11 +159,13 @@ impl Replicas {
             call,
             phase: Phase::Asked { streamed, gone, .. },
             origin,
+            ended,
         }) = open
         else {
             return self.crash(index, Fault::Reply, "a reply to no open command");
         };
-        let (call, streamed, gone, origin) = (*call, *streamed, *gone, *origin);
+        let (call, streamed, gone, origin, ended) = (*call, *streamed, *gone, *origin, *ended);
+        let goes_on = reply.streamed && !ended;
         if reply.streamed && !streamed {
             let text = "a reply that streams to a command that does not";
             return self.crash(index, Fault::Reply, text);
@@ -184,11 +187,11 @@ impl Replicas {
                 self.refuse(call, refusal);
                 // The function has made a change that the entity has not.
                 self.mark_stale(index);
-                self.set_phase(index, number, reply.streamed, true, now);
+                self.set_phase(index, number, goes_on, true, now);
             }
             Ok(changed) => {
-                self.set_phase(index, number, reply.streamed, gone, now);
-                self.confirm(index, call, settled, !reply.streamed, changed, origin, now);
+                self.set_phase(index, number, goes_on, gone, now);
+                self.confirm(index, call, settled, !goes_on, changed, origin, now);
             }
         }
         if deletes {
@@ -209,7 +212,7 @@ impl Replicas {
 
     /// Tells the function that the caller of a streamed command has gone.
     fn cancel(&mut self, index: usize, number: i64, now: Now) {
-        let until = now.instant + self.config.lane.command_timeout;
+        let until = now.instant + self.config.lane.stream_grace;
         if let Some(open) = self.entities[index].open.get_mut(&number) {
             open.phase = Phase::Cancelling { until };
             let ticket = self.ticket(index);
@@ -324,20 +327,23 @@ impl Replicas {
     fn more(&mut self, index: usize, message: replicated::StreamedMessage) {
         let number = message.command;
         let entity = &mut self.entities[index];
-        let Some(Open {
-            call,
-            phase: Phase::Streaming,
-            ..
-        }) = entity.open.get(&number)
-        else {
+        let mut ends = message.ends;
+        let call = match entity.open.get_mut(&number) {
+            // Some SDKs send what a command caused before its reply.
+            Some(open) if matches!(open.phase, Phase::Asked { streamed: true, .. }) => {
+                open.ended |= std::mem::take(&mut ends);
+                open.call
+            }
+            Some(open) if open.phase == Phase::Streaming => open.call,
             // It crossed the cancellation.
-            let text =
-                format!("a streamed message to command {number}, which is not open, is dropped");
-            let key = entity.key.clone();
-            return self.out.push(Output::Report { key, text });
+            Some(_) => return,
+            None => {
+                let text = format!("a streamed message to command {number} is dropped: not open");
+                let key = entity.key.clone();
+                return self.out.push(Output::Report { key, text });
+            }
         };
-        let call = *call;
-        if message.ends {
+        if ends {
             entity.open.remove(&number);
         }
         let settled = Settled {
@@ -348,26 +354,28 @@ impl Replicas {
         let waiting = entity.confirming.iter_mut().find(|it| it.call == call);
         if let Some(waiting) = waiting {
             waiting.answers.push(settled);
-            waiting.last |= message.ends;
+            waiting.last |= ends;
             return;
         }
         self.out.push(Output::Next(call, settled));
-        if message.ends {
+        if ends {
             self.out.push(Output::End(call, Ok(())));
         }
     }
 
     fn cancel_answered(&mut self, index: usize, answer: replicated::CancelAnswer, now: Now) {
-        let open = self.entities[index].open.get(&answer.command);
-        let Some(Open {
-            phase: Phase::Cancelling { .. },
-            ..
-        }) = open
-        else {
+        let entity = &mut self.entities[index];
+        let open = entity.open.get(&answer.command);
+        let in_time = open.is_some_and(|open| matches!(open.phase, Phase::Cancelling { .. }));
+        if in_time {
+            entity.open.remove(&answer.command);
+        } else if !entity
+            .live()
+            .is_some_and(|live| live.left.remove(&answer.command))
+        {
             let text = "an answer to a cancellation that was not sent";
             return self.crash(index, Fault::Reply, text);
-        };
-        self.entities[index].open.remove(&answer.command);
+        }
         let deletes = matches!(
             answer.change,
             Some(Change {

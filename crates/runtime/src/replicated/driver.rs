@@ -242,7 +242,13 @@ impl Driver {
             Output::Delta(ticket, delta) => self.on(ticket, |stream| stream.delta(*delta)),
             Output::Cancel(ticket, number) => self.on(ticket, |stream| stream.cancel(number)),
             Output::Delete(ticket) => self.on(ticket, |stream| stream.delete()),
-            Output::HalfClose(ticket) => self.on(ticket, |stream| stream.half_close()),
+            Output::HalfClose(ticket) => {
+                debug!(
+                    machine = self.index,
+                    "the stream of a replicated entity is half-closed"
+                );
+                self.on(ticket, |stream| stream.half_close());
+            }
             Output::Reset(ticket) => drop(self.open.remove(&ticket)),
             Output::ReleaseStream => self.streams.release(),
             Output::AcquireStream(ticket) => self.acquire(ticket),

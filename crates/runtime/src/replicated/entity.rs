@@ -74,6 +74,9 @@ pub(super) struct Live {
     /// The function's value is not known any more: a new stream is to begin as soon as this one
     /// has nothing open.
     pub(super) stale: bool,
+    /// Streamed commands whose callers have gone and whose cancellation was not answered in time.
+    /// Some SDKs never answer; what comes late counts all the same.
+    pub(super) left: BTreeSet<i64>,
 }
 
 /// The value that the function holds.
@@ -109,6 +112,8 @@ pub(super) struct Open {
     pub(super) call: CallId,
     pub(super) phase: Phase,
     pub(super) origin: Option<Origin>,
+    /// Whether the last message has come already, before the reply.
+    pub(super) ended: bool,
 }
 
 /// How far an open command is.

@@ -22,6 +22,10 @@ const AT_ONCE: usize = 64;
 /// all of them are gone through.
 const BEHIND_MAX: usize = 100_000;
 
+/// How many times the usual pause the others have to tell each other of a change, before a member
+/// that heard of it makes sure.
+const LATER: u32 = 4;
+
 /// The longest pause between attempts to reach a member.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
@@ -38,6 +42,10 @@ pub(super) struct Peer {
     behind: BTreeMap<EntityKey, BTreeSet<u64>>,
     /// Where in `behind` to go on.
     cursor: Option<EntityKey>,
+    /// Questions of the last round that were not answered yet.
+    asked: BTreeSet<u64>,
+    /// Whether the last round was full, so that another one waits for it.
+    more: bool,
     pause: Duration,
     pub(super) look_at: Option<Instant>,
 }
@@ -56,17 +64,24 @@ impl Peer {
             listing: Listing::From(None),
             behind: BTreeMap::new(),
             cursor: None,
+            asked: BTreeSet::new(),
+            more: false,
             pause,
             look_at,
         }
     }
 
     fn awaits(&mut self, key: &EntityKey, number: u64) {
-        self.behind.entry(key.clone()).or_default().insert(number);
-        if self.behind.len() > BEHIND_MAX {
+        self.may_lack(key).insert(number);
+    }
+
+    /// Notes that it may not be up to date with an entity; gives what it has to confirm of it.
+    fn may_lack(&mut self, key: &EntityKey) -> &mut BTreeSet<u64> {
+        if self.behind.len() >= BEHIND_MAX {
             self.behind.clear();
             self.listing = Listing::From(None);
         }
+        self.behind.entry(key.clone()).or_default()
     }
 
     /// Takes a confirmation; gives whether nothing else is awaited for this entity.
@@ -278,7 +293,7 @@ impl Replicas {
             Ok(patch) => patch,
             Err(error) => return self.report_damaged(index, from, &error.to_string()),
         };
-        if self.merge(index, patch, now).is_err() {
+        if self.merge(index, from, patch, now).is_err() {
             // What it builds on got lost: the sender is told what is here and sends the rest.
             return self.ask(index, from);
         }
@@ -292,7 +307,7 @@ impl Replicas {
         }
     }
 
-    fn merge(&mut self, index: usize, patch: Patch, now: Now) -> Result<(), Gap> {
+    fn merge(&mut self, index: usize, from: NodeId, patch: Patch, now: Now) -> Result<(), Gap> {
         let entity = &mut self.entities[index];
         let Data::Ready(state) = &mut entity.data else {
             return Ok(());
@@ -308,10 +323,23 @@ impl Replicas {
         state.merge(patch)?;
         let deleted = state.is_deleted();
         self.changed(index, now);
+        self.see_to_others(index, from, now);
         if deleted {
             self.deleted_elsewhere(index, now);
         }
         Ok(())
+    }
+
+    /// Makes sure that the other members get what came from one of them: whoever made it may have
+    /// ended before it told them.
+    fn see_to_others(&mut self, index: usize, from: NodeId, now: Now) {
+        let key = &self.entities[index].key;
+        for (node, peer) in &mut self.peers {
+            if *node != from {
+                peer.may_lack(key);
+                peer.hurry(now.instant + LATER * self.config.retry_after);
+            }
+        }
     }
 
     pub(super) fn confirm_to(&mut self, index: usize, member: NodeId, number: u64) {
@@ -374,6 +402,7 @@ impl Replicas {
         let key = self.entities[index].key.clone();
         if let Some(peer) = self.peers.get_mut(&member) {
             peer.behind.insert(key, BTreeSet::from([number]));
+            peer.asked.insert(number);
         }
         self.send_digest(index, member, Some(number), None);
         // What members have to confirm for a caller is sent again as it was.
@@ -459,9 +488,13 @@ impl Replicas {
             // It has more than is here and sends it; whether all of it came is asked again.
             peer.behind.entry(key).or_default();
         }
-        if peer.has_work() && peer.behind.len() < AT_ONCE / 2 {
-            let at = now.instant + self.config.retry_after;
-            peer.hurry(at);
+        peer.asked.remove(&answered);
+        if peer.has_work() {
+            let pause = match peer.asked.is_empty() && peer.more {
+                true => Duration::ZERO,
+                false => self.config.retry_after,
+            };
+            peer.hurry(now.instant + pause);
         }
     }
 
@@ -530,6 +563,8 @@ impl Replicas {
             }
         }
         let keys = peer.next_behind();
+        peer.asked.clear();
+        peer.more = keys.len() == AT_ONCE;
         let after = match &peer.listing {
             Listing::From(after) if keys.len() < AT_ONCE => Some(after.clone()),
             _ => None,

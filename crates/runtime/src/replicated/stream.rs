@@ -1,5 +1,6 @@
 //! The life of an entity's stream: opened with the value, kept in step, ended.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use firn_crdt::{Difference, Presence, State, View as Reading, difference};
@@ -79,6 +80,7 @@ impl Replicas {
             view: View::InStep,
             membership,
             stale: false,
+            left: BTreeSet::new(),
         });
         self.out.push(Output::Open(ticket, Box::new(opening)));
         self.tend(index, now);

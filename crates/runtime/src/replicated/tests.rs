@@ -428,6 +428,94 @@ fn idle_stream_gives_way_and_a_busy_one_as_soon_as_it_is_idle() {
     assert!(world.instance(0, "b").is_none());
 }
 
+#[test]
+fn member_that_heard_of_a_change_tells_the_others_when_its_maker_is_gone() {
+    let mut world = World::new(3, OpenCommands::One);
+    world.heal();
+    world.command(2, "a", local(added("x")));
+    world.settle_local(2);
+    world.answer(2);
+    // From now on nobody hears of the third any more, nor it of them.
+    let is_between_the_others = |from: u64, to: u64| from != 3 && to != 3;
+    let to_second = world.wire.iter().position(|(_, to, _)| to.0 == 2);
+    let message = world.wire.remove(to_second.expect("a change"));
+    world.wire.clear();
+    world.deliver(message.expect("there"));
+    for _ in 0..20 {
+        world
+            .wire
+            .retain(|(from, to, _)| is_between_the_others(from.node.0, to.0));
+        while let Some(message) = world.wire.pop_front() {
+            world.deliver(message);
+        }
+        world.save(0);
+        world.save(1);
+        world.pass(Duration::from_millis(700));
+    }
+    assert_eq!(world.value(0, "a"), set(&["x"]));
+}
+
+#[test]
+fn cancellation_that_is_never_answered_holds_nobody_up() {
+    let mut world = World::new(2, OpenCommands::Many);
+    let watch = || Answering {
+        change: None,
+        streamed: true,
+    };
+    let leaves = world.command(0, "a", watch());
+    let stays = world.command(0, "a", watch());
+    world.settle();
+    world.feed(0, Input::CallerGone(world::key("a"), leaves));
+    world.pass(Duration::from_secs(2));
+    world.command(1, "a", local(added("x")));
+    world.heal();
+    let (ticket, instance) = world.instance(0, "a").expect("the same stream");
+    assert_eq!(instance.value, set(&["x"]));
+    world.pass(Duration::from_secs(120));
+    assert_eq!(world.outcome(0, stays), None);
+    // An answer that comes late counts all the same.
+    let answer = firn_model::replicated::CancelAnswer {
+        command: 1,
+        effects: Vec::new(),
+        change: Some(Change {
+            action: StateAction::Update(Ok(added("late"))),
+            consistency: Consistency::Local,
+        }),
+    };
+    let event = crate::link::ReplicaEvent::CancelAnswered(answer);
+    world.feed(0, Input::Stream(ticket, event));
+    world.heal();
+    assert_eq!(world.value(1, "a"), set(&["late", "x"]));
+}
+
+#[test]
+fn streamed_message_before_the_reply_is_the_first_answer() {
+    let mut world = World::new(1, OpenCommands::Many);
+    let answering = Answering {
+        change: None,
+        streamed: true,
+    };
+    let call = world.command(0, "a", answering);
+    world.settle_local(0);
+    let (ticket, _) = world.instance(0, "a").expect("open");
+    let message = |ends| {
+        crate::link::ReplicaEvent::Streamed(firn_model::replicated::StreamedMessage {
+            command: 1,
+            answer: firn_model::decision::Answer::Reply(Default::default()),
+            effects: Vec::new(),
+            ends,
+        })
+    };
+    world.feed(0, Input::Stream(ticket, message(false)));
+    assert_eq!(world.nodes[0].heard[&call].answers.len(), 1);
+    world.feed(0, Input::Stream(ticket, message(true)));
+    assert_eq!(world.outcome(0, call), None, "the reply is still to come");
+    world.answer(0);
+    assert!(ended(&world, 0, call));
+    assert_eq!(world.nodes[0].heard[&call].answers.len(), 3);
+    assert!(world.nodes[0].reports.is_empty());
+}
+
 /// A generator of one seed (SplitMix64).
 struct Dice(u64);
 
