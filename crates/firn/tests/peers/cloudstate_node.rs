@@ -70,3 +70,8 @@ async fn replicated_entities_are_watched() {
 async fn replicated_entities_are_watched_to_the_end() {
     replicated::are_watched_to_the_end(&CLOUDSTATE_NODE).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicated_entities_are_left_by_watchers() {
+    replicated::are_left_by_watchers(&CLOUDSTATE_NODE).await;
+}

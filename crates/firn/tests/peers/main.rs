@@ -8,6 +8,7 @@
 
 mod cart;
 mod crowd;
+mod members;
 mod replicated;
 mod rig;
 mod sdk;

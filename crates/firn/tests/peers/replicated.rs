@@ -2,6 +2,8 @@
 
 pub(crate) mod stories;
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use firn_testkit::client;
 use futures_util::stream;
@@ -342,6 +344,30 @@ pub(crate) async fn are_watched(sdk: &'static Sdk) {
     watch.sees("8").await;
     drop(stay);
     watch.sees("7").await;
+}
+
+/// Those who leave a stream that the function does not care to know of keep nobody waiting: others
+/// watch on, and the entity leaves memory after the last of them.
+pub(crate) async fn are_left_by_watchers(sdk: &'static Sdk) {
+    let args = [&LEAVE_SOON[..], &["--command-timeout", "1s"]].concat();
+    let rig = Rig::start_with(sdk, &args).await;
+    let topic = json!({ "topic": "w" });
+    let mut watch = Watch::open(&rig, "Likes.Watch", topic.clone()).await;
+    let mut other = Watch::open(&rig, "Likes.Watch", topic.clone()).await;
+    like(&rig, "w", 1).await;
+    watch.sees("1").await;
+    other.sees("1").await;
+    drop(other);
+    for likes in 2..=16 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        like(&rig, "w", 1).await;
+        watch.sees(&likes.to_string()).await;
+    }
+    assert_eq!(let_go(&rig), 0);
+    drop(watch);
+    wait_until_let_go(&rig, 1).await;
+    let likes = rig.ok("Likes.GetLikes", topic).await;
+    assert_eq!(likes["likes"], "16");
 }
 
 /// A watch ends with the function, and with Firn.
