@@ -54,8 +54,6 @@ pub struct Dispatcher {
     pub(crate) tasks: TaskTracker,
     /// No delivery is tried again once this is cancelled.
     pub(crate) quiet: CancellationToken,
-    /// Nothing of other nodes is taken once this is cancelled.
-    pub(crate) drained: CancellationToken,
     /// Everything ends once this is cancelled.
     pub(crate) stop: CancellationToken,
     pub(crate) command_timeout: Duration,

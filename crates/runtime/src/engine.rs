@@ -20,12 +20,12 @@ use tracing::info;
 
 use crate::committer;
 use crate::dispatch::Dispatcher;
-use crate::driver::{self, Driver, INBOX_COMMANDS, Message};
+use crate::driver::{self, Driver, INBOX_COMMANDS, Message, ReplyTo};
 use crate::lane::{self, Input, Lane};
 use crate::link::Link;
-use crate::replicated::driver::{self as replicas, INBOX_PEERS, Pending};
+use crate::replicated;
+use crate::replicated::driver::{self as replicas, Pending};
 use crate::replicated::network::{Membership, Network};
-use crate::replicated::{self, Replicas};
 use crate::streams::{Owner, Streams};
 
 /// How an engine is set up.
@@ -81,6 +81,8 @@ pub struct Engine {
     pending: Arc<[Pending]>,
     membership: watch::Receiver<Arc<Membership>>,
     lanes: TaskTracker,
+    /// Brings what other nodes send to the machines; ends with the engine.
+    router: tokio::task::JoinHandle<()>,
     tasks: TaskTracker,
     committer: Option<JoinHandle<()>>,
     stop: DropGuard,
@@ -99,29 +101,14 @@ impl Engine {
     ) -> Result<Self, StartError> {
         let me = incarnate(store.clone(), config.node.clone()).await?;
         let lanes = config.lanes.get();
-        let mut heads: HashMap<usize, Vec<(Slot, Head)>> = HashMap::new();
-        for (slot, head) in store.heads().await? {
-            heads
-                .entry(usize::from(slot.number()) % lanes)
-                .or_default()
-                .push((slot, head));
-        }
+        let mut heads = by_lane(store.heads().await?, lanes);
         let (inboxes, receivers): (Vec<_>, Vec<_>) =
             (0..lanes).map(|_| mpsc::unbounded_channel()).unzip();
         let inboxes: Arc<[_]> = inboxes.into();
         let told = inboxes.clone();
         let (committer, thread) = committer::start(store.clone(), move |written| {
             let lane = usize::from(written.slot.number()) % told.len();
-            let committer::Written {
-                slot,
-                last,
-                outcome,
-            } = written;
-            let _ = told[lane].send(Message::Input(Input::Committed {
-                slot,
-                last,
-                outcome,
-            }));
+            let _ = told[lane].send(Message::Input(committed(written)));
         })?;
         let (served, watching) = watch::channel(None);
         let (machines, machine_receivers): (Vec<_>, Vec<_>) =
@@ -149,7 +136,6 @@ impl Engine {
             runtime: Handle::current(),
             tasks: tasks.clone(),
             quiet: CancellationToken::new(),
-            drained: CancellationToken::new(),
             stop: stop.clone(),
             command_timeout: config.lane.command_timeout,
         });
@@ -179,53 +165,24 @@ impl Engine {
         }
         let endpoint = network.join(me);
         let membership = endpoint.membership.clone();
-        let replica_config = replicated::Config {
-            lane: config.lane.clone(),
-            write_behind: config.write_behind,
-            ..replicated::Config::default()
+        let setup = replicas::Setup {
+            config: replicated::Config {
+                lane: config.lane.clone(),
+                write_behind: config.write_behind,
+                ..replicated::Config::default()
+            },
+            me,
+            commands: replica_receivers,
+            inboxes: machine_receivers,
+            machines: machines.clone(),
+            endpoint,
+            store: store.clone(),
+            streams: streams.clone(),
+            dispatcher: dispatcher.clone(),
+            served: watching,
+            pending: pending.clone(),
         };
-        let mut routes = Vec::new();
-        let receivers = replica_receivers.into_iter().zip(machine_receivers);
-        for (index, (commands, inbox)) in receivers.enumerate() {
-            let (route, peers) = mpsc::channel(INBOX_PEERS);
-            routes.push(route);
-            let mut membership = endpoint.membership.clone();
-            let members = membership.borrow_and_update().clone();
-            let driver = replicas::Driver {
-                index,
-                owner: lanes + index,
-                me,
-                machine: Replicas::new(replica_config.clone(), me, members, index == 0),
-                commands,
-                peers,
-                inbox,
-                membership,
-                machines: machines.clone(),
-                store: store.clone(),
-                outbound: endpoint.outbound.clone(),
-                streams: streams.clone(),
-                dispatcher: dispatcher.clone(),
-                served: watching.clone(),
-                tasks: tasks.clone(),
-                stop: stop.clone(),
-                open: HashMap::new(),
-                callers: HashMap::new(),
-                pending: pending.clone(),
-            };
-            lane_tasks.spawn(driver.run());
-        }
-        // Ends when the lanes have ended.
-        lane_tasks.spawn({
-            let (stop, drained) = (stop.clone(), dispatcher.drained.clone());
-            async move {
-                tokio::select! {
-                    biased;
-                    () = stop.cancelled() => {}
-                    () = drained.cancelled() => {}
-                    () = replicas::route(endpoint.inbound, routes) => {}
-                }
-            }
-        });
+        let router = setup.spawn(&lane_tasks);
         let left = dispatcher.recover_outbox(&*store).await?;
         if left > 0 {
             info!(
@@ -249,6 +206,7 @@ impl Engine {
             pending,
             membership,
             lanes: lane_tasks,
+            router,
             tasks,
             committer: Some(thread),
             stop: stopping,
@@ -316,12 +274,12 @@ impl Engine {
             let drain = replicated::Input::Drain;
             let _ = inbox.send(replicas::Message::Input(drain));
         }
-        self.dispatcher.drained.cancel();
         self.lanes.close();
         let ended = timeout_at(until, self.lanes.wait()).await.is_ok();
         drop(self.stop);
         self.lanes.wait().await;
         self.tasks.wait().await;
+        let _ = self.router.await;
         if let Some(committer) = self.committer.take() {
             // Every lane has dropped its sender, so the committer ends once it has written all.
             let _ = tokio::task::spawn_blocking(move || committer.join()).await;
@@ -346,6 +304,30 @@ impl Unfinished {
     pub fn unconfirmed(&self) -> usize {
         let count = |it: &Pending| it.unconfirmed.load(Ordering::Acquire);
         self.0.iter().map(count).sum()
+    }
+}
+
+/// The heads of the slots that each lane owns.
+fn by_lane(heads: Vec<(Slot, Head)>, lanes: usize) -> HashMap<usize, Vec<(Slot, Head)>> {
+    let mut owned: HashMap<usize, Vec<(Slot, Head)>> = HashMap::new();
+    for (slot, head) in heads {
+        let lane = usize::from(slot.number()) % lanes;
+        owned.entry(lane).or_default().push((slot, head));
+    }
+    owned
+}
+
+/// What became of commits, as a lane takes it.
+fn committed(written: committer::Written) -> Input<ReplyTo> {
+    let committer::Written {
+        slot,
+        last,
+        outcome,
+    } = written;
+    Input::Committed {
+        slot,
+        last,
+        outcome,
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use firn_model::call::CallHead;
+use firn_model::contract::Component;
 use firn_model::decision::Answer;
 use firn_model::id::EntityKey;
 use firn_model::status::{GrpcCode, Status};
@@ -48,71 +49,50 @@ impl Dispatcher {
     }
 
     /// Sends a command whose answers are a stream.
-    pub(super) fn watch(
-        self: Arc<Self>,
-        head: CallHead,
-        mut messages: MessageStream,
-    ) -> AnswerStream {
-        let opening = async move {
-            let message = match messages.next().await {
-                Some(message) => message?,
-                None => {
-                    let text = "the call has no request message";
-                    return Err(Status::chosen(GrpcCode::InvalidArgument, text));
-                }
-            };
-            let component = head.method.component.clone();
-            let request = Request {
-                method: head.method,
-                message,
-                metadata: head.metadata,
-                source: Source::Client,
-                deadline: self.deadline(head.deadline),
-                idempotency_key: None,
-                origin: None,
-                hops: 0,
-                trace: Trace::default(),
-            };
-            let (command, key) = self.replica_command(request, true)?;
-            let call = command.call;
-            let (caller, answers) = stream_caller(key.clone());
-            if !self.replicas.send(command, caller).await {
-                return Err(Refusal::ShuttingDown.status(&component));
-            }
-            let watching = Watching {
-                dispatcher: self,
-                key,
-                call,
-                answers,
-            };
-            Ok(stream::unfold(Some(watching), move |watching| {
-                let component = component.clone();
-                async move {
-                    let mut watching = watching?;
-                    match watching.answers.recv().await {
-                        Some(Told::Next(Settled { answer, effects })) => {
-                            let effects = effects.into_iter().map(|it| it.effect).collect();
-                            let answer = ActionAnswer { answer, effects };
-                            Some((Ok(answer), Some(watching)))
-                        }
-                        Some(Told::End(Ok(()))) => None,
-                        Some(Told::End(Err(refusal))) => {
-                            Some((Err(refusal.status(&component)), None))
-                        }
-                        None => {
-                            let refusal = watching.why_cut_off();
-                            Some((Err(refusal.status(&component)), None))
-                        }
-                    }
-                }
-            }))
-        };
-        stream::once(opening)
-            .flat_map(|opened| match opened {
-                Ok(answers) => answers.boxed(),
+    pub(super) fn watch(self: Arc<Self>, head: CallHead, messages: MessageStream) -> AnswerStream {
+        let component = head.method.component.clone();
+        stream::once(self.begin_watching(head, messages))
+            .flat_map(move |watching| match watching {
+                Ok(watching) => answers(watching, component.clone()),
                 Err(status) => stream::once(async { Err(status) }).boxed(),
             })
             .boxed()
+    }
+
+    /// Sends the command once its message is there.
+    async fn begin_watching(
+        self: Arc<Self>,
+        head: CallHead,
+        mut messages: MessageStream,
+    ) -> Result<Watching, Status> {
+        let Some(message) = messages.next().await else {
+            let text = "the call has no request message";
+            return Err(Status::chosen(GrpcCode::InvalidArgument, text));
+        };
+        let component = head.method.component.clone();
+        let request = Request {
+            method: head.method,
+            message: message?,
+            metadata: head.metadata,
+            source: Source::Client,
+            deadline: self.deadline(head.deadline),
+            idempotency_key: None,
+            origin: None,
+            hops: 0,
+            trace: Trace::default(),
+        };
+        let (command, key) = self.replica_command(request, true)?;
+        let call = command.call;
+        let (caller, answers) = stream_caller(key.clone());
+        if !self.replicas.send(command, caller).await {
+            return Err(Refusal::ShuttingDown.status(&component));
+        }
+        Ok(Watching {
+            dispatcher: self,
+            key,
+            call,
+            answers,
+        })
     }
 
     /// A request as a command for its entity.
@@ -171,6 +151,28 @@ struct Watching {
     key: EntityKey,
     call: CallId,
     answers: mpsc::Receiver<Told>,
+}
+
+/// What a caller is told, up to the last word.
+fn answers(watching: Watching, component: Arc<Component>) -> AnswerStream {
+    stream::unfold(Some(watching), move |watching| {
+        let component = component.clone();
+        async move {
+            let mut watching = watching?;
+            let refusal = match watching.answers.recv().await {
+                Some(Told::Next(Settled { answer, effects })) => {
+                    let effects = effects.into_iter().map(|it| it.effect).collect();
+                    let answer = ActionAnswer { answer, effects };
+                    return Some((Ok(answer), Some(watching)));
+                }
+                Some(Told::End(Ok(()))) => return None,
+                Some(Told::End(Err(refusal))) => refusal,
+                None => watching.why_cut_off(),
+            };
+            Some((Err(refusal.status(&component)), None))
+        }
+    })
+    .boxed()
 }
 
 impl Watching {

@@ -16,13 +16,14 @@ use firn_model::id::{EntityKey, NodeId, Replica};
 use firn_store::{ReadError, ReplicaWrite, Store};
 use futures_executor::block_on;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-use super::network::{Membership, Message as PeerMessage, Outbound};
-use super::{CallId, Command, Input, Output, Page, Replicas};
+use super::network::{Endpoint, Membership, Message as PeerMessage, Outbound};
+use super::{CallId, Command, Config, Input, Output, Page, Replicas};
 use crate::dispatch::Dispatcher;
 use crate::driver::wall_clock;
 use crate::engine::Served;
@@ -36,7 +37,7 @@ use crate::streams::{Streams, Word};
 const STREAM_ANSWERS: usize = 1024;
 
 /// Messages of other nodes that may wait; the network holds or loses what is more.
-pub(crate) const INBOX_PEERS: usize = 1024;
+const INBOX_PEERS: usize = 1024;
 
 /// Keys read from the store at once.
 const PAGE: usize = 256;
@@ -119,28 +120,28 @@ fn machine_of(key: &EntityKey, machines: usize) -> usize {
 }
 
 /// What a driver works with.
-pub(crate) struct Driver {
-    pub(crate) index: usize,
+struct Driver {
+    index: usize,
     /// As which owner of streams it is known.
-    pub(crate) owner: usize,
-    pub(crate) me: Replica,
-    pub(crate) machine: Replicas,
-    pub(crate) commands: mpsc::Receiver<(Command, Caller)>,
-    pub(crate) peers: mpsc::Receiver<(Replica, PeerMessage)>,
-    pub(crate) inbox: mpsc::UnboundedReceiver<Message>,
-    pub(crate) membership: watch::Receiver<Arc<Membership>>,
-    pub(crate) machines: Arc<[mpsc::UnboundedSender<Message>]>,
-    pub(crate) store: Arc<dyn Store>,
-    pub(crate) outbound: Arc<dyn Outbound>,
-    pub(crate) streams: Arc<Streams>,
-    pub(crate) dispatcher: Arc<Dispatcher>,
-    pub(crate) served: watch::Receiver<Option<Arc<Served>>>,
-    pub(crate) tasks: TaskTracker,
-    pub(crate) stop: CancellationToken,
-    pub(crate) open: HashMap<Ticket, Box<dyn ReplicaStream>>,
-    pub(crate) callers: HashMap<CallId, Caller>,
+    owner: usize,
+    me: Replica,
+    machine: Replicas,
+    commands: mpsc::Receiver<(Command, Caller)>,
+    peers: mpsc::Receiver<(Replica, PeerMessage)>,
+    inbox: mpsc::UnboundedReceiver<Message>,
+    membership: watch::Receiver<Arc<Membership>>,
+    machines: Arc<[mpsc::UnboundedSender<Message>]>,
+    store: Arc<dyn Store>,
+    outbound: Arc<dyn Outbound>,
+    streams: Arc<Streams>,
+    dispatcher: Arc<Dispatcher>,
+    served: watch::Receiver<Option<Arc<Served>>>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+    open: HashMap<Ticket, Box<dyn ReplicaStream>>,
+    callers: HashMap<CallId, Caller>,
     /// What each machine has still to do.
-    pub(crate) pending: Arc<[Pending]>,
+    pending: Arc<[Pending]>,
 }
 
 /// What a machine has still to do, for people to see.
@@ -152,7 +153,7 @@ pub(crate) struct Pending {
 
 impl Driver {
     /// Runs until drained.
-    pub(crate) async fn run(mut self) {
+    async fn run(mut self) {
         let mut draining = false;
         let mut alone = false;
         // The members are greeted before anybody asks for anything.
@@ -379,20 +380,83 @@ async fn page(
     Ok(Page { keys, next })
 }
 
-/// Brings what other nodes send to the machines that it is for.
-pub(crate) async fn route(
+/// Brings what other nodes send to the machines that it is for, until told to stop.
+async fn route(
     mut inbound: mpsc::Receiver<(Replica, PeerMessage)>,
     machines: Vec<mpsc::Sender<(Replica, PeerMessage)>>,
+    stop: CancellationToken,
 ) {
-    while let Some((from, message)) = inbound.recv().await {
-        match message.key().map(|key| machine_of(key, machines.len())) {
-            Some(machine) => drop(machines[machine].send((from, message)).await),
-            None => {
-                for machine in &machines {
-                    let _ = machine.send((from, message.clone())).await;
+    let routing = async {
+        while let Some((from, message)) = inbound.recv().await {
+            match message.key().map(|key| machine_of(key, machines.len())) {
+                // A machine that has ended wants nothing more.
+                Some(machine) => drop(machines[machine].send((from, message)).await),
+                None => {
+                    for machine in &machines {
+                        let _ = machine.send((from, message.clone())).await;
+                    }
                 }
             }
         }
+    };
+    tokio::select! {
+        biased;
+        () = stop.cancelled() => {}
+        () = routing => {}
+    }
+}
+
+/// What the machines of a node are made of: one for each inbox.
+pub(crate) struct Setup {
+    pub(crate) config: Config,
+    pub(crate) me: Replica,
+    pub(crate) commands: Vec<mpsc::Receiver<(Command, Caller)>>,
+    pub(crate) inboxes: Vec<mpsc::UnboundedReceiver<Message>>,
+    pub(crate) machines: Arc<[mpsc::UnboundedSender<Message>]>,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) streams: Arc<Streams>,
+    pub(crate) dispatcher: Arc<Dispatcher>,
+    pub(crate) served: watch::Receiver<Option<Arc<Served>>>,
+    pub(crate) pending: Arc<[Pending]>,
+}
+
+impl Setup {
+    /// Starts the machines, and the task that brings them what other nodes send.
+    pub(crate) fn spawn(self, machines: &TaskTracker) -> JoinHandle<()> {
+        let (stop, tasks) = (self.dispatcher.stop.clone(), self.dispatcher.tasks.clone());
+        let mut routes = Vec::new();
+        let inboxes = self.commands.into_iter().zip(self.inboxes);
+        for (index, (commands, inbox)) in inboxes.enumerate() {
+            let (route, peers) = mpsc::channel(INBOX_PEERS);
+            routes.push(route);
+            let mut membership = self.endpoint.membership.clone();
+            let members = membership.borrow_and_update().clone();
+            let driver = Driver {
+                index,
+                // As owners of streams they come after the lanes, which are as many.
+                owner: self.machines.len() + index,
+                me: self.me,
+                machine: Replicas::new(self.config.clone(), self.me, members, index == 0),
+                commands,
+                peers,
+                inbox,
+                membership,
+                machines: self.machines.clone(),
+                store: self.store.clone(),
+                outbound: self.endpoint.outbound.clone(),
+                streams: self.streams.clone(),
+                dispatcher: self.dispatcher.clone(),
+                served: self.served.clone(),
+                tasks: tasks.clone(),
+                stop: stop.clone(),
+                open: HashMap::new(),
+                callers: HashMap::new(),
+                pending: self.pending.clone(),
+            };
+            machines.spawn(driver.run());
+        }
+        tokio::spawn(route(self.endpoint.inbound, routes, stop))
     }
 }
 
