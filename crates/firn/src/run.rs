@@ -190,6 +190,8 @@ impl Proxy {
             failure = failed => Err(failure),
         };
         stop.cancel();
+        // Streams that never end by themselves would use up the grace of all others.
+        engine.complete_streams();
         let stopping = Instant::now();
         let (function, result) = match result {
             Ok(function) => (function, Ok(())),

@@ -258,8 +258,17 @@ impl Engine {
         self.served.send_replace(Some(Arc::new(served)));
     }
 
+    /// Completes the answers of streamed commands, now and from now on, so that their callers go.
+    pub fn complete_streams(&self) {
+        for inbox in self.machines.iter() {
+            let complete = replicated::Input::CompleteStreams;
+            let _ = inbox.send(replicas::Message::Input(complete));
+        }
+    }
+
     /// Takes no more commands, finishes those that were accepted, and stops. Gives whether all of
-    /// them ended within the grace; what did not is cut off, and nothing acknowledged is lost.
+    /// them ended within the grace; what did not is cut off. Nothing acknowledged is lost then, but
+    /// for changes that are written behind and were not yet.
     pub async fn drain(mut self, grace: Duration) -> bool {
         let until = Instant::now() + grace;
         // Effects that are under way end; those that wait to be tried again are left to the next

@@ -1,7 +1,7 @@
 //! Replicated entities on one node: the pure machine that holds their replicas.
 //!
 //! [`Replicas::on`] takes one input and the time, and gives outputs for its driver to carry out, in
-//! the manner of a [`lane`](super::lane). Unlike there, every node that is asked has a replica of its
+//! the manner of a [`lane`]. Unlike there, every node that is asked has a replica of its
 //! own, so nothing here waits for an owner: a replica takes commands, writes itself down and agrees
 //! with the others afterwards.
 //!
@@ -93,6 +93,12 @@ pub const LARGE_BYTES: usize = 256 * 1024;
 /// Commands of one entity that may be with the function at once.
 pub const OPEN_COMMANDS_MAX: usize = 1024;
 
+/// Streamed commands of one entity that may go on at once: each has a caller who listens.
+pub const WATCHERS_MAX: usize = 2048;
+
+/// A write holds about this many bytes at most, unless a single replica is larger.
+const SAVE_BYTES_MAX: usize = 8 * 1024 * 1024;
+
 /// How long an entity that nobody uses stays in memory.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -157,6 +163,8 @@ pub enum Input {
     RoomEnough,
     /// Time has passed.
     Wake,
+    /// Complete the answers of streamed commands, now and from now on: callers are to go.
+    CompleteStreams,
     /// Take no new commands, finish the accepted ones, write all down.
     Drain,
 }
@@ -237,10 +245,13 @@ pub struct Replicas {
     saving: Option<Vec<Saving>>,
     /// No save before then: the last one failed.
     save_again_at: Option<Instant>,
-    listing: bool,
+    /// The listing under way: for which member, and which of its rounds.
+    listing: Option<(NodeId, u64)>,
     room_wanted: usize,
     /// Whether the members were greeted.
     begun: bool,
+    /// Whether streams of answers are completed as soon as they begin.
+    completing: bool,
     draining: bool,
     out: Vec<Output>,
 }
@@ -257,14 +268,16 @@ impl Replicas {
             entities: Slab::new(),
             by_key: HashMap::new(),
             alarms: BTreeSet::new(),
-            numbers: 0,
+            // What was numbered by an earlier run is never taken for an answer to this one.
+            numbers: u64::from(me.incarnation.0.get()) << 32,
             lives: 0,
             dirty: BTreeSet::new(),
             saving: None,
             save_again_at: None,
-            listing: false,
+            listing: None,
             room_wanted: 0,
             begun: false,
+            completing: false,
             draining: false,
             out: Vec::new(),
         };
@@ -290,6 +303,7 @@ impl Replicas {
             Input::MakeRoom => self.make_room(now),
             Input::RoomEnough => self.room_wanted = 0,
             Input::Wake => {}
+            Input::CompleteStreams => self.complete_streams(now),
             Input::Drain => self.drain(now),
         }
         self.wake(now);

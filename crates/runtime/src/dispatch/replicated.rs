@@ -178,7 +178,7 @@ fn answers(watching: Watching, component: Arc<Component>) -> AnswerStream {
 impl Watching {
     /// Why the answers ended without a last word.
     fn why_cut_off(&self) -> Refusal {
-        if self.dispatcher.stop.is_cancelled() {
+        if self.dispatcher.quiet.is_cancelled() || self.dispatcher.stop.is_cancelled() {
             Refusal::ShuttingDown
         } else {
             Refusal::CallerTooSlow

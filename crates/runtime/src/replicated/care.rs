@@ -2,9 +2,11 @@
 
 use std::time::Instant;
 
-use super::entity::{Entity, Phase, Stream};
+use firn_model::policy::OpenCommands;
+
+use super::entity::{Entity, Open, Phase, Stream};
 use super::spread::Peer;
-use super::{LINGER, OPEN_COMMANDS_MAX, Output, Replicas};
+use super::{CallId, LINGER, OPEN_COMMANDS_MAX, Output, Replicas};
 use crate::lane::Now;
 use crate::refusal::{Fault, Refusal};
 
@@ -17,6 +19,7 @@ impl Replicas {
             _ => None,
         };
         let peers = self.peers.values().filter_map(|peer| peer.look_at).min();
+        let peers = peers.filter(|_| !self.draining);
         [alarm, save, peers].into_iter().flatten().min()
     }
 
@@ -48,7 +51,7 @@ impl Replicas {
     /// Sets the alarm of an entity, or lets it leave memory.
     pub(super) fn arm(&mut self, index: usize, now: Now) {
         let entity = &self.entities[index];
-        let leave_at = entity.used_at + LINGER;
+        let leave_at = entity.used_at.max(entity.touched_at) + LINGER;
         if entity.may_leave() && (self.draining || leave_at <= now.instant) {
             self.remove(index);
             return;
@@ -81,6 +84,7 @@ impl Replicas {
         self.drop_late(index, now);
         self.drop_unconfirmed(index, now);
         self.drop_unanswered(index, now);
+        self.tell_impatient(index, now);
         let entity = &self.entities[index];
         let late = entity.open.values().any(|open| {
             open.phase
@@ -129,6 +133,7 @@ impl Replicas {
         entity.confirming = waiting;
         for confirming in late {
             self.refuse(confirming.call, Refusal::NotConfirmed);
+            self.forget_call(index, confirming.call, now);
         }
     }
 
@@ -153,6 +158,46 @@ impl Replicas {
         }
     }
 
+    /// Where several commands are open, a caller with little time does not end them all: it is told,
+    /// and the function has the usual time.
+    fn tell_impatient(&mut self, index: usize, now: Now) {
+        let entity = &mut self.entities[index];
+        let several = entity
+            .face
+            .as_ref()
+            .is_some_and(|face| face.component.policies.open_commands == OpenCommands::Many);
+        if !several {
+            return;
+        }
+        for open in entity.open.values_mut() {
+            if let Phase::Asked {
+                until,
+                gone,
+                patience,
+                ..
+            } = &mut open.phase
+                && *until <= now.instant
+                && *until < *patience
+            {
+                (*until, *gone, open.told) = (*patience, true, true);
+                self.out.push(Output::End(open.call, Err(Refusal::Timeout)));
+            }
+        }
+    }
+
+    /// The caller of a streamed command had a last word while the function goes on.
+    fn forget_call(&mut self, index: usize, call: CallId, now: Now) {
+        let open = self.entities[index].open.iter();
+        let streaming = |open: &Open| open.call == call && open.phase == Phase::Streaming;
+        let number = open
+            .filter(|(_, open)| streaming(open))
+            .map(|it| *it.0)
+            .next();
+        if let Some(number) = number {
+            self.cancel(index, number, now);
+        }
+    }
+
     /// The function did not answer in time: its stream is reset, what waits goes on.
     fn time_out(&mut self, index: usize, now: Now) {
         let late: Vec<i64> = self.entities[index]
@@ -169,6 +214,7 @@ impl Replicas {
             let open = self.entities[index].open.remove(&number);
             if let Some(open) = open
                 && matches!(open.phase, Phase::Asked { .. })
+                && !open.told
             {
                 self.refuse(open.call, Refusal::Timeout);
             }
@@ -215,6 +261,28 @@ impl Replicas {
         }
     }
 
+    /// Completes all streams of answers, and those that begin later.
+    pub(super) fn complete_streams(&mut self, now: Now) {
+        self.completing = true;
+        let indices: Vec<usize> = self.entities.iter().map(|(index, _)| index).collect();
+        for index in indices {
+            self.tend(index, now);
+        }
+    }
+
+    /// Completes the streams of answers of an entity; the function hears that their callers have gone.
+    pub(super) fn complete(&mut self, index: usize, now: Now) {
+        let open = self.entities[index].open.iter();
+        let streaming = open.filter(|(_, open)| open.phase == Phase::Streaming);
+        let streaming: Vec<_> = streaming
+            .map(|(number, open)| (*number, open.call))
+            .collect();
+        for (number, call) in streaming {
+            self.end_call(index, call, Ok(()));
+            self.cancel(index, number, now);
+        }
+    }
+
     /// Ends an entity as far as it can be ended: streams of answers are completed, unary commands
     /// are waited for.
     pub(super) fn end_for_drain(&mut self, index: usize, now: Now) {
@@ -223,7 +291,9 @@ impl Replicas {
             return;
         }
         for open in std::mem::take(&mut entity.open).into_values() {
-            self.out.push(Output::End(open.call, Ok(())));
+            if open.phase == Phase::Streaming {
+                self.end_call(index, open.call, Ok(()));
+            }
         }
         if self.entities[index].live().is_some() {
             self.half_close(index, now);

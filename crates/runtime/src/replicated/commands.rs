@@ -7,7 +7,7 @@ use firn_model::policy::{FailureMutation, OpenCommands};
 use firn_model::replicated::{self, Change, Consistency, StateAction};
 
 use super::entity::{Confirming, Data, Face, Open, Phase, Stream, View};
-use super::{CallId, Command, OPEN_COMMANDS_MAX, Output, Replicas};
+use super::{CallId, Command, OPEN_COMMANDS_MAX, Output, Replicas, WATCHERS_MAX};
 use crate::lane::{Caused, Now, Origin, Settled};
 use crate::link::{EntityCommand, ReplicaCommand, ReplicaEvent};
 use crate::refusal::{Fault, Refusal};
@@ -29,22 +29,30 @@ impl Replicas {
             return self.refuse(command.call, Refusal::ShuttingDown);
         }
         let index = self.find(command.key(), now);
-        let capacity = self.config.lane.mailbox_commands_max;
         let entity = &mut self.entities[index];
         entity.used_at = now.instant;
-        if entity.queue.len() >= capacity {
+        let capacity = match command.streamed {
+            true if entity.open.len() >= WATCHERS_MAX => Some(WATCHERS_MAX),
+            _ => {
+                let capacity = self.config.lane.mailbox_commands_max;
+                let waiting = entity.queue.len() + entity.confirming.len();
+                (waiting >= capacity).then_some(capacity)
+            }
+        };
+        if let Some(capacity) = capacity {
             return self.refuse(command.call, Refusal::MailboxFull { capacity });
         }
         entity.face = Some(Face {
             component: command.method.component.clone(),
             id: command.id.clone(),
         });
-        let received = command.origin.filter(|origin| {
+        let received = command.origin.is_some_and(|origin| {
             let mut receipts = entity.record.receipts.iter();
             receipts.any(|receipt| receipt.effect == origin.effect)
+                || entity.record.received.contains(&origin.effect)
         });
-        if received.is_some() {
-            // Its change is here and not written yet: the answer is the same, only later.
+        if received {
+            // Its change is here, if not written yet: the answer is the same, only later.
             let version = entity.record.version;
             self.wait_for_write(index, command.call, version, now);
         } else {
@@ -61,7 +69,7 @@ impl Replicas {
         self.entities[index].confirming.push(Confirming {
             call,
             answers,
-            last: true,
+            end: Some(Ok(())),
             version,
             needed: Consistency::Local,
             number: 0,
@@ -92,6 +100,7 @@ impl Replicas {
                 until: command.deadline,
                 streamed: command.streamed,
                 gone: false,
+                patience: now.instant + self.config.lane.command_timeout,
             };
             entity.open.insert(
                 number,
@@ -100,6 +109,7 @@ impl Replicas {
                     phase,
                     origin: command.origin,
                     ended: false,
+                    told: false,
                 },
             );
             let message = ReplicaCommand {
@@ -131,7 +141,7 @@ impl Replicas {
         // flow of commands never keeps what other nodes did from the function.
         let waits = !matches!(live.view, View::InStep) || live.stale;
         let asked = entity.is_mutating();
-        !entity.queue.is_empty() && entity.open.len() < open_max && !(waits && asked)
+        !entity.queue.is_empty() && entity.asked() < open_max && !(waits && asked)
     }
 
     /// Takes what came on a stream.
@@ -160,11 +170,13 @@ impl Replicas {
             phase: Phase::Asked { streamed, gone, .. },
             origin,
             ended,
+            told,
         }) = open
         else {
             return self.crash(index, Fault::Reply, "a reply to no open command");
         };
-        let (call, streamed, gone, origin, ended) = (*call, *streamed, *gone, *origin, *ended);
+        let (call, streamed, gone, origin) = (*call, *streamed, *gone, *origin);
+        let (ended, told) = (*ended, *told);
         let goes_on = reply.streamed && !ended;
         if reply.streamed && !streamed {
             let text = "a reply that streams to a command that does not";
@@ -175,23 +187,28 @@ impl Replicas {
             answer: reply.answer,
             effects: caused(reply.effects),
         };
-        let deletes = matches!(
-            reply.change,
-            Some(Change {
-                action: StateAction::Delete,
-                ..
-            })
-        );
+        let deletes = deletes(reply.change.as_ref());
         match self.change(index, reply.change, failed, origin, now) {
             Err(refusal) => {
-                self.refuse(call, refusal);
+                self.end_call(index, call, Err(refusal));
                 // The function has made a change that the entity has not.
                 self.mark_stale(index);
                 self.set_phase(index, number, goes_on, true, now);
             }
+            Ok(_) if told => {
+                self.set_phase(index, number, goes_on, true, now);
+                self.orphan(settled.effects);
+            }
             Ok(changed) => {
                 self.set_phase(index, number, goes_on, gone, now);
-                self.confirm(index, call, settled, !goes_on, changed, origin, now);
+                let answer = FirstAnswer {
+                    call,
+                    settled,
+                    last: !goes_on,
+                    changed,
+                    must_last: origin.is_some(),
+                };
+                self.confirm(index, answer, now);
             }
         }
         if deletes {
@@ -210,8 +227,9 @@ impl Replicas {
         }
     }
 
-    /// Tells the function that the caller of a streamed command has gone.
-    fn cancel(&mut self, index: usize, number: i64, now: Now) {
+    /// Tells the function that the caller of a streamed command has gone. What it changes because of
+    /// that is waited for, though not for long: some SDKs never answer.
+    pub(super) fn cancel(&mut self, index: usize, number: i64, now: Now) {
         let until = now.instant + self.config.lane.stream_grace;
         if let Some(open) = self.entities[index].open.get_mut(&number) {
             open.phase = Phase::Cancelling { until };
@@ -278,20 +296,14 @@ impl Replicas {
     }
 
     /// Answers a caller, at once or when the change is as durable as it has to be.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "an answer is made of all of these"
-    )]
-    fn confirm(
-        &mut self,
-        index: usize,
-        call: CallId,
-        settled: Settled,
-        last: bool,
-        changed: Changed,
-        origin: Option<Origin>,
-        now: Now,
-    ) {
+    fn confirm(&mut self, index: usize, answer: FirstAnswer, now: Now) {
+        let FirstAnswer {
+            call,
+            settled,
+            last,
+            changed,
+            must_last,
+        } = answer;
         let entity = &self.entities[index];
         let deleted = entity.state().is_some_and(firn_crdt::State::is_deleted);
         match changed {
@@ -299,11 +311,11 @@ impl Replicas {
                 needed,
                 number,
                 patch,
-            } if needed > Consistency::Local || deleted || origin.is_some() => {
+            } if needed > Consistency::Local || deleted || must_last => {
                 let confirming = Confirming {
                     call,
                     answers: vec![settled],
-                    last,
+                    end: last.then_some(Ok(())),
                     version: entity.record.version,
                     needed,
                     number,
@@ -354,12 +366,26 @@ impl Replicas {
         let waiting = entity.confirming.iter_mut().find(|it| it.call == call);
         if let Some(waiting) = waiting {
             waiting.answers.push(settled);
-            waiting.last |= ends;
-            return;
+        } else {
+            self.out.push(Output::Next(call, settled));
         }
-        self.out.push(Output::Next(call, settled));
         if ends {
-            self.out.push(Output::End(call, Ok(())));
+            self.end_call(index, call, Ok(()));
+        }
+    }
+
+    /// Says the last word to a caller, after the answers that it waits for.
+    pub(super) fn end_call(&mut self, index: usize, call: CallId, result: Result<(), Refusal>) {
+        let confirming = &mut self.entities[index].confirming;
+        match confirming.iter_mut().find(|it| it.call == call) {
+            Some(waiting) => waiting.end = Some(result),
+            None => self.out.push(Output::End(call, result)),
+        }
+    }
+
+    fn orphan(&mut self, effects: Vec<Caused>) {
+        if !effects.is_empty() {
+            self.out.push(Output::Orphaned(effects));
         }
     }
 
@@ -376,13 +402,7 @@ impl Replicas {
             let text = "an answer to a cancellation that was not sent";
             return self.crash(index, Fault::Reply, text);
         }
-        let deletes = matches!(
-            answer.change,
-            Some(Change {
-                action: StateAction::Delete,
-                ..
-            })
-        );
+        let deletes = deletes(answer.change.as_ref());
         if let Err(refusal) = self.change(index, answer.change, false, None, now) {
             self.mark_stale(index);
             let key = self.entities[index].key.clone();
@@ -392,10 +412,7 @@ impl Replicas {
         if deletes {
             self.deleted_by_function(index, now);
         }
-        let effects = caused(answer.effects);
-        if !effects.is_empty() {
-            self.out.push(Output::Orphaned(effects));
-        }
+        self.orphan(caused(answer.effects));
     }
 
     /// The caller of a streamed command has gone.
@@ -425,6 +442,21 @@ impl Replicas {
     pub(super) fn refuse(&mut self, call: CallId, refusal: Refusal) {
         self.out.push(Output::End(call, Err(refusal)));
     }
+}
+
+/// The first answer of the function to a command, and what it waits for.
+struct FirstAnswer {
+    call: CallId,
+    settled: Settled,
+    /// Whether it is the only one.
+    last: bool,
+    changed: Changed,
+    /// Whether it has to be durable, whatever the consistency.
+    must_last: bool,
+}
+
+fn deletes(change: Option<&Change>) -> bool {
+    change.is_some_and(|change| change.action == StateAction::Delete)
 }
 
 fn invalid_change(error: impl std::fmt::Display) -> Refusal {

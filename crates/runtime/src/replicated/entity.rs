@@ -7,12 +7,13 @@ use std::time::Instant;
 use bytes::Bytes;
 use firn_crdt::State;
 use firn_model::contract::Component;
-use firn_model::id::{EntityId, EntityKey, NodeId, Replica};
+use firn_model::id::{EffectId, EntityId, EntityKey, NodeId, Replica};
 use firn_model::replicated::Consistency;
 
 use super::network::{Membership, Message};
 use super::{CallId, Command};
 use crate::lane::{Origin, Settled};
+use crate::refusal::Refusal;
 
 /// An entity in memory.
 #[derive(Debug)]
@@ -33,7 +34,10 @@ pub(super) struct Entity {
     /// the membership.
     pub(super) settled_with: BTreeMap<NodeId, u64>,
     pub(super) alarm: Option<Instant>,
+    /// When a caller or the function last had to do with it.
     pub(super) used_at: Instant,
+    /// When anybody had, also other nodes.
+    pub(super) touched_at: Instant,
 }
 
 /// How the function knows an entity.
@@ -114,6 +118,8 @@ pub(super) struct Open {
     pub(super) origin: Option<Origin>,
     /// Whether the last message has come already, before the reply.
     pub(super) ended: bool,
+    /// Whether the caller had the last word already: it waits no longer.
+    pub(super) told: bool,
 }
 
 /// How far an open command is.
@@ -125,6 +131,8 @@ pub(super) enum Phase {
         streamed: bool,
         /// The caller has gone.
         gone: bool,
+        /// How long the function has, also if its caller has less time.
+        patience: Instant,
     },
     /// Accepted as a stream: more messages may follow.
     Streaming,
@@ -148,8 +156,8 @@ pub(super) struct Confirming {
     pub(super) call: CallId,
     /// What the caller gets then, in order.
     pub(super) answers: Vec<Settled>,
-    /// Whether nothing follows.
-    pub(super) last: bool,
+    /// The last word, if it is said already.
+    pub(super) end: Option<Result<(), Refusal>>,
     /// The version that is to be written here.
     pub(super) version: u64,
     pub(super) needed: Consistency,
@@ -174,6 +182,8 @@ pub(super) struct Record {
     pub(super) bytes: usize,
     /// Effects that were received with changes not written yet.
     pub(super) receipts: Vec<Origin>,
+    /// The last effects whose changes are written.
+    pub(super) received: VecDeque<EffectId>,
     /// Members that wait for a version to be written, and under which number.
     pub(super) acknowledge: Vec<(NodeId, u64, u64)>,
 }
@@ -199,6 +209,7 @@ impl Entity {
             settled_with: BTreeMap::new(),
             alarm: None,
             used_at: now,
+            touched_at: now,
         }
     }
 
@@ -207,6 +218,12 @@ impl Entity {
         self.open
             .values()
             .any(|open| open.phase.mutates_until().is_some())
+    }
+
+    /// How many commands the function has not answered.
+    pub(super) fn asked(&self) -> usize {
+        let asked = |open: &&Open| matches!(open.phase, Phase::Asked { .. });
+        self.open.values().filter(asked).count()
     }
 
     /// Whether nobody waits for anything of it.

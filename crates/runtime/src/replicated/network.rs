@@ -2,8 +2,9 @@
 //!
 //! # What a network has to do
 //! Little: [`Outbound::send`] may lose, repeat, delay and reorder messages. Replicas find out what
-//! they lack by themselves. Two things must be true, though: a message is delivered whole or not at
-//! all, and it arrives with the [`Replica`] that sent it.
+//! they lack by themselves. Three things must be true, though: a message is delivered whole or not at
+//! all, it arrives with the [`Replica`] that sent it, and nothing of a run arrives any more once a later
+//! run of the node has joined and been heard.
 
 #[cfg(any(test, feature = "testkit"))]
 mod in_process;
@@ -75,7 +76,9 @@ impl Message {
 pub struct Membership {
     /// Grows with every change.
     pub version: u64,
-    /// Nodes that count: for votes, and for write consistency. Also while they are away.
+    /// Nodes that count: for votes, and for write consistency. Also while they are away: one that is
+    /// taken out and comes back may hold changes that the others have closed meanwhile, and these are
+    /// gone then.
     pub members: BTreeSet<NodeId>,
     /// Nodes that have left for ever and never come back under this id.
     pub left: BTreeSet<NodeId>,

@@ -6,12 +6,15 @@ use firn_model::id::{EntityKey, Slot, SlotSequence};
 use firn_store::{ReadError, ReplicaWrite};
 
 use super::entity::{Data, Entity};
-use super::{LARGE_BYTES, Output, Replicas, Ticket};
+use super::{LARGE_BYTES, Output, Replicas, SAVE_BYTES_MAX, Ticket};
 use crate::lane::{Now, Origin};
 use crate::refusal::Refusal;
 
 /// After a failed write the next one waits that long.
 const SAVE_AGAIN: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// Effects of an entity in memory that are known to be written without asking the store.
+const RECEIVED_MAX: usize = 1024;
 
 /// What a write holds of an entity.
 #[derive(Debug)]
@@ -59,7 +62,7 @@ impl Replicas {
                 self.prune(index, now);
                 if let Data::Loading(messages, asking) = before {
                     for member in asking {
-                        self.ask(index, member);
+                        self.ask(index, member, now);
                     }
                     for (from, message) in messages {
                         self.told_of_entity(index, from.node, message, now);
@@ -130,8 +133,9 @@ impl Replicas {
         }
         let mut writes = Vec::new();
         let mut saving = Vec::new();
+        let mut size = 0;
         while let Some(&(due, index)) = self.dirty.first() {
-            if due > now.instant && !self.draining {
+            if size >= SAVE_BYTES_MAX || (due > now.instant && !self.draining) {
                 break;
             }
             self.dirty.pop_first();
@@ -142,6 +146,7 @@ impl Replicas {
             };
             let bytes = state.encode();
             entity.record.bytes = bytes.len();
+            size += bytes.len();
             saving.push(Saving {
                 index,
                 version: entity.record.version,
@@ -179,7 +184,10 @@ impl Replicas {
             let entity = &mut self.entities[index];
             if result.is_ok() {
                 entity.record.saved = saving.version;
-                entity.record.receipts.drain(..saving.receipts);
+                let written = entity.record.receipts.drain(..saving.receipts);
+                entity.record.received.extend(written.map(|it| it.effect));
+                let surplus = entity.record.received.len().saturating_sub(RECEIVED_MAX);
+                entity.record.received.drain(..surplus);
                 self.acknowledge(index);
             } else if entity.record.due.is_none() {
                 entity.record.due = self.save_again_at;

@@ -26,6 +26,12 @@ const BEHIND_MAX: usize = 100_000;
 /// that heard of it makes sure.
 const LATER: u32 = 4;
 
+/// Changes of one entity that a member may have to confirm one by one.
+const NUMBERS_MAX: usize = 64;
+
+/// Messages that wait for an entity to be read.
+const LOADING_MAX: usize = 256;
+
 /// The longest pause between attempts to reach a member.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
@@ -38,6 +44,10 @@ pub(super) struct Peer {
     welcomed: bool,
     /// How far the store was gone through for it.
     listing: Listing,
+    /// Which time it is gone through.
+    round: u64,
+    /// Whether entities in memory alone may have been forgotten.
+    forgot: bool,
     /// Entities that it may not be up to date with, and what it has to confirm.
     behind: BTreeMap<EntityKey, BTreeSet<u64>>,
     /// Where in `behind` to go on.
@@ -62,6 +72,8 @@ impl Peer {
             incarnation: None,
             welcomed: false,
             listing: Listing::From(None),
+            round: 0,
+            forgot: false,
             behind: BTreeMap::new(),
             cursor: None,
             asked: BTreeSet::new(),
@@ -72,19 +84,37 @@ impl Peer {
     }
 
     fn awaits(&mut self, key: &EntityKey, number: u64) {
-        self.may_lack(key).insert(number);
+        let numbers = self.may_lack(key);
+        numbers.insert(number);
+        if numbers.len() > NUMBERS_MAX {
+            // It is settled by digests then.
+            numbers.pop_first();
+        }
     }
 
     /// Notes that it may not be up to date with an entity; gives what it has to confirm of it.
     fn may_lack(&mut self, key: &EntityKey) -> &mut BTreeSet<u64> {
         if self.behind.len() >= BEHIND_MAX {
             self.behind.clear();
-            self.listing = Listing::From(None);
+            self.list_anew();
+            self.forgot = true;
         }
         self.behind.entry(key.clone()).or_default()
     }
 
-    /// Takes a confirmation; gives whether nothing else is awaited for this entity.
+    fn list_anew(&mut self) {
+        self.listing = Listing::From(None);
+        self.round += 1;
+    }
+
+    /// Whether this is the number of a question that waits for its answer.
+    fn was_asked(&self, key: &EntityKey, number: u64) -> bool {
+        self.behind
+            .get(key)
+            .is_some_and(|numbers| numbers.contains(&number))
+    }
+
+    /// Takes a confirmation.
     fn confirms(&mut self, key: &EntityKey, number: u64) {
         if let Some(numbers) = self.behind.get_mut(key) {
             numbers.remove(&number);
@@ -224,8 +254,10 @@ impl Replicas {
             Message::Confirmed { key, number } => self.confirmed(from.node, &key, number, now),
             Message::Change { ref key, .. } | Message::Digest { ref key, .. } => {
                 let index = self.find(key.clone(), now);
-                self.entities[index].used_at = now.instant;
+                self.entities[index].touched_at = now.instant;
                 match &mut self.entities[index].data {
+                    // What is more than that is lost, and found by digests.
+                    Data::Loading(waiting, _) if waiting.len() >= LOADING_MAX => {}
                     Data::Loading(waiting, _) => waiting.push((from, message)),
                     Data::Ready(_) => {
                         self.told_of_entity(index, from.node, message, now);
@@ -295,7 +327,7 @@ impl Replicas {
         };
         if self.merge(index, from, patch, now).is_err() {
             // What it builds on got lost: the sender is told what is here and sends the rest.
-            return self.ask(index, from);
+            return self.ask_once(index, from, now);
         }
         let record = &mut self.entities[index].record;
         if durable && !record.is_written() {
@@ -390,19 +422,32 @@ impl Replicas {
             let call = confirming.call;
             let next = |settled: Settled| Output::Next(call, settled);
             self.out.extend(confirming.answers.into_iter().map(next));
-            if confirming.last {
-                self.out.push(Output::End(call, Ok(())));
-            }
+            let end = confirming.end.map(|result| Output::End(call, result));
+            self.out.extend(end);
+        }
+    }
+
+    /// Asks a member, unless an answer is under way.
+    fn ask_once(&mut self, index: usize, member: NodeId, now: Now) {
+        let key = &self.entities[index].key;
+        let waits = self.peers.get(&member).is_some_and(|peer| {
+            let numbers = peer.behind.get(key);
+            numbers.is_some_and(|numbers| !numbers.is_disjoint(&peer.asked))
+        });
+        if !waits {
+            self.ask(index, member, now);
         }
     }
 
     /// Asks a member what it lacks of an entity, and says what is here.
-    pub(super) fn ask(&mut self, index: usize, member: NodeId) {
+    pub(super) fn ask(&mut self, index: usize, member: NodeId, now: Now) {
         let number = self.number();
         let key = self.entities[index].key.clone();
         if let Some(peer) = self.peers.get_mut(&member) {
             peer.behind.insert(key, BTreeSet::from([number]));
             peer.asked.insert(number);
+            // The question may get lost, or its answer.
+            peer.hurry(now.instant + self.config.retry_after);
         }
         self.send_digest(index, member, Some(number), None);
         // What members have to confirm for a caller is sent again as it was.
@@ -471,7 +516,12 @@ impl Replicas {
             }
             self.out.push(Output::Peer(member, message));
         }
-        let Some(answered) = heard.answers else {
+        let asked = heard.answers.filter(|number| {
+            let peer = self.peers.get(&member);
+            peer.is_some_and(|peer| peer.was_asked(&key, *number))
+        });
+        // An answer to what this run did not ask says nothing about now.
+        let Some(answered) = asked else {
             return;
         };
         if settled {
@@ -553,7 +603,7 @@ impl Replicas {
         let Some(peer) = self.peers.get_mut(&node) else {
             return;
         };
-        peer.look_at = peer.has_work().then(|| now.instant + peer.pause);
+        let next = peer.has_work().then(|| now.instant + peer.pause);
         peer.pause = (2 * peer.pause).min(PAUSE_MAX);
         if !peer.welcomed {
             if speaks {
@@ -562,40 +612,53 @@ impl Replicas {
                 peer.welcomed = peer.incarnation.is_some();
             }
         }
+        if std::mem::take(&mut peer.forgot) {
+            for key in self.by_key.keys() {
+                peer.behind.entry(key.clone()).or_default();
+            }
+        }
         let keys = peer.next_behind();
         peer.asked.clear();
         peer.more = keys.len() == AT_ONCE;
         let after = match &peer.listing {
-            Listing::From(after) if keys.len() < AT_ONCE => Some(after.clone()),
+            Listing::From(after) if peer.behind.len() < 4 * AT_ONCE => Some(after.clone()),
             _ => None,
         };
         if let Some(after) = after
-            && !self.listing
+            && self.listing.is_none()
         {
-            self.listing = true;
+            self.listing = Some((node, peer.round));
             self.out.push(Output::List(node, after));
         }
         for key in keys {
             let index = self.find(key, now);
-            self.entities[index].used_at = now.instant;
+            self.entities[index].touched_at = now.instant;
             match &mut self.entities[index].data {
                 Data::Loading(_, asking) => {
                     asking.insert(node);
                 }
                 Data::Ready(_) => {
-                    self.ask(index, node);
+                    self.ask(index, node, now);
                     self.tend(index, now);
                 }
             }
+        }
+        // The questions themselves want an answer sooner, which a member that is away does not give.
+        if let Some(peer) = self.peers.get_mut(&node) {
+            peer.look_at = next;
         }
     }
 
     /// Keys were read for a member.
     pub(super) fn listed(&mut self, node: NodeId, page: Result<Page, ReadError>, now: Now) {
-        self.listing = false;
+        let asked = self.listing.take();
         let Some(peer) = self.peers.get_mut(&node) else {
             return;
         };
+        if asked != Some((node, peer.round)) {
+            // It has to begin anew since.
+            return peer.hurry(now.instant);
+        }
         // A store that cannot be read is asked again when the member is looked after next.
         let Ok(page) = page else {
             return;
@@ -613,7 +676,7 @@ impl Replicas {
 impl Peer {
     /// Everything has to be settled with it anew.
     fn start_over(&mut self, keys: &[EntityKey], at: Instant) {
-        self.listing = Listing::From(None);
+        self.list_anew();
         for key in keys {
             self.behind.entry(key.clone()).or_default();
         }

@@ -28,6 +28,9 @@ impl Replicas {
             self.refuse_deleted(index);
             self.open_stream(index);
             self.send_waiting(index, now);
+            if self.completing {
+                self.complete(index, now);
+            }
             self.recycle(index, now);
             self.give_way(index, now);
             if self.draining {
@@ -98,7 +101,9 @@ impl Replicas {
             return;
         };
         let view = std::mem::replace(&mut live.view, View::InStep);
-        if live.stale || !matches!(state.presence(), Presence::Live(_)) {
+        // A stale one that is watched goes on as if its change had not been.
+        let ends = live.stale && entity.open.is_empty();
+        if ends || !matches!(state.presence(), Presence::Live(_)) {
             return;
         }
         let before = std::mem::replace(&mut live.membership, members.clone());
@@ -113,7 +118,11 @@ impl Replicas {
         match difference {
             Difference::Same | Difference::Deleted => {}
             Difference::Changed(delta) => self.out.push(Output::Delta(ticket, Box::new(delta))),
-            Difference::Incompatible => live.stale = true,
+            Difference::Incompatible if entity.open.is_empty() => live.stale = true,
+            Difference::Incompatible => {
+                let text = "no change leads from the function's value to the entity's";
+                self.abandon(index, &Fault::Termination, text);
+            }
         }
     }
 
@@ -150,8 +159,9 @@ impl Replicas {
     fn end_open(&mut self, index: usize, refusal: Refusal) {
         for open in std::mem::take(&mut self.entities[index].open).into_values() {
             match open.phase {
+                Phase::Asked { .. } if open.told => {}
                 Phase::Asked { .. } => self.refuse(open.call, refusal.clone()),
-                Phase::Streaming => self.out.push(Output::End(open.call, Ok(()))),
+                Phase::Streaming => self.end_call(index, open.call, Ok(())),
                 Phase::Cancelling { .. } => {}
             }
         }
@@ -215,10 +225,13 @@ impl Replicas {
         let Some(number) = command else {
             return self.failed_as_a_whole(index, failure);
         };
-        let Some(Open { call, .. }) = self.entities[index].open.remove(&number) else {
+        let Some(Open { call, told, .. }) = self.entities[index].open.remove(&number) else {
             return self.crash(index, Fault::Reply, "a failure of no open command");
         };
-        self.refuse(call, Refusal::Failed(Fault::Command(failure)));
+        if !told {
+            let refusal = Refusal::Failed(Fault::Command(failure));
+            self.end_call(index, call, Err(refusal));
+        }
         // Whether it has changed its value before it failed is not known.
         self.mark_stale(index);
     }
@@ -258,7 +271,11 @@ impl Replicas {
         let entity = &mut self.entities[index];
         let key = entity.key.clone();
         for open in std::mem::take(&mut entity.open).into_values() {
-            self.refuse(open.call, Refusal::Failed(fault.clone()));
+            let is_there = !open.told && !matches!(open.phase, Phase::Cancelling { .. });
+            if is_there {
+                let refusal = Refusal::Failed(fault.clone());
+                self.end_call(index, open.call, Err(refusal));
+            }
         }
         let text = format!("the stream of a replicated entity failed: {text}");
         self.out.push(Output::Report { key, text });

@@ -1,12 +1,14 @@
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
+use firn_model::id::{Incarnation, Replica};
 use firn_model::policy::OpenCommands;
 use firn_model::replicated::{Change, Consistency, Delta, InvalidDelta, StateAction};
 use proptest::prelude::*;
 
 use super::network::Message;
-use super::{CallId, Input};
+use super::{CallId, Input, Output, Page};
 use crate::refusal::Refusal;
 use world::{Answering, Value, World, added, removed};
 
@@ -333,9 +335,13 @@ fn votes_count_members_and_members_alone() {
         world.settle();
     }
     world.heal();
-    let votes = |world: &mut World, node| match &world.instance(node, "a").expect("open").1.value {
-        Value::Vote(votes) => (votes.own, votes.yes, votes.members),
-        other => panic!("{other:?}"),
+    let votes = |world: &mut World, node| {
+        world.command(node, "a", Answering::nothing());
+        world.settle();
+        match &world.instance(node, "a").expect("open").1.value {
+            Value::Vote(votes) => (votes.own, votes.yes, votes.members),
+            other => panic!("{other:?}"),
+        }
     };
     assert_eq!(votes(&mut world, 0), (true, 2, 3));
     assert_eq!(votes(&mut world, 2), (false, 2, 3));
@@ -514,6 +520,285 @@ fn streamed_message_before_the_reply_is_the_first_answer() {
     assert!(ended(&world, 0, call));
     assert_eq!(world.nodes[0].heard[&call].answers.len(), 3);
     assert!(world.nodes[0].reports.is_empty());
+}
+
+fn deliver_to(world: &mut World, node: u64) {
+    while let Some(at) = world.wire.iter().position(|(_, to, _)| to.0 == node) {
+        let message = world.wire.remove(at).expect("there");
+        world.deliver(message);
+    }
+}
+
+fn watch() -> Answering {
+    Answering {
+        change: None,
+        streamed: true,
+    }
+}
+
+#[test]
+fn confirmation_of_an_earlier_run_confirms_nothing_of_this_one() {
+    let mut world = World::new(2, OpenCommands::One);
+    world.heal();
+    world.command(0, "a", local(added("x")));
+    world.settle_local(0);
+    world.answer(0);
+    deliver_to(&mut world, 2);
+    world.save(1);
+    // Its confirmation is under way for long.
+    let is_confirmation = |message: &Message| matches!(message, Message::Confirmed { .. });
+    let late: Vec<_> = std::mem::take(&mut world.wire)
+        .into_iter()
+        .filter(|(_, to, message)| to.0 == 1 && is_confirmation(message))
+        .collect();
+    assert!(!late.is_empty());
+    world.kill(0);
+    world.settle_local(0);
+    let all = Answering::update(added("y"), Consistency::All);
+    let call = world.command(0, "a", all);
+    world.settle_local(0);
+    world.answer(0);
+    world.save(0);
+    world.wire.clear();
+    for message in late {
+        world.deliver(message);
+    }
+    assert_eq!(world.outcome(0, call), None, "nobody but this node has it");
+}
+
+#[test]
+fn answer_to_an_earlier_run_closes_nothing() {
+    let mut world = World::new(2, OpenCommands::One);
+    world.command(0, "a", local(added("x")));
+    world.heal();
+    // The first run asks, and the answer is late.
+    let (me, second) = (world.nodes[0].me, world.nodes[1].me.node);
+    let stored = world.stored(0, "a").expect("stored");
+    let ask = Message::Digest {
+        key: world::key("a"),
+        ask: Some(3),
+        answers: None,
+        membership: 1,
+        digest: stored.context().encode(),
+    };
+    world.deliver((me, second, ask));
+    let late = world.wire.pop_front().expect("an answer");
+    // Its last change reaches the member and not its own disk.
+    world.command(0, "a", local(removed("x")));
+    world.settle_local(0);
+    assert!(world.answer(0));
+    deliver_to(&mut world, 2);
+    world.wire.clear();
+    world.kill(0);
+    world.command(0, "a", Answering::nothing());
+    world.settle_local(0);
+    world.deliver(late);
+    world.command(0, "a", local(added("w")));
+    world.heal();
+    for node in 0..2 {
+        world.command(node, "a", local(added("z")));
+        world.heal();
+    }
+    assert_eq!(world.value(0, "a"), set(&["w", "z"]));
+    assert_eq!(world.value(1, "a"), set(&["w", "z"]));
+}
+
+#[test]
+fn listing_begins_anew_for_a_new_run() {
+    let mut world = World::new(2, OpenCommands::One);
+    let start = std::time::Instant::now();
+    let at = |seconds| crate::lane::Now {
+        instant: start + Duration::from_secs(seconds),
+        wall: firn_store::Timestamp(1_000_000),
+    };
+    let peer = world.nodes[1].me.node;
+    let run = |number| Replica {
+        node: peer,
+        incarnation: Incarnation(NonZeroU32::new(number).expect("above zero")),
+    };
+    let asked = |outputs: Vec<Output>| {
+        outputs.into_iter().find_map(|output| match output {
+            Output::List(_, after) => Some(after),
+            _ => None,
+        })
+    };
+    let page = |last| Page {
+        keys: Vec::new(),
+        next: Some(world::key(last)),
+    };
+    let machine = &mut world.nodes[0].machine;
+    let hello = |number| Input::Peer(run(number), Message::Hello);
+    let outputs = machine.on(at(0), hello(1)).collect();
+    assert_eq!(asked(outputs), Some(None));
+    let outputs = machine.on(at(1), Input::Listed(peer, Ok(page("m"))));
+    assert_eq!(asked(outputs.collect()), Some(Some(world::key("m"))));
+    // The member begins anew while the second page is read.
+    machine.on(at(2), hello(2)).count();
+    let mut outputs: Vec<_> = machine
+        .on(at(2), Input::Listed(peer, Ok(page("z"))))
+        .collect();
+    outputs.extend(machine.on(at(12), Input::Wake));
+    assert_eq!(asked(outputs), Some(None));
+}
+
+#[test]
+fn watched_instance_with_a_wrong_value_still_hears_of_others() {
+    let mut world = World::new(2, OpenCommands::Many);
+    world.command(0, "a", local(added("x")));
+    world.heal();
+    let watching = world.command(0, "a", watch());
+    world.settle();
+    let bad = Change {
+        action: StateAction::Update(Err(InvalidDelta::NoTypeUrl)),
+        consistency: Consistency::Local,
+    };
+    world.command(
+        0,
+        "a",
+        Answering {
+            change: Some(bad),
+            streamed: false,
+        },
+    );
+    world.settle();
+    world.command(1, "a", local(added("y")));
+    world.heal();
+    let (_, instance) = world.instance(0, "a").expect("open");
+    assert_eq!(instance.value, set(&["x", "y"]));
+    assert_eq!(world.outcome(0, watching), None);
+}
+
+#[test]
+fn watchers_do_not_keep_commands_out_and_have_a_bound() {
+    let mut world = World::new(1, OpenCommands::Many);
+    for _ in 0..super::WATCHERS_MAX {
+        world.command(0, "a", watch());
+        world.settle_local(0);
+        world.answer(0);
+    }
+    let call = world.command(0, "a", local(added("x")));
+    world.settle_local(0);
+    world.answer(0);
+    assert!(ended(&world, 0, call));
+    let late = world.command(0, "a", watch());
+    let capacity = super::WATCHERS_MAX;
+    let full = Err(Refusal::MailboxFull { capacity });
+    assert_eq!(world.outcome(0, late), Some(&full));
+}
+
+#[test]
+fn member_that_is_away_keeps_no_stream_open() {
+    let mut world = World::new(2, OpenCommands::One);
+    world.heal();
+    world.command(0, "a", local(added("x")));
+    world.settle_local(0);
+    world.answer(0);
+    for _ in 0..60 {
+        world.pass(Duration::from_secs(1));
+        world.save(0);
+        world.wire.clear();
+    }
+    assert!(world.instance(0, "a").is_none());
+}
+
+#[test]
+fn last_word_waits_for_the_first_answer() {
+    let check = |input: fn() -> Input| {
+        let mut world = World::new(1, OpenCommands::Many);
+        let answering = Answering {
+            streamed: true,
+            ..Answering::update(added("x"), Consistency::Majority)
+        };
+        let call = world.command(0, "a", answering);
+        world.settle_local(0);
+        world.answer(0);
+        world.feed(0, input());
+        assert_eq!(world.outcome(0, call), None);
+        world.save(0);
+        assert!(ended(&world, 0, call));
+        assert_eq!(world.nodes[0].heard[&call].answers.len(), 1);
+    };
+    check(|| Input::Drain);
+    check(|| Input::CompleteStreams);
+}
+
+#[test]
+fn changes_that_members_do_not_confirm_have_a_bound() {
+    let mut world = World::new(2, OpenCommands::Many);
+    world.heal();
+    let calls: Vec<CallId> = (0..400)
+        .map(|number| {
+            let all = Answering::update(added(&number.to_string()), Consistency::All);
+            let call = world.command(0, "a", all);
+            world.settle_local(0);
+            world.answer(0);
+            call
+        })
+        .collect();
+    let last = world.outcome(0, calls[399]);
+    assert!(
+        matches!(last, Some(Err(Refusal::MailboxFull { .. }))),
+        "{last:?}"
+    );
+}
+
+#[test]
+fn question_that_gets_lost_is_asked_again() {
+    let mut world = World::new(2, OpenCommands::One);
+    world.command(0, "a", local(Delta::Counter(1)));
+    world.heal();
+    // Of two changes the first is lost, and so is what is asked about it.
+    for _ in 0..2 {
+        world.command(0, "a", local(Delta::Counter(1)));
+        world.settle_local(0);
+        assert!(world.answer(0));
+    }
+    let last = world.wire.pop_back().expect("a change");
+    world.wire.clear();
+    world.deliver(last);
+    assert_eq!(world.nodes[1].machine.unconfirmed(), 1, "it has asked");
+    world.wire.clear();
+    world.heal();
+    assert_eq!(world.value(1, "a"), Value::Counter(3));
+    for node in &world.nodes {
+        assert_eq!(node.machine.unconfirmed(), 0);
+    }
+}
+
+#[test]
+fn machine_that_drains_is_not_woken_for_members() {
+    let mut world = World::new(2, OpenCommands::One);
+    world.heal();
+    world.command(0, "a", local(added("x")));
+    world.settle_local(0);
+    world.answer(0);
+    world.command(0, "a", local(added("y")));
+    world.settle_local(0);
+    world.wire.clear();
+    world.feed(0, Input::Drain);
+    world.save(0);
+    let wakes = world.nodes[0]
+        .machine
+        .next_wake()
+        .expect("a command is open");
+    let command_timeout = Duration::from_secs(50);
+    assert!(wakes > std::time::Instant::now() + command_timeout);
+}
+
+#[test]
+fn caller_with_little_time_does_not_end_the_others() {
+    let mut world = World::new(1, OpenCommands::Many);
+    let watching = world.command(0, "a", watch());
+    world.settle();
+    let hasty = world.command_within(0, "a", local(added("x")), Duration::from_secs(1));
+    world.settle_local(0);
+    world.pass(Duration::from_secs(2));
+    assert_eq!(world.outcome(0, hasty), Some(&Err(Refusal::Timeout)));
+    world.answer(0);
+    world.pass(Duration::from_millis(100));
+    world.settle();
+    assert_eq!(world.value(0, "a"), set(&["x"]), "it was applied");
+    assert_eq!(world.outcome(0, watching), None);
 }
 
 /// A generator of one seed (SplitMix64).
