@@ -19,6 +19,7 @@ use firn_wire::superset::{
     Any, Command, CrdtDelta, CrdtReply, CrdtStateAction, CrdtStreamOut, Metadata,
     ReplicatedSetDelta, crdt_delta, crdt_state_action, crdt_stream_out,
 };
+use rustix::process::Signal;
 use tonic::Code;
 
 use crate::world::{Call, Talk, World, asked, request, said, whole};
@@ -732,6 +733,24 @@ async fn deletion_completes_a_streamed_command() {
         stream.expect_half_close().await;
         call.replies("gone").await;
         talk.ends().await;
+    }
+}
+
+#[tokio::test]
+async fn stop_in_order_completes_a_streamed_command() {
+    for dialect in CLOUDSTATES {
+        // Nobody waits for the grace.
+        let mut world = World::with(&watched(dialect), &["--drain-grace", "10m"]).await;
+        let (mut talk, mut stream) = watching(&world, dialect).await;
+        stream.reply(reply(1).streamed().with(said("first")));
+        talk.hears("first").await;
+        world.firn.signal(Signal::TERM);
+        talk.ends().await;
+        stream.expect(stream_cancelled(dialect, "a", 1)).await;
+        stream.answer_cancel(reply(1));
+        stream.expect_half_close().await;
+        stream.complete();
+        assert_eq!(world.firn.wait().code(), Some(0));
     }
 }
 
