@@ -68,7 +68,7 @@ async fn get(flags: &ArgMatches) -> Result<(), Failure> {
         println!("deleted, for ever");
     }
     if let Some(data_type) = answer["type"].as_str() {
-        println!("{data_type} {}", answer["state"]);
+        println!("{data_type} {}", replicated(&answer["state"]));
     } else if !answer["state"].is_null() {
         println!("state {}", pretty(&answer["state"]));
     }
@@ -121,6 +121,26 @@ fn print_events(events: &Value) {
     }
 }
 
+/// The value of a replicated entity: payloads as elsewhere, sets in brackets, maps in braces.
+fn replicated(value: &Value) -> String {
+    match value {
+        Value::Array(items) if items.iter().any(|item| item.get("key").is_some()) => {
+            let entry = |item: &Value| {
+                let (key, value) = (pretty(&item["key"]), replicated(&item["value"]));
+                format!("{key}: {value}")
+            };
+            let entries: Vec<String> = items.iter().map(entry).collect();
+            format!("{{{}}}", entries.join(", "))
+        }
+        Value::Array(items) => {
+            let items: Vec<String> = items.iter().map(replicated).collect();
+            format!("[{}]", items.join(", "))
+        }
+        Value::Object(fields) if fields.contains_key("type") => pretty(value),
+        other => other.to_string(),
+    }
+}
+
 /// A decoded payload: its type's short name and its content.
 fn pretty(payload: &Value) -> String {
     let type_url = payload["type"].as_str().unwrap_or_default();
@@ -145,4 +165,24 @@ fn limit(flags: &ArgMatches) -> u32 {
 
 fn escaped(text: &str) -> String {
     utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn replicated_values_are_shown_by_their_shape() {
+        let check = |value: Value, expected: &str| assert_eq!(replicated(&value), expected);
+        let text = |text: &str| json!({ "type": "type.kalix.io/string", "value": text });
+        check(json!(-3), "-3");
+        check(json!([]), "[]");
+        check(json!([text("a"), text("b")]), r#"[string "a", string "b"]"#);
+        let map = json!([{ "key": text("k"), "value": [text("a")] }]);
+        check(map, r#"{string "k": [string "a"]}"#);
+        let votes = json!({ "own": true, "yes": 1, "members": 1 });
+        check(votes, r#"{"members":1,"own":true,"yes":1}"#);
+    }
 }
