@@ -190,7 +190,9 @@ impl Replicas {
         let deletes = deletes(reply.change.as_ref());
         match self.change(index, reply.change, failed, origin, now) {
             Err(refusal) => {
-                self.end_call(index, call, Err(refusal));
+                if !told {
+                    self.end_call(index, call, Err(refusal));
+                }
                 // The function has made a change that the entity has not.
                 self.mark_stale(index);
                 self.set_phase(index, number, goes_on, true, now);

@@ -791,9 +791,20 @@ fn caller_with_little_time_does_not_end_the_others() {
     let watching = world.command(0, "a", watch());
     world.settle();
     let hasty = world.command_within(0, "a", local(added("x")), Duration::from_secs(1));
+    let bad = Answering {
+        change: Some(Change {
+            action: StateAction::Update(Err(InvalidDelta::NoType)),
+            consistency: Consistency::Local,
+        }),
+        streamed: false,
+    };
+    let bad = world.command_within(0, "a", bad, Duration::from_secs(1));
     world.settle_local(0);
     world.pass(Duration::from_secs(2));
-    assert_eq!(world.outcome(0, hasty), Some(&Err(Refusal::Timeout)));
+    for call in [hasty, bad] {
+        assert_eq!(world.outcome(0, call), Some(&Err(Refusal::Timeout)));
+    }
+    world.answer(0);
     world.answer(0);
     world.pass(Duration::from_millis(100));
     world.settle();
