@@ -22,7 +22,8 @@
 //!
 //! # Reading order
 //! [`network`] is the seam to other nodes; `entity` what is kept of an entity; `commands`
-//! what the function answers; `stream` the life of its stream; `spread` the other replicas;
+//! what the function answers; `stream` the life of its stream; `spread` the other replicas and `peer`
+//! what is known of them;
 //! `save` the store; `care` time, room and the end.
 //!
 //! # Invariants
@@ -36,6 +37,7 @@ mod commands;
 pub(crate) mod driver;
 mod entity;
 pub mod network;
+mod peer;
 mod save;
 mod spread;
 mod stream;
@@ -57,8 +59,8 @@ use crate::link::{ReplicaCommand, ReplicaEvent, ReplicaOpening};
 use crate::refusal::Refusal;
 use entity::Entity;
 use network::{Membership, Message};
+use peer::Peer;
 use save::Saving;
-use spread::Peer;
 
 /// Bounds of replicated entities.
 #[derive(Debug, Clone)]

@@ -5,7 +5,7 @@ use std::time::Instant;
 use firn_model::policy::OpenCommands;
 
 use super::entity::{Entity, Open, Phase, Stream};
-use super::spread::Peer;
+use super::peer::Peer;
 use super::{CallId, LINGER, OPEN_COMMANDS_MAX, Output, Replicas};
 use crate::lane::Now;
 use crate::refusal::{Fault, Refusal};
@@ -187,13 +187,9 @@ impl Replicas {
 
     /// The caller of a streamed command had a last word while the function goes on.
     fn forget_call(&mut self, index: usize, call: CallId, now: Now) {
-        let open = self.entities[index].open.iter();
         let streaming = |open: &Open| open.call == call && open.phase == Phase::Streaming;
-        let number = open
-            .filter(|(_, open)| streaming(open))
-            .map(|it| *it.0)
-            .next();
-        if let Some(number) = number {
+        let mut open = self.entities[index].open.iter();
+        if let Some((&number, _)) = open.find(|(_, open)| streaming(open)) {
             self.cancel(index, number, now);
         }
     }
@@ -255,15 +251,16 @@ impl Replicas {
     /// Takes nothing more and ends what is here.
     pub(super) fn drain(&mut self, now: Now) {
         self.draining = true;
-        let indices: Vec<usize> = self.entities.iter().map(|(index, _)| index).collect();
-        for index in indices {
-            self.tend(index, now);
-        }
+        self.tend_all(now);
     }
 
     /// Completes all streams of answers, and those that begin later.
     pub(super) fn complete_streams(&mut self, now: Now) {
         self.completing = true;
+        self.tend_all(now);
+    }
+
+    fn tend_all(&mut self, now: Now) {
         let indices: Vec<usize> = self.entities.iter().map(|(index, _)| index).collect();
         for index in indices {
             self.tend(index, now);

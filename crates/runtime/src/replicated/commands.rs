@@ -1,6 +1,6 @@
 //! Commands and what the function answers to them.
 
-use firn_crdt::ApplyError;
+use firn_crdt::{ApplyError, Patch};
 use firn_model::decision::{Answer, Effect};
 use firn_model::id::EntityKey;
 use firn_model::policy::{FailureMutation, OpenCommands};
@@ -18,7 +18,7 @@ enum Changed {
     Yes {
         needed: Consistency,
         number: u64,
-        patch: bytes::Bytes,
+        patch: Patch,
     },
 }
 
@@ -73,7 +73,7 @@ impl Replicas {
             version,
             needed: Consistency::Local,
             number: 0,
-            patch: bytes::Bytes::new(),
+            patch: Patch::default(),
             confirmed: Default::default(),
             until: now.instant + self.config.lane.command_timeout,
         });
@@ -287,8 +287,7 @@ impl Replicas {
             }
         };
         entity.record.receipts.extend(origin);
-        let patch = patch.encode();
-        let number = self.spread(index, patch.clone(), needed > Consistency::Local, now);
+        let number = self.spread(index, &patch, needed > Consistency::Local, now);
         self.changed(index, now);
         Ok(Changed::Yes {
             needed,

@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
-use firn_crdt::State;
+use firn_crdt::{Patch, State};
 use firn_model::contract::Component;
 use firn_model::id::{EffectId, EntityId, EntityKey, NodeId, Replica};
 use firn_model::replicated::Consistency;
@@ -164,7 +163,7 @@ pub(super) struct Confirming {
     /// The number of the change that members confirm.
     pub(super) number: u64,
     /// What is sent again to members that do not confirm.
-    pub(super) patch: Bytes,
+    pub(super) patch: Patch,
     pub(super) confirmed: BTreeSet<NodeId>,
     pub(super) until: Instant,
 }

@@ -1,155 +1,29 @@
 //! The other replicas: changes go to them and come from them, and digests find what got lost.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use bytes::Bytes;
 use firn_crdt::{Context, Gap, Patch};
-use firn_model::id::{EntityKey, Incarnation, NodeId, Replica};
+use firn_model::id::{EntityKey, NodeId, Replica};
 use firn_model::replicated::Consistency;
 use firn_store::ReadError;
 
 use super::entity::{Data, Stream, View};
 use super::network::{Membership, Message};
+use super::peer::{AT_ONCE, Listing, Peer};
 use super::{Output, Page, Replicas};
 use crate::lane::{Now, Settled};
-
-/// Entities that are settled with one member at a time.
-const AT_ONCE: usize = 64;
-
-/// More entities than this are not remembered one by one for a member that is away: once it is back
-/// all of them are gone through.
-const BEHIND_MAX: usize = 100_000;
 
 /// How many times the usual pause the others have to tell each other of a change, before a member
 /// that heard of it makes sure.
 const LATER: u32 = 4;
-
-/// Changes of one entity that a member may have to confirm one by one.
-const NUMBERS_MAX: usize = 64;
 
 /// Messages that wait for an entity to be read.
 const LOADING_MAX: usize = 256;
 
 /// The longest pause between attempts to reach a member.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
-
-/// What is known of another member.
-#[derive(Debug)]
-pub(super) struct Peer {
-    /// Its newest run that was heard of.
-    incarnation: Option<Incarnation>,
-    /// Whether it knows of this run of this node.
-    welcomed: bool,
-    /// How far the store was gone through for it.
-    listing: Listing,
-    /// Which time it is gone through.
-    round: u64,
-    /// Whether entities in memory alone may have been forgotten.
-    forgot: bool,
-    /// Entities that it may not be up to date with, and what it has to confirm.
-    behind: BTreeMap<EntityKey, BTreeSet<u64>>,
-    /// Where in `behind` to go on.
-    cursor: Option<EntityKey>,
-    /// Questions of the last round that were not answered yet.
-    asked: BTreeSet<u64>,
-    /// Whether the last round was full, so that another one waits for it.
-    more: bool,
-    pause: Duration,
-    pub(super) look_at: Option<Instant>,
-}
-
-#[derive(Debug)]
-enum Listing {
-    From(Option<EntityKey>),
-    Done,
-}
-
-impl Peer {
-    fn new(look_at: Option<Instant>, pause: Duration) -> Self {
-        Self {
-            incarnation: None,
-            welcomed: false,
-            listing: Listing::From(None),
-            round: 0,
-            forgot: false,
-            behind: BTreeMap::new(),
-            cursor: None,
-            asked: BTreeSet::new(),
-            more: false,
-            pause,
-            look_at,
-        }
-    }
-
-    fn awaits(&mut self, key: &EntityKey, number: u64) {
-        let numbers = self.may_lack(key);
-        numbers.insert(number);
-        if numbers.len() > NUMBERS_MAX {
-            // It is settled by digests then.
-            numbers.pop_first();
-        }
-    }
-
-    /// Notes that it may not be up to date with an entity; gives what it has to confirm of it.
-    fn may_lack(&mut self, key: &EntityKey) -> &mut BTreeSet<u64> {
-        if self.behind.len() >= BEHIND_MAX {
-            self.behind.clear();
-            self.list_anew();
-            self.forgot = true;
-        }
-        self.behind.entry(key.clone()).or_default()
-    }
-
-    fn list_anew(&mut self) {
-        self.listing = Listing::From(None);
-        self.round += 1;
-    }
-
-    /// Whether this is the number of a question that waits for its answer.
-    fn was_asked(&self, key: &EntityKey, number: u64) -> bool {
-        self.behind
-            .get(key)
-            .is_some_and(|numbers| numbers.contains(&number))
-    }
-
-    /// Takes a confirmation.
-    fn confirms(&mut self, key: &EntityKey, number: u64) {
-        if let Some(numbers) = self.behind.get_mut(key) {
-            numbers.remove(&number);
-            if numbers.is_empty() {
-                self.behind.remove(key);
-            }
-        }
-    }
-
-    /// The entities to settle next, going round.
-    fn next_behind(&mut self) -> Vec<EntityKey> {
-        let after = self.cursor.take();
-        let later = self.behind.keys().filter(|key| Some(*key) > after.as_ref());
-        let first = self
-            .behind
-            .keys()
-            .filter(|key| Some(*key) <= after.as_ref());
-        let keys: Vec<EntityKey> = later.chain(first).take(AT_ONCE).cloned().collect();
-        self.cursor = keys.last().cloned();
-        keys
-    }
-
-    /// How many entities it may not be up to date with.
-    pub(super) fn behind(&self) -> usize {
-        self.behind.len()
-    }
-
-    fn has_work(&self) -> bool {
-        !self.behind.is_empty() || matches!(self.listing, Listing::From(_)) || !self.welcomed
-    }
-
-    fn hurry(&mut self, at: Instant) {
-        self.look_at = Some(self.look_at.map_or(at, |set| set.min(at)));
-    }
-}
 
 impl Replicas {
     /// Learns who the members are, at the beginning.
@@ -159,9 +33,7 @@ impl Replicas {
             .retain(|node, _| membership.members.contains(node));
         for node in &membership.members {
             if *node != self.me.node {
-                self.peers
-                    .entry(*node)
-                    .or_insert_with(|| Peer::new(None, pause));
+                self.peers.entry(*node).or_insert_with(|| Peer::new(pause));
             }
         }
         self.membership = membership;
@@ -196,8 +68,12 @@ impl Replicas {
     }
 
     /// Sends a change to every member; gives its number.
-    pub(super) fn spread(&mut self, index: usize, patch: Bytes, durable: bool, now: Now) -> u64 {
+    pub(super) fn spread(&mut self, index: usize, patch: &Patch, durable: bool, now: Now) -> u64 {
         let number = self.number();
+        if self.peers.is_empty() {
+            return number;
+        }
+        let patch = patch.encode();
         let key = self.entities[index].key.clone();
         for (node, peer) in &mut self.peers {
             peer.awaits(&key, number);
@@ -455,7 +331,7 @@ impl Replicas {
             .confirming
             .iter()
             .filter(|it| it.needed > Consistency::Local && !it.confirmed.contains(&member))
-            .map(|it| (it.number, it.patch.clone()))
+            .map(|it| (it.number, it.patch.encode()))
             .collect();
         for (number, patch) in resent {
             let key = self.entities[index].key.clone();
@@ -577,7 +453,7 @@ impl Replicas {
             }
         }
         for patch in patches {
-            self.spread(index, patch.encode(), false, now);
+            self.spread(index, &patch, false, now);
             self.changed(index, now);
         }
     }
@@ -670,17 +546,6 @@ impl Replicas {
             .next
             .map_or(Listing::Done, |next| Listing::From(Some(next)));
         peer.hurry(now.instant);
-    }
-}
-
-impl Peer {
-    /// Everything has to be settled with it anew.
-    fn start_over(&mut self, keys: &[EntityKey], at: Instant) {
-        self.list_anew();
-        for key in keys {
-            self.behind.entry(key.clone()).or_default();
-        }
-        self.hurry(at);
     }
 }
 
