@@ -19,9 +19,9 @@ use firn_wire::dialect::{Deltas, Dialect};
 use crate::entity;
 use crate::stream::{self, Receiver, Route, Sender};
 
-/// What may wait in a stream to be sent. The engine bounds the open commands of an entity at a
-/// quarter of it; each of them is sent once and cancelled once, and changes go out between them. A
-/// function that leaves more waiting has stopped reading.
+/// What may wait in a stream to be sent. The engine bounds the commands of an entity that are not
+/// answered at a quarter of it, and those that stream, each of which is cancelled once at most, at a
+/// half; changes go out between them. A function that leaves more waiting has stopped reading.
 const OUTBOUND: usize = 4096;
 
 /// Opens a stream for a replicated entity, laid out as its function's dialect has it.
