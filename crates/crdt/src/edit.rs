@@ -21,6 +21,7 @@ mod set;
 use std::collections::BTreeSet;
 
 use firn_model::id::Replica;
+use firn_model::limit::MAP_DEPTH_MAX;
 use firn_model::replicated::{DataType, Delta};
 
 use crate::context::Context;
@@ -28,11 +29,6 @@ use crate::dot::{Dot, Dots};
 use crate::dotted::Dotted;
 use crate::entry::{Entry, Kind, Slot, Store};
 use crate::state::{Patch, Presence, State};
-
-/// How deep maps may be nested, the outermost one counted.
-///
-/// Deeper than any data that is meant, shallow enough to walk by recursion.
-pub const MAPS_DEEP_MAX: usize = 16;
 
 /// What a change did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,7 +68,7 @@ pub enum ApplyError {
     #[error("a flag that is on cannot be switched off")]
     FlagOff,
     /// Maps would be nested too deeply.
-    #[error("maps would be nested more than {MAPS_DEEP_MAX} deep")]
+    #[error("maps would be nested more than {MAP_DEPTH_MAX} deep")]
     TooDeep,
     /// The replica's incarnation is closed, so it makes no changes any more.
     #[error("{0} is closed and makes no more changes")]

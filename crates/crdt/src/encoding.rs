@@ -18,8 +18,8 @@ mod write;
 use bytes::Bytes;
 
 use crate::context::Context;
-use crate::edit::MAPS_DEEP_MAX;
 use crate::state::{Patch, State};
+use firn_model::limit::MAP_DEPTH_MAX;
 use read::Reader;
 use write::Writer;
 
@@ -56,7 +56,7 @@ pub enum DecodeError {
     #[error("{0} are out of order")]
     Order(&'static str),
     /// Maps are nested too deeply.
-    #[error("maps are nested more than {MAPS_DEEP_MAX} deep")]
+    #[error("maps are nested more than {MAP_DEPTH_MAX} deep")]
     TooDeep,
 }
 

@@ -48,7 +48,7 @@ mod value;
 pub use context::Context;
 pub use difference::{Difference, difference};
 pub use dot::Dot;
-pub use edit::{Applied, ApplyError, MAPS_DEEP_MAX};
+pub use edit::{Applied, ApplyError};
 pub use encoding::DecodeError;
 pub use retire::RetireError;
 pub use state::{Gap, Patch, Presence, State};

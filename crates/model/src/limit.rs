@@ -29,7 +29,7 @@ pub const STREAM_GRACE: Duration = Duration::from_secs(1);
 /// How long a tombstone refuses changes when the function names no time of its own.
 pub const DELETE_GRACE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
-/// How many replicated maps may be inside of each other.
+/// How many replicated maps may be inside of each other, the outermost one counted.
 ///
 /// Far deeper than anyone nests data by hand, and shallow enough for a protobuf decoder, which stops
 /// at a hundred messages and meets three for each map.

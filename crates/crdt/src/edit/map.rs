@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use firn_model::limit::MAP_DEPTH_MAX;
 use firn_model::payload::Payload;
 use firn_model::replicated::{DataType, Delta, EntriesDelta, MapDelta};
 
-use super::{ApplyError, Data, Edit, MAPS_DEEP_MAX, Place};
+use super::{ApplyError, Data, Edit, Place};
 use crate::dot::Dots;
 use crate::element::Element;
 use crate::entry::Entry;
@@ -58,7 +59,7 @@ impl Edit<'_> {
 
     fn enter(&mut self, data: &mut Data<'_>, cleared: bool) -> Result<(), ApplyError> {
         self.depth += 1;
-        if self.depth > MAPS_DEEP_MAX {
+        if self.depth > MAP_DEPTH_MAX {
             return Err(ApplyError::TooDeep);
         }
         if cleared {

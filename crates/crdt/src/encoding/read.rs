@@ -15,11 +15,11 @@ use super::{DecodeError, Kind, VERSION};
 use crate::context::{Bound, Context, Extent, NodeSeen, Run};
 use crate::dot::{Dot, Dots};
 use crate::dotted::Dotted;
-use crate::edit::MAPS_DEEP_MAX;
 use crate::element::Element;
 use crate::entry::{Entry, Slot, Store, Written};
 use crate::spans::Span;
 use crate::state::Patch;
+use firn_model::limit::MAP_DEPTH_MAX;
 
 /// The greatest share of a counter that is believed: more than any replica can come to, and little
 /// enough that no number of shares that fits in memory overflows in a sum.
@@ -241,7 +241,7 @@ impl<'a> Reader<'a> {
 
     /// A map, whose values may be of one type only.
     fn map(&mut self, only: Option<DataType>) -> Result<Store, DecodeError> {
-        if self.depth == MAPS_DEEP_MAX {
+        if self.depth == MAP_DEPTH_MAX {
             return Err(DecodeError::TooDeep);
         }
         self.depth += 1;

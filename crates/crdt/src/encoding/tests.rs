@@ -9,9 +9,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::{DecodeError, VERSION};
-use crate::edit::MAPS_DEEP_MAX;
 use crate::tests::cluster::{Cluster, steps};
 use crate::{Context, Gap, Patch, State};
+use firn_model::limit::MAP_DEPTH_MAX;
 
 fn replica(node: u64, incarnation: u32) -> Replica {
     Replica {
@@ -301,9 +301,9 @@ fn what_no_writer_writes_is_refused() {
     check("02 04 00 01 00 05 74", short("a text"));
     let maps =
         |deep| "02 07 00 01 00 01 74 00 ".to_owned() + &"02 07 00 01 00 00 ".repeat(deep - 1);
-    check(&(maps(MAPS_DEEP_MAX) + "02 07 00 00"), DecodeError::TooDeep);
+    check(&(maps(MAP_DEPTH_MAX) + "02 07 00 00"), DecodeError::TooDeep);
     check(
-        &(maps(MAPS_DEEP_MAX) + "02 05 00 00 00"),
+        &(maps(MAP_DEPTH_MAX) + "02 05 00 00 00"),
         DecodeError::Long(1),
     );
     // Of a state that is only part of one.

@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 
 use firn_model::id::NodeId;
+use firn_model::limit::MAP_DEPTH_MAX;
 use firn_model::replicated::{
     Clock, DataType, Delta, EntriesDelta, MapDelta, SetDelta, Votes, Write,
 };
 
 use super::changes::payload;
 use super::cluster::replica;
-use crate::{Applied, ApplyError, Gap, MAPS_DEEP_MAX, Presence, State};
+use crate::{Applied, ApplyError, Gap, Presence, State};
 
 fn apply(state: &mut State, at: usize, delta: &Delta) -> Applied {
     state.apply(replica(at, 1), 100, delta).unwrap()
@@ -112,9 +113,9 @@ fn what_cannot_be_done_is_refused_and_leaves_no_trace() {
     both.added.push((payload("a"), Delta::Flag(false)));
     check(&[flags], Delta::Map(both), ApplyError::FlagOff);
     let nested = |depth| (1..depth).fold(adding("a", Delta::Counter(1)), |map, _| adding("a", map));
-    check(&[], nested(MAPS_DEEP_MAX + 1), ApplyError::TooDeep);
-    let deep = after(&[nested(MAPS_DEEP_MAX)]);
-    assert_eq!(value(&deep), Some(nested(MAPS_DEEP_MAX)));
+    check(&[], nested(MAP_DEPTH_MAX + 1), ApplyError::TooDeep);
+    let deep = after(&[nested(MAP_DEPTH_MAX)]);
+    assert_eq!(value(&deep), Some(nested(MAP_DEPTH_MAX)));
 }
 
 #[test]
