@@ -99,6 +99,7 @@ mod tests {
         Failure {
             text: "broken".into(),
             code: None,
+            details: Vec::new(),
             restart: false,
         }
     }

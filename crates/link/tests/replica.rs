@@ -325,6 +325,7 @@ async fn failures_name_their_command_or_none() {
                 failure: Failure {
                     text: "no".into(),
                     code: None,
+                    details: Vec::new(),
                     restart: false,
                 },
             };

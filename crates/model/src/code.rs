@@ -66,6 +66,16 @@ pub enum Code {
     ContractChanged = 2019,
     /// A key field has a type that cannot name an entity.
     KeyType = 2020,
+    /// A component lists a method that its service does not have.
+    MethodUndeclared = 2021,
+    /// A component has an option of another state model, or lacks one that it needs.
+    OptionMisplaced = 2022,
+    /// A component names a state or event that its descriptors do not hold.
+    MessageUndeclared = 2023,
+    /// Another connected function declares the same service or storage otherwise.
+    ContractTaken = 2024,
+    /// The function's token is missing or wrong.
+    TokenRefused = 2025,
     /// No such service or method.
     MethodUnknown = 3001,
     /// The request does not parse where Firn must read it.
@@ -126,6 +136,26 @@ pub enum Code {
     ChangeNotConfirmed = 3029,
     /// The caller of a streamed command took its messages too slowly.
     CallerTooSlow = 3030,
+    /// The function answered a command that is not open.
+    DecisionUnexpected = 3031,
+    /// The function answered the commands of an entity out of their order.
+    DecisionOutOfOrder = 3032,
+    /// The function decided on another version of an entity than Firn has.
+    DecisionVersion = 3033,
+    /// The function changed an entity in a way that its contract does not allow.
+    MutationUnfit = 3034,
+    /// A message for a topic, and no broker is set up.
+    NoBroker = 3035,
+    /// The function sent more messages of a streamed call than it may.
+    CreditExceeded = 3036,
+    /// A call of the function would wait for itself.
+    CallCircle = 3037,
+    /// The function has more calls open than it may.
+    CallsExceeded = 3038,
+    /// A frame of the function is above the size limit.
+    FrameTooLarge = 3039,
+    /// The function sent what is no frame, or not allowed there.
+    FrameIllegal = 3040,
     /// Another process has the data folder open.
     DataFolderLocked = 5001,
     /// The data folder was written by a newer Firn.
@@ -177,6 +207,11 @@ impl Code {
         Self::FamilyUnknown,
         Self::ContractChanged,
         Self::KeyType,
+        Self::MethodUndeclared,
+        Self::OptionMisplaced,
+        Self::MessageUndeclared,
+        Self::ContractTaken,
+        Self::TokenRefused,
         Self::MethodUnknown,
         Self::PayloadMalformed,
         Self::JsonMalformed,
@@ -207,6 +242,16 @@ impl Code {
         Self::ChangeInvalid,
         Self::ChangeNotConfirmed,
         Self::CallerTooSlow,
+        Self::DecisionUnexpected,
+        Self::DecisionOutOfOrder,
+        Self::DecisionVersion,
+        Self::MutationUnfit,
+        Self::NoBroker,
+        Self::CreditExceeded,
+        Self::CallCircle,
+        Self::CallsExceeded,
+        Self::FrameTooLarge,
+        Self::FrameIllegal,
         Self::DataFolderLocked,
         Self::FormatNewer,
         Self::RecordDamaged,
@@ -272,6 +317,17 @@ impl Code {
             Self::FamilyUnknown => "the function speaks none of the known protocol families",
             Self::ContractChanged => "the function came back with another contract",
             Self::KeyType => "a key field has a type that cannot name an entity",
+            Self::MethodUndeclared => "a component lists a method that its service does not have",
+            Self::OptionMisplaced => {
+                "a component has an option of another state model, or lacks one that it needs"
+            }
+            Self::MessageUndeclared => {
+                "a component names a state or event that its descriptors do not hold"
+            }
+            Self::ContractTaken => {
+                "another connected function declares the same service or storage otherwise"
+            }
+            Self::TokenRefused => "the function's token is missing or wrong",
             Self::MethodUnknown => "no such service or method",
             Self::PayloadMalformed => "the request does not parse where Firn must read it",
             Self::JsonMalformed => "the JSON body is not valid for the request type",
@@ -308,6 +364,24 @@ impl Code {
             }
             Self::ChangeNotConfirmed => "too few replicas confirmed a change in time",
             Self::CallerTooSlow => "the caller of a streamed command took its messages too slowly",
+            Self::DecisionUnexpected => "the function answered a command that is not open",
+            Self::DecisionOutOfOrder => {
+                "the function answered the commands of an entity out of their order"
+            }
+            Self::DecisionVersion => {
+                "the function decided on another version of an entity than Firn has"
+            }
+            Self::MutationUnfit => {
+                "the function changed an entity in a way that its contract does not allow"
+            }
+            Self::NoBroker => "a message for a topic, and no broker is set up",
+            Self::CreditExceeded => {
+                "the function sent more messages of a streamed call than it may"
+            }
+            Self::CallCircle => "a call of the function would wait for itself",
+            Self::CallsExceeded => "the function has more calls open than it may",
+            Self::FrameTooLarge => "a frame of the function is above the size limit",
+            Self::FrameIllegal => "the function sent what is no frame, or not allowed there",
             Self::DataFolderLocked => "another process has the data folder open",
             Self::FormatNewer => "the data folder was written by a newer Firn",
             Self::RecordDamaged => "a stored record is damaged",

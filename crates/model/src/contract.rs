@@ -63,6 +63,8 @@ pub struct Component {
     pub storage: StorageName,
     /// How it behaves where families differ.
     pub policies: Policies,
+    /// Its place in what its function declares, from 0.
+    pub place: u32,
 }
 
 /// An access rule that the function declared on a method and that Firn does not enforce.
@@ -91,6 +93,8 @@ pub struct Method {
     pub key: Key,
     /// A declared access rule that Firn does not enforce yet.
     pub unenforced: Option<Unenforced>,
+    /// Its place in what its component declares, from 0.
+    pub place: u32,
 }
 
 impl Method {

@@ -58,6 +58,8 @@ pub struct Failure {
     pub text: String,
     /// The status for the caller; families without one use UNKNOWN.
     pub code: Option<GrpcCode>,
+    /// Details for the caller, each a message of its own; families without them leave it empty.
+    pub details: Vec<Payload>,
     /// Whether the instance is to be dropped and replayed (Cloudstate).
     pub restart: bool,
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::code::Code;
+use crate::payload::Payload;
 
 /// The canonical gRPC status codes
 /// (<https://github.com/grpc/grpc/blob/master/doc/statuscodes.md>), without OK.
@@ -84,6 +85,8 @@ pub struct Status {
     pub code: GrpcCode,
     /// The text for the caller.
     pub message: String,
+    /// What the function adds for the caller's program, as `google.rpc.Status` has it.
+    pub details: Vec<Payload>,
     /// Firn's own code; `None` when the function chose the failure itself.
     pub firn: Option<Code>,
 }
@@ -94,6 +97,7 @@ impl Status {
         Self {
             code,
             message: message.into(),
+            details: Vec::new(),
             firn: Some(firn),
         }
     }
@@ -103,6 +107,7 @@ impl Status {
         Self {
             code,
             message: message.into(),
+            details: Vec::new(),
             firn: None,
         }
     }

@@ -131,11 +131,14 @@ impl Refusal {
                 Code::IdempotencyKeyReused,
                 "the idempotency key was used with another request",
             ),
-            Self::Failed(Fault::Command(failure)) => Status::refused(
-                failure.code.unwrap_or(texts.code),
-                Code::FunctionFailed,
-                &failure.text,
-            ),
+            Self::Failed(Fault::Command(failure)) => Status {
+                details: failure.details.clone(),
+                ..Status::refused(
+                    failure.code.unwrap_or(texts.code),
+                    Code::FunctionFailed,
+                    &failure.text,
+                )
+            },
             Self::Failed(Fault::Failure(failure)) => Status::refused(
                 failure.code.unwrap_or(texts.code),
                 Code::FunctionFailed,
@@ -193,6 +196,7 @@ mod tests {
         Failure {
             text: "its own text".into(),
             code,
+            details: Vec::new(),
             restart: false,
         }
     }

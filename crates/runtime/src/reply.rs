@@ -52,7 +52,10 @@ fn encode_any(type_url: &str, value: &[u8]) -> Bytes {
 
 /// A failure that the function chose, as a status.
 pub(crate) fn chosen(failure: Failure) -> Status {
-    Status::chosen(failure.code.unwrap_or(GrpcCode::Unknown), failure.text)
+    Status {
+        details: failure.details,
+        ..Status::chosen(failure.code.unwrap_or(GrpcCode::Unknown), failure.text)
+    }
 }
 
 /// What the caller gets when the function said nothing.

@@ -28,7 +28,7 @@ pub fn contract(proto: &str, declared: Vec<Declared>) -> Contract {
     let pool = compile(proto);
     let mut components = Vec::new();
     let mut methods = Vec::new();
-    for declared in declared {
+    for (declared, place) in declared.into_iter().zip(0..) {
         let service = pool
             .get_service_by_name(declared.service)
             .unwrap_or_else(|| panic!("no service {}", declared.service));
@@ -37,8 +37,9 @@ pub fn contract(proto: &str, declared: Vec<Declared>) -> Contract {
             kind: declared.kind,
             storage: StorageName::new(declared.service),
             policies: declared.policies,
+            place,
         });
-        methods.extend(service.methods().map(|descriptor| {
+        methods.extend(service.methods().zip(0..).map(|(descriptor, place)| {
             Arc::new(Method {
                 component: component.clone(),
                 name: descriptor.name().into(),
@@ -50,6 +51,7 @@ pub fn contract(proto: &str, declared: Vec<Declared>) -> Contract {
                     Key::None
                 },
                 unenforced: None,
+                place,
                 descriptor,
             })
         }));

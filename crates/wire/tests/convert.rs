@@ -333,6 +333,7 @@ mod from_the_function {
             let failure = Failure {
                 text: "no".into(),
                 code,
+                details: Vec::new(),
                 restart: false,
             };
             Ok(Out::Failure(StreamFailure {
@@ -360,6 +361,7 @@ mod from_the_function {
             let failure = Failure {
                 text: "x".into(),
                 code: None,
+                details: Vec::new(),
                 restart,
             };
             Ok(replied(4, Answer::Failure(failure), Mutation::Nothing))
@@ -407,6 +409,7 @@ mod from_the_function {
         let failure = Failure {
             text: "no".into(),
             code: Some(GrpcCode::NotFound),
+            details: Vec::new(),
             restart: false,
         };
         assert_eq!(

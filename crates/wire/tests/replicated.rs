@@ -772,6 +772,7 @@ mod from_the_function {
         Failure {
             text: "no".into(),
             code: None,
+            details: Vec::new(),
             restart,
         }
     }

@@ -1,8 +1,13 @@
 //! Statuses as gRPC headers or trailers.
 
+use base64::Engine as _;
+use bytes::Bytes;
 use firn_model::status::Status;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use prost::Message;
+
+use crate::head::BASE64;
 
 /// The header, or trailer, with Firn's own code.
 pub(crate) const FIRN_CODE: HeaderName = HeaderName::from_static("firn-code");
@@ -12,6 +17,14 @@ pub(crate) const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status"
 
 /// The header, or trailer, with the percent-encoded text.
 pub(crate) const GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+
+/// The header, or trailer, with the whole status as a `google.rpc.Status`, base64
+/// (<https://github.com/grpc/grpc/blob/master/doc/statuscodes.md>).
+const GRPC_STATUS_DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
+
+/// The longest details of a status, in bytes: see [`MESSAGE_BYTES_MAX`]. Longer ones are left out,
+/// since a part of them would not parse.
+const DETAILS_BYTES_MAX: usize = 4096;
 
 /// What `grpc-message` must encode besides everything outside ASCII.
 const MESSAGE_ESCAPED: &AsciiSet = &CONTROLS.add(b'%');
@@ -30,9 +43,51 @@ pub(crate) fn add_to(headers: &mut HeaderMap, status: Option<&Status>) {
     if let Some(message) = message(&status.message) {
         headers.insert(GRPC_MESSAGE, message);
     }
+    if let Some(details) = details(status) {
+        headers.insert(GRPC_STATUS_DETAILS, details);
+    }
     if let Some(code) = firn_code(status) {
         headers.insert(FIRN_CODE, code);
     }
+}
+
+/// `google.rpc.Status`.
+#[derive(Message)]
+struct RpcStatus {
+    #[prost(int32, tag = "1")]
+    code: i32,
+    #[prost(string, tag = "2")]
+    message: String,
+    #[prost(message, repeated, tag = "3")]
+    details: Vec<RpcDetail>,
+}
+
+/// `google.protobuf.Any`.
+#[derive(Message)]
+struct RpcDetail {
+    #[prost(string, tag = "1")]
+    type_url: String,
+    #[prost(bytes = "bytes", tag = "2")]
+    value: Bytes,
+}
+
+fn details(status: &Status) -> Option<HeaderValue> {
+    if status.details.is_empty() {
+        return None;
+    }
+    let details = status.details.iter().map(|detail| RpcDetail {
+        type_url: detail.type_url.to_string(),
+        value: detail.bytes.clone(),
+    });
+    let whole = RpcStatus {
+        code: status.code as i32,
+        message: status.message.clone(),
+        details: details.collect(),
+    };
+    if whole.encoded_len() > DETAILS_BYTES_MAX {
+        return None;
+    }
+    HeaderValue::try_from(BASE64.encode(whole.encode_to_vec())).ok()
 }
 
 /// The value of the header with Firn's own code, if the status has one.
@@ -52,6 +107,7 @@ fn message(text: &str) -> Option<HeaderValue> {
 #[cfg(test)]
 mod tests {
     use firn_model::code::Code;
+    use firn_model::payload::Payload;
     use firn_model::status::GrpcCode;
 
     use super::*;
@@ -84,6 +140,20 @@ mod tests {
         let refused = Status::refused(GrpcCode::Unavailable, Code::ShuttingDown, "");
         let expected = [("grpc-status", "14"), ("firn-code", "FIRN-3019")];
         assert_eq!(written(Some(&refused)), pairs(&expected));
+    }
+
+    #[test]
+    fn details_travel_whole_or_not_at_all() {
+        let with = |detail: Vec<u8>| {
+            let mut status = Status::chosen(GrpcCode::NotFound, "gone");
+            status.details = vec![Payload::new("t/D", detail)];
+            status
+        };
+        // {1: 5, 2: "gone", 3: {1: "t/D", 2: "x"}}
+        let bytes = b"\x08\x05\x12\x04gone\x1a\x08\x0a\x03t/D\x12\x01x";
+        let expected = BASE64.encode(bytes);
+        assert_eq!(details(&with(b"x".to_vec())).unwrap(), expected);
+        assert_eq!(details(&with(vec![0; DETAILS_BYTES_MAX])), None);
     }
 
     #[test]

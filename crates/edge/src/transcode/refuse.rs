@@ -106,6 +106,7 @@ mod tests {
             let status = Status {
                 code,
                 message,
+                details: Vec::new(),
                 firn,
             };
             assert_eq!(

@@ -43,6 +43,7 @@ pub(crate) fn contract_with(text: &str, policies: Policies) -> Contract {
     for service in pool.get_file_by_name(FILE).unwrap().services() {
         let name: Arc<str> = service.full_name().into();
         let component = Arc::new(Component {
+            place: 0,
             service: Arc::clone(&name),
             kind: Kind::Action,
             storage: StorageName::new(name),
@@ -57,6 +58,7 @@ pub(crate) fn contract_with(text: &str, policies: Policies) -> Contract {
                 output_url: message_url(descriptor.output().full_name()),
                 descriptor,
                 key: Key::None,
+                place: 0,
                 unenforced: guarded.then_some(Unenforced::Acl),
             })
         }));

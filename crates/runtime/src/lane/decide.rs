@@ -6,13 +6,13 @@ use firn_model::decision::{Answer, Append, Decision, Effect, Mutation};
 use firn_model::id::{EffectId, Slot};
 use firn_model::payload::Payload;
 use firn_model::policy::{Delete, FailureMutation};
-use firn_model::status::{GrpcCode, Status};
 use firn_store::{Change, Commit, ReplyRecord, StoredAnswer, Timestamp};
 
 use super::due::Item;
 use super::instance::{Committing, Instance, Phase, Running, Stream, Then};
 use super::{Caused, Lane, Now, Origin, Output, Settled, Ticket};
 use crate::refusal::Refusal;
+use crate::reply::chosen;
 
 /// How long a delivery may wait for a commit to ride on. Long enough that a busy slot never pays for
 /// it, short enough that few are redelivered after a crash.
@@ -238,10 +238,7 @@ fn stored_answer(answer: &Answer) -> StoredAnswer {
     match answer {
         Answer::Reply(reply) => StoredAnswer::Reply(reply.clone()),
         Answer::Forward(forward) => StoredAnswer::Forward(forward.clone()),
-        Answer::Failure(failure) => StoredAnswer::Failure(Status::chosen(
-            failure.code.unwrap_or(GrpcCode::Unknown),
-            failure.text.clone(),
-        )),
+        Answer::Failure(failure) => StoredAnswer::Failure(chosen(failure.clone())),
         Answer::Nothing => StoredAnswer::Reply(Default::default()),
     }
 }

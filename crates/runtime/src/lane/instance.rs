@@ -196,6 +196,7 @@ impl<R> Queued<R> {
                     StoredAnswer::Failure(status) => Answer::Failure(Failure {
                         text: status.message,
                         code: Some(status.code),
+                        details: status.details,
                         restart: false,
                     }),
                 })

@@ -361,6 +361,7 @@ pub(crate) fn failure(text: &str) -> Decision {
     let failure = Failure {
         text: text.to_owned(),
         code: None,
+        details: Vec::new(),
         restart: false,
     };
     Decision {

@@ -103,6 +103,8 @@ pub(crate) struct StatusPart {
     pub(crate) message: String,
     #[prost(uint32, optional, tag = "3")]
     pub(crate) firn: Option<u32>,
+    #[prost(message, repeated, tag = "4")]
+    pub(crate) details: Vec<PayloadPart>,
 }
 
 /// [`StoredAnswer`].
@@ -276,6 +278,7 @@ impl From<&Status> for StatusPart {
             code: status.code as i32,
             message: status.message.clone(),
             firn: status.firn.map(|code| code.number().into()),
+            details: status.details.iter().map(Into::into).collect(),
         }
     }
 }
@@ -288,6 +291,11 @@ impl TryFrom<StatusPart> for Status {
             code: GrpcCode::from_number(part.code).ok_or(Fault::Field("a gRPC status"))?,
             message: part.message,
             firn: part.firn.map(code).transpose()?,
+            details: part
+                .details
+                .into_iter()
+                .map(Payload::try_from)
+                .collect::<Result<_, _>>()?,
         })
     }
 }

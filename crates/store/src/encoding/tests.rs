@@ -78,10 +78,12 @@ fn statuses() -> impl Strategy<Value = Status> {
         proptest::sample::select(&GrpcCode::ALL[..]),
         ".{0,9}",
         option::of(proptest::sample::select(Code::ALL)),
+        vec(payloads(), 0..3),
     )
-        .prop_map(|(code, message, firn)| Status {
+        .prop_map(|(code, message, firn, details)| Status {
             code,
             message,
+            details,
             firn,
         })
 }

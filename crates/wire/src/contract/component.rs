@@ -66,9 +66,10 @@ impl<'a> Reader<'a> {
             kind,
             storage: StorageName::new(storage.as_str()),
             policies: policies::of(self.dialect, self.info, kind, declared),
+            place: place_of(self.components.len()),
         });
-        for descriptor in service.methods() {
-            match self.method(&component, descriptor) {
+        for (place, descriptor) in service.methods().enumerate() {
+            match self.method(&component, descriptor, place) {
                 Ok(method) => self.methods.push(Arc::new(method)),
                 Err(fault) => self.faults.push(fault),
             }
@@ -81,6 +82,7 @@ impl<'a> Reader<'a> {
         &self,
         component: &Arc<Component>,
         descriptor: MethodDescriptor,
+        place: usize,
     ) -> Result<Method, Finding> {
         Ok(Method {
             component: Arc::clone(component),
@@ -89,6 +91,7 @@ impl<'a> Reader<'a> {
             output_url: message_url(descriptor.output().full_name()),
             key: self.key(component.kind, &descriptor)?,
             unenforced: self.options.unenforced(&descriptor),
+            place: place_of(place),
             descriptor,
         })
     }
@@ -151,4 +154,9 @@ impl<'a> Reader<'a> {
         self.faults
             .push(about(&declared.service, finding(code, text)));
     }
+}
+
+/// A place in a list of the contract; no message is large enough for more.
+pub(super) fn place_of(index: usize) -> u32 {
+    u32::try_from(index).unwrap_or(u32::MAX)
 }

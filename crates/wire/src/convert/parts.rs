@@ -127,6 +127,7 @@ pub(super) fn forward(forward: superset::Forward) -> Result<Forward, Violation> 
 /// A failure that the function chose; 0 and numbers that gRPC does not know are no code.
 pub fn failure(failure: superset::Failure) -> Failure {
     Failure {
+        details: Vec::new(),
         text: failure.description,
         code: GrpcCode::from_number(failure.grpc_status_code),
         restart: failure.restart,

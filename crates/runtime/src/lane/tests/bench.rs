@@ -268,6 +268,7 @@ pub(super) fn failure(restart: bool) -> Answer {
     Answer::Failure(Failure {
         text: "no".into(),
         code: None,
+        details: Vec::new(),
         restart,
     })
 }

@@ -13,6 +13,7 @@ fn broken() -> Failure {
     Failure {
         text: "broken".into(),
         code: None,
+        details: Vec::new(),
         restart: false,
     }
 }
