@@ -71,7 +71,8 @@ pub enum Mutation {
     Nothing,
     /// Replace the state.
     Set(Payload),
-    /// Remove the state; a tombstone stays for `grace` where the policy keeps one.
+    /// Remove the state, or events and snapshot; a tombstone stays for `grace` where the policy
+    /// keeps one.
     Delete {
         /// How long the function wants the tombstone kept; `None` leaves it to the policy.
         grace: Option<Duration>,
@@ -98,7 +99,8 @@ pub struct Append {
     pub events: Vec<Payload>,
     /// The state after the events.
     pub snapshot: Option<Payload>,
-    /// Mark the entity deleted after the events, and keep them that long.
+    /// Mark the entity deleted after the events, and keep them that long; where the policy keeps no
+    /// tombstone, nothing of it remains.
     pub delete: Option<Duration>,
 }
 

@@ -96,7 +96,7 @@ pub enum FailedQueue {
 /// How a delete is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Delete {
-    /// Nothing remains; the entity may be created again at once.
+    /// Nothing remains, no event either; the entity may be created again at once, from event 1.
     Plain,
     /// A tombstone refuses changes until its grace is over; `0` is the default grace.
     Tombstone(Duration),

@@ -72,7 +72,9 @@ impl Commit {
 pub enum Change {
     /// The value is now this.
     Set(Payload),
-    /// The value is gone. With `until`, a tombstone stays up to then.
+    /// The entity is deleted. Its value is gone. With `until`, a tombstone stays up to then, and so
+    /// do events; without, nothing remains but reply records: events and snapshot go too, and what
+    /// is appended next is event 1 of a new generation.
     Delete {
         /// When the tombstone may go; `None` keeps none.
         until: Option<Timestamp>,
@@ -95,7 +97,8 @@ pub enum Change {
         /// The state.
         payload: Payload,
     },
-    /// A tombstone's grace is over: everything of the entity goes, a new generation begins.
+    /// A tombstone's grace is over: everything of the entity goes, reply records too, and a new
+    /// generation begins.
     Clean,
 }
 

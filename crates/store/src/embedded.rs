@@ -59,7 +59,7 @@ use crate::{Pending, ReadError, Store, Tailed, Tombstone};
 use applier::{Applier, CheckpointEvery, RowWriter};
 use backlog::{Backlog, Batch};
 use disk::{Disk, Folder};
-use folder::{DataFolder, FORMAT_MIN, FORMAT_REPLICAS};
+use folder::{DataFolder, FORMAT_MIN, format_of};
 use log::recovery::LogError;
 use log::{Carried, Log};
 use readers::{Readers, Stopped};
@@ -299,8 +299,9 @@ impl Embedded {
     fn write(&self, writer: &mut Writer, mut writes: Vec<Write>) -> Option<u64> {
         let waiting = self.saves.take();
         writes.extend(waiting.writes);
-        if writer.format < FORMAT_REPLICAS && !writes.iter().all(Write::is_commit) {
-            self.raise_format(writer)?;
+        let format = writes.iter().map(format_of).max();
+        if let Some(format) = format.filter(|format| *format > writer.format) {
+            self.raise_format(writer, format)?;
         }
         let appended = match writer.log.append(&writes) {
             Ok(appended) => appended,
@@ -323,15 +324,15 @@ impl Embedded {
     }
 
     /// Lets every Firn refuse the folder that would not know what is now written.
-    fn raise_format(&self, writer: &mut Writer) -> Option<()> {
+    fn raise_format(&self, writer: &mut Writer, format: u32) -> Option<()> {
         if let Some(folder) = &self.folder
-            && let Err(error) = folder.raise(FORMAT_REPLICAS)
+            && let Err(error) = folder.raise(format)
         {
             self.shared
                 .fail(&Fatal::disk("the format cannot be written", &error));
             return None;
         }
-        writer.format = FORMAT_REPLICAS;
+        writer.format = format;
         Some(())
     }
 

@@ -105,8 +105,13 @@ impl Fence {
         let (Some(key), Some(change)) = (&commit.key, &commit.change) else {
             return true;
         };
-        if matches!(change, Change::Set(_) | Change::Delete { .. }) {
-            return true;
+        match change {
+            Change::Set(_) | Change::Delete { until: Some(_) } => return true,
+            Change::Delete { until: None } => {
+                last_events.insert(key.clone(), (commit.slot, 0));
+                return true;
+            }
+            Change::Append { .. } | Change::Snapshot { .. } | Change::Clean => {}
         }
         let known = last_events.get(key).map(|(_, number)| *number);
         let known = known.or_else(|| self.last_events.get(key).map(|last| last.number));
@@ -190,12 +195,12 @@ fn is_whole(commit: &Commit) -> bool {
 /// The number of the last event after a change; `None` if the change does not fit.
 fn last_event_after(change: &Change, last: u64) -> Option<u64> {
     match change {
-        Change::Set(_) | Change::Delete { .. } => Some(last),
+        Change::Set(_) | Change::Delete { until: Some(_) } => Some(last),
         Change::Append { first, events, .. } => {
             let fits = events.is_empty() || *first == last + 1;
             fits.then_some(last + events.len() as u64)
         }
         Change::Snapshot { sequence, .. } => (*sequence <= last).then_some(last),
-        Change::Clean => Some(0),
+        Change::Delete { until: None } | Change::Clean => Some(0),
     }
 }

@@ -37,6 +37,8 @@ pub async fn run<B: Backend + 'static>(fresh: impl Fn(Clock) -> B) {
     cases::snapshots_shorten_the_replay(subject().await).await;
     cases::tombstones_stay_until_cleaned(subject().await).await;
     cases::cleaned_entities_begin_again(subject().await).await;
+    cases::deleted_events_leave_nothing(subject().await).await;
+    cases::deletes_keep_reply_records(subject().await).await;
     cases::tombstones_are_found_by_the_end_of_their_grace(subject().await).await;
     cases::large_generations_are_cleaned_in_parts(subject().await).await;
     cases::tails_show_every_change_once(subject().await).await;

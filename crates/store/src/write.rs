@@ -24,10 +24,3 @@ pub(crate) enum Write {
     /// A run of a node begins.
     Run(Run),
 }
-
-impl Write {
-    /// Whether it is a commit of a slot.
-    pub(crate) fn is_commit(&self) -> bool {
-        matches!(self, Self::Commit(_))
-    }
-}

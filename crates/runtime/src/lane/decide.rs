@@ -265,8 +265,10 @@ impl<R> Instance<R> {
                 delete,
             }) => {
                 let deleted_until = match (delete, self.component.policies.delete) {
+                    // Events that nobody can see again need not be written.
+                    (Some(_), Delete::Plain) => return Ok(Some(Change::Delete { until: None })),
                     (Some(grace), Delete::Tombstone(_)) => Some(wall.plus(grace)),
-                    _ => None,
+                    (None, _) => None,
                 };
                 if events.is_empty() && (deleted_until.is_none() || self.deleted_until.is_some()) {
                     return Ok(None);
@@ -296,7 +298,12 @@ impl<R> Instance<R> {
                 }
                 self.deleted_until = deleted_until.or(self.deleted_until);
             }
-            Some(Change::Delete { until }) => self.deleted_until = *until,
+            Some(Change::Delete { until }) => {
+                self.deleted_until = *until;
+                if until.is_none() {
+                    (self.last_event, self.last_snapshot) = (0, 0);
+                }
+            }
             Some(Change::Snapshot { sequence, .. }) => self.last_snapshot = *sequence,
             Some(Change::Set(_) | Change::Clean) | None => {}
         }

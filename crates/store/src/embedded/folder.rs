@@ -11,6 +11,7 @@
 //! |---|---|
 //! | 1 | commits |
 //! | 2 | also replicas, and runs of nodes |
+//! | 3 | also deletes that leave no event behind |
 //!
 //! A folder has the lowest format that describes what is in it: one that never held a replica can
 //! still be opened by a Firn that knows of none.
@@ -20,17 +21,34 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::error::OpenError;
+use crate::commit::Change;
+use crate::write::Write;
 
 /// The version of a new folder: the log, the keys and values of rows, and their meaning.
 pub(crate) const FORMAT_MIN: u32 = 1;
 
 /// The version of a folder that holds replicas or runs of nodes.
-pub(crate) const FORMAT_REPLICAS: u32 = 2;
+const FORMAT_REPLICAS: u32 = 2;
+
+/// The version of a folder in which an entity was deleted without a tombstone: who knows only of
+/// values would leave its events in place.
+const FORMAT_DELETES: u32 = 3;
 
 /// The highest version that this Firn knows.
-const FORMAT_MAX: u32 = FORMAT_REPLICAS;
+const FORMAT_MAX: u32 = FORMAT_DELETES;
 
 const FORMAT_NAME: &str = "firn-store";
+
+/// The lowest version that a folder with this in it may have.
+pub(crate) fn format_of(write: &Write) -> u32 {
+    match write {
+        Write::Commit(commit) if commit.change == Some(Change::Delete { until: None }) => {
+            FORMAT_DELETES
+        }
+        Write::Commit(_) => FORMAT_MIN,
+        Write::Replica { .. } | Write::Run(_) => FORMAT_REPLICAS,
+    }
+}
 
 /// A data folder that this process alone may use.
 #[derive(Debug)]

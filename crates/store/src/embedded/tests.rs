@@ -131,14 +131,14 @@ fn a_folder_that_is_open_is_locked() {
 fn a_newer_folder_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     fill(folder.path(), 1);
-    fs::write(folder.path().join("format"), "firn-store 3\n").unwrap();
+    fs::write(folder.path().join("format"), "firn-store 4\n").unwrap();
     let error = error(folder.path());
     assert!(
         matches!(
             error,
             OpenError::Newer {
-                found: 3,
-                known: 2,
+                found: 4,
+                known: 3,
                 ..
             }
         ),
@@ -169,6 +169,29 @@ fn the_format_rises_with_the_first_replica() {
     drop(store);
     fill(folder.path(), 4);
     assert_eq!(format(), "firn-store 2\n");
+}
+
+/// A Firn that leaves events in place would find other ones behind them.
+#[test]
+fn the_format_rises_with_the_first_delete_that_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let format = || fs::read_to_string(folder.path().join("format")).unwrap();
+    fill(folder.path(), 1);
+    let store = open(folder.path()).unwrap();
+    let delete = |sequence: u64, until| {
+        let at = Timestamp(1);
+        let mut commit = Commit::empty(key().slot(), Epoch(0), SlotSequence(sequence), at);
+        commit.key = Some(key());
+        commit.change = Some(Change::Delete { until });
+        let outcomes = block_on(store.commit(vec![commit]));
+        assert_eq!(outcomes[0].outcome, Outcome::Landed);
+    };
+    delete(4, Some(Timestamp(2)));
+    assert_eq!(format(), "firn-store 1\n");
+    delete(5, None);
+    assert_eq!(format(), "firn-store 3\n");
+    drop(store);
+    assert_eq!(last_event(folder.path()), 0);
 }
 
 #[test]

@@ -245,6 +245,7 @@ fn stored_forms_are_fixed() {
         deleted_until: Some(4),
         newest_change: Some(5),
         full_key: None,
+        records: None,
     };
     assert_eq!(
         hex(&encode(&entity)),

@@ -35,8 +35,8 @@ pub(crate) fn apply<'a>(
         match write {
             Write::Commit(commit) => {
                 apply_commit(rows, commit)?;
-                if commit.change == Some(Change::Clean) {
-                    sweeper.saw_clean();
+                if let Some(Change::Clean | Change::Delete { until: None }) = commit.change {
+                    sweeper.saw_an_end();
                 }
                 now = Some(commit.at);
             }
@@ -148,6 +148,12 @@ impl Writer<'_, '_> {
 
     fn delete(&mut self, until: Option<Timestamp>) {
         self.remove_state();
+        let is_sourced = self.entity.last_event > 0 || self.entity.snapshot.is_some();
+        if until.is_none() && is_sourced {
+            let records = self.entity.records_generation();
+            self.end_generation();
+            self.entity.records = Some(records);
+        }
         self.bury(until);
         let until = self.entity.deleted_until;
         self.put_newest_change(ChangeKind::Delete(DeleteKind { until }));
@@ -210,9 +216,16 @@ impl Writer<'_, '_> {
         self.entity.snapshot = Some(sequence);
     }
 
-    /// Leaves the events to [`super::sweep`]; the new generation hides them at once.
     fn clean(&mut self) {
         self.remove_state();
+        self.end_generation();
+        self.entity.records = None;
+        self.bury(None);
+        self.put_newest_change(ChangeKind::Clean(CleanKind {}));
+    }
+
+    /// Leaves the events to [`super::sweep`]; the new generation hides them at once.
+    fn end_generation(&mut self) {
         if self.entity.snapshot.take().is_some() {
             self.rows
                 .delete(key::entity(Space::Snapshot, self.entity_key));
@@ -227,8 +240,6 @@ impl Writer<'_, '_> {
         }
         self.entity.generation += 1;
         self.entity.last_event = 0;
-        self.bury(None);
-        self.put_newest_change(ChangeKind::Clean(CleanKind {}));
     }
 
     /// Puts a tombstone, or none, in the place of the one that is there.
@@ -303,7 +314,7 @@ fn put_reply(
     if record.expires <= at {
         return Ok(());
     }
-    let generation = entity_row(rows, entity_key)?.generation;
+    let generation = entity_row(rows, entity_key)?.records_generation();
     let key = key::reply(
         entity_key,
         generation,

@@ -230,12 +230,12 @@ pub(crate) fn trimmed(receiver: Slot, sender: Slot) -> Key {
         .0
 }
 
-/// The key of what is left of a cleaned generation.
+/// The key of what is left of a generation that has ended.
 pub(crate) fn garbage(key: &EntityKey, generation: u64) -> Key {
     generation_of(Space::Garbage, key, generation).0
 }
 
-/// The key of an event of a cleaned generation, from the key of its `Garbage` row.
+/// The key of an event of a generation that has ended, from the key of its `Garbage` row.
 pub(crate) fn garbage_event(garbage: &[u8], number: u64) -> Key {
     let mut key = garbage.to_vec();
     if let Some(space) = key.first_mut() {

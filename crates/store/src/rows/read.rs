@@ -74,7 +74,7 @@ pub(crate) fn reply_record(
     (method, idempotency_key): (&str, &str),
     now: Timestamp,
 ) -> Result<Option<ReplyRecord>, ReadError> {
-    let generation = entity_row(rows, entity_key)?.generation;
+    let generation = entity_row(rows, entity_key)?.records_generation();
     let key = key::reply(entity_key, generation, method, idempotency_key);
     let Some(value) = rows.get(&key)? else {
         return Ok(None);

@@ -1,7 +1,7 @@
 //! Sweeping: removing rows that no reader can see any more, a little with each batch.
 //!
 //! Two kinds of rows go that way: reply records that have expired, and the events (with their
-//! changes) of generations that were cleaned. Neither is worth a pause, so each batch of commits
+//! changes) of generations that have ended. Neither is worth a pause, so each batch of commits
 //! takes at most [`SWEEP_ROWS_MAX`] of them with it.
 
 use super::key::{self, Space};
@@ -30,7 +30,7 @@ pub(crate) struct Sweeper {
     expired_until: Timestamp,
     /// When to look for expired records again.
     next_look: Timestamp,
-    /// Whether a cleaned generation may have left events behind.
+    /// Whether a generation that has ended may have left events behind.
     has_garbage: bool,
 }
 
@@ -44,8 +44,8 @@ impl Sweeper {
         }
     }
 
-    /// Tells that an entity was cleaned.
-    pub(crate) fn saw_clean(&mut self) {
+    /// Tells that a generation of an entity may have ended.
+    pub(crate) fn saw_an_end(&mut self) {
         self.has_garbage = true;
     }
 
@@ -103,7 +103,7 @@ fn remove_reply(rows: &mut Overlay<'_>, key: &[u8], now: Timestamp) -> Result<()
     Ok(())
 }
 
-/// Removes some events of a cleaned generation; tells whether there may be more.
+/// Removes some events of a generation that has ended; tells whether there may be more.
 fn sweep_garbage(rows: &mut Overlay<'_>) -> Result<bool, ReadError> {
     let (from, to) = key::whole(Space::Garbage);
     let first = rows.scan(from, to).next().transpose()?;

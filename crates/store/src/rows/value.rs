@@ -22,7 +22,7 @@ pub(crate) struct HeadRow {
 /// generation must not be used again and its newest change must be found.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct EntityRow {
-    /// How often it was cleaned.
+    /// How often it began again: it was cleaned, or deleted with its events.
     #[prost(uint64, tag = "1")]
     pub(crate) generation: u64,
     /// The number of the last event of this generation.
@@ -44,6 +44,10 @@ pub(crate) struct EntityRow {
     /// The full storage name and id, only where the key holds a shortened one.
     #[prost(message, optional, tag = "7")]
     pub(crate) full_key: Option<KeyPart>,
+    /// The generation under which its reply records are kept, if that is an earlier one: they
+    /// outlive a delete, so that a command from before it is not run again.
+    #[prost(uint64, optional, tag = "8")]
+    pub(crate) records: Option<u64>,
 }
 
 /// The state of a value entity.
@@ -146,7 +150,7 @@ pub(crate) struct OutboxRow {
     pub(crate) hops: u32,
 }
 
-/// The events of a cleaned generation that are still to be removed.
+/// The events of an ended generation that are still to be removed.
 #[derive(Clone, Copy, PartialEq, Message)]
 pub(crate) struct GarbageRow {
     /// The first that is still there.
@@ -217,6 +221,11 @@ impl EntityRow {
             full_key: full_key(key),
             ..Self::default()
         }
+    }
+
+    /// The generation of its reply records.
+    pub(crate) fn records_generation(&self) -> u64 {
+        self.records.unwrap_or(self.generation)
     }
 
     /// Whether there is something to list: it has contents and no tombstone.

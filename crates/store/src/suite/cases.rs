@@ -331,6 +331,85 @@ pub(super) async fn cleaned_entities_begin_again(mut subject: Subject) {
     assert_eq!(subject.load(&cart).await.last_event, 2);
 }
 
+pub(super) async fn deleted_events_leave_nothing(mut subject: Subject) {
+    const GONE: Change = Change::Delete { until: None };
+    let cart = key("cart", "a");
+    let before = Change::Append {
+        first: 1,
+        events: payloads(&["old 1", "old 2"]),
+        snapshot: Some(payload("old")),
+        deleted_until: None,
+    };
+    subject.apply(&cart, before).await;
+    subject.apply(&cart, append(3, &["old 3"])).await;
+    subject.apply(&cart, GONE).await;
+    let nothing = async |subject: &Subject| {
+        assert_eq!(subject.load(&cart).await, Entity::default());
+        assert_eq!(subject.store().events(&cart, 0, 9).await, Ok(Vec::new()));
+        let listed = subject.store().list(&cart.storage, None, 9).await;
+        assert_eq!(listed, Ok(Vec::new()));
+    };
+    nothing(&subject).await;
+    subject.reopen().await;
+    nothing(&subject).await;
+    // What went on from the old events is refused, also behind the delete in its batch.
+    for first in [2, 4] {
+        let mut commit = subject.next(cart.slot());
+        let sequence = commit.sequence;
+        (commit.key, commit.change) = (Some(cart.clone()), Some(GONE));
+        let mut stale = commit.clone();
+        stale.sequence = sequence.next();
+        stale.change = Some(append(first, &["stale"]));
+        let outcomes = outcomes(subject.store(), vec![commit, stale]).await;
+        assert!(matches!(outcomes[..], [(_, Outcome::Refused { .. })]));
+        subject.take_back(cart.slot());
+    }
+    // Begun, deleted and begun again at once.
+    let batch = vec![
+        subject.change(&cart, append(1, &["again 1", "again 2"])),
+        subject.change(&cart, GONE),
+        subject.change(&cart, GONE),
+        subject.change(&cart, append(1, &["new 1"])),
+    ];
+    subject.land(batch).await;
+    subject.apply(&cart, append(2, &["new 2"])).await;
+    subject.reopen().await;
+    let entity = subject.load(&cart).await;
+    assert_eq!(texts(&entity), numbered(1, &["new 1", "new 2"]));
+    assert_eq!((entity.snapshot, entity.deleted_until), (None, None));
+    let changes = tail(subject.store(), cart.slot()).await.into_iter();
+    let changes: Vec<Change> = changes.map(|tailed| tailed.change).collect();
+    assert_eq!(
+        changes,
+        [GONE, append(1, &["new 1"]), append(2, &["new 2"])]
+    );
+}
+
+pub(super) async fn deletes_keep_reply_records(mut subject: Subject) {
+    let (cart, note) = (key("cart", "a"), key("note", "a"));
+    let kept = record("one", later(START), reply("one"));
+    for (key, change) in [
+        (&cart, append(1, &["1"])),
+        (&note, Change::Set(payload("1"))),
+    ] {
+        let mut commit = subject.change(key, change);
+        commit.reply_record = Some(kept.clone());
+        subject.land(vec![commit]).await;
+        let with_delete = record("two", later(START), reply("two"));
+        let mut commit = subject.change(key, Change::Delete { until: None });
+        commit.reply_record = Some(with_delete.clone());
+        subject.land(vec![commit]).await;
+        subject.reopen().await;
+        assert_eq!(stored(&subject, key, "one").await, Some(kept.clone()));
+        assert_eq!(stored(&subject, key, "two").await, Some(with_delete));
+        subject.apply(key, Change::Clean).await;
+        assert_eq!(stored(&subject, key, "one").await, None);
+        let fresh = record("three", later(START), reply("three"));
+        remember(&mut subject, key, &fresh).await;
+        assert_eq!(stored(&subject, key, "three").await, Some(fresh));
+    }
+}
+
 pub(super) async fn tombstones_are_found_by_the_end_of_their_grace(mut subject: Subject) {
     let found = async |subject: &Subject, after: Option<&Tombstone>, limit: usize| {
         let found = subject.store().tombstones(subject.now(), after, limit);

@@ -70,6 +70,11 @@ impl Subject {
         Commit::empty(slot, Epoch(0), SlotSequence(*sequence), self.now())
     }
 
+    /// The last commit of a slot was not written.
+    pub(super) fn take_back(&mut self, slot: Slot) {
+        *self.sequences.entry(slot).or_default() -= 1;
+    }
+
     /// The next commit of an entity's slot, with contents for the entity.
     pub(super) fn change(&mut self, key: &EntityKey, change: Change) -> Commit {
         let mut commit = self.next(key.slot());

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use firn_model::decision::{Answer, Mutation};
+use firn_model::decision::{Answer, Append, Decision, Mutation};
 use firn_model::id::{EffectId, Slot, SlotSequence};
 use firn_store::{Change, Entity, ReplyRecord, StoredAnswer, Timestamp};
 
@@ -249,7 +249,7 @@ fn effects_on_entities_are_stored_and_those_on_actions_are_not() {
         effect("t.Note", "Do"),
         effect("no", "Such"),
     ];
-    bench.decide(ticket, firn_model::decision::Decision { effects, ..read() });
+    bench.decide(ticket, Decision { effects, ..read() });
     let commit = bench.commit();
     assert_eq!(commit.effects, [effect("t.Note", "Do")]);
     bench.land(&commit);
@@ -266,7 +266,7 @@ fn delivered_effect_leaves_the_outbox_with_the_next_commit_or_soon() {
     let mut bench = Bench::new();
     let ticket = bench.running_cart("a", 1);
     let effects = vec![effect("t.Note", "Do")];
-    bench.decide(ticket, firn_model::decision::Decision { effects, ..read() });
+    bench.decide(ticket, Decision { effects, ..read() });
     let commit = bench.commit();
     bench.land(&commit);
     let effect = bench.answer(1).expect("settled").effects[0]
@@ -288,7 +288,7 @@ fn mutation_beside_a_failure_goes_by_policy() {
     let check = |policies, restart: bool, stored: bool| {
         let mut bench = Bench::with(policies, Default::default());
         let ticket = bench.running_cart("a", 1);
-        let decision = firn_model::decision::Decision {
+        let decision = Decision {
             answer: failure(restart),
             ..append(&["x"])
         };
@@ -313,12 +313,40 @@ fn deleted_entity_refuses_changes_until_its_grace_is_over() {
     };
     let ticket = bench.load(deleted);
     bench.sent();
-    let set = firn_model::decision::Decision {
+    let set = Decision {
         mutation: Mutation::Set(payload("s")),
         ..read()
     };
     bench.decide(ticket, set);
     assert_eq!(bench.answer(1), Err(Refusal::Deleted));
+}
+
+#[test]
+fn deleted_events_leave_nothing_where_no_tombstone_is_kept() {
+    let appended = Mutation::Append(Append {
+        events: vec![payload("last")],
+        delete: Some(Duration::from_secs(10)),
+        ..Append::default()
+    });
+    for mutation in [Mutation::Delete { grace: None }, appended] {
+        let mut bench = Bench::with(firn_testkit::policies::plain(), Default::default());
+        bench.cart("a", 1);
+        let ticket = bench.load(Entity {
+            last_event: 7,
+            ..Entity::default()
+        });
+        bench.sent();
+        bench.decide(ticket, Decision { mutation, ..read() });
+        let commit = bench.commit();
+        assert_eq!(commit.change, Some(Change::Delete { until: None }));
+        bench.land(&commit);
+        bench.cart("a", 2);
+        bench.sent();
+        bench.decide(ticket, append(&["new"]));
+        let Some(Change::Append { first: 1, .. }) = bench.commit().change else {
+            panic!("event 1")
+        };
+    }
 }
 
 #[test]
@@ -410,7 +438,7 @@ fn nobody_is_connected_for_callers_who_have_stopped_waiting() {
 #[test]
 fn receipt_outlives_its_effect_until_that_has_left_the_outbox_for_good() {
     let mut bench = Bench::new();
-    let decision = || firn_model::decision::Decision {
+    let decision = || Decision {
         effects: vec![effect("t.Note", "Do")],
         ..read()
     };

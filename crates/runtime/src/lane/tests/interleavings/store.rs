@@ -116,7 +116,12 @@ impl Store {
                 let id = number(&state.bytes);
                 assert!(self.written.insert(id), "{id} was applied twice");
             }
-            Change::Delete { until } => row.deleted_until = *until,
+            Change::Delete { until } => {
+                row.deleted_until = *until;
+                if until.is_none() {
+                    row.last_event = 0;
+                }
+            }
             Change::Snapshot { sequence, .. } => {
                 assert_eq!(*sequence, row.last_event, "a snapshot of another state");
             }
