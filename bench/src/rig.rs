@@ -149,6 +149,7 @@ impl Firn {
             .arg("proxy")
             .args(["--listen", &clients.to_string()])
             .args(["--admin", "127.0.0.1:0"])
+            .args(["--function-listen", "127.0.0.1:0"])
             .args(["--function", &function.to_string()])
             .arg("--store")
             .arg(format!("embedded:{}", folder.join("data").display()))

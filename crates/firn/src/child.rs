@@ -44,6 +44,10 @@ pub(crate) struct Child {
     pub(crate) host: String,
     /// Likewise.
     pub(crate) port: String,
+    /// Where it is to dial, if it speaks our own protocol.
+    pub(crate) dial: String,
+    /// What it must send as its token, if anything.
+    pub(crate) token: Option<String>,
     /// Where its process is written down.
     pub(crate) record: PathBuf,
     /// Told whenever it was started: it will listen soon.
@@ -94,6 +98,8 @@ impl Child {
             .args(args)
             .env("HOST", &self.host)
             .env("PORT", &self.port)
+            .env("FIRN_ADDRESS", &self.dial)
+            .envs(self.token.as_ref().map(|token| ("FIRN_TOKEN", token)))
             .stdin(Stdio::null())
             .process_group(0)
             .spawn()?;

@@ -7,12 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use firn_edge::{BindError, Edge, Origins};
-use firn_link::watch::{Event, Watch};
+use firn_link::v1::hub::{self, Hub};
+use firn_link::v1::port::{self, Port};
+use firn_link::watch::{Check, Event, Watch};
 use firn_link::{Asker, Function, Identification};
 use firn_model::code::Code;
-use firn_model::contract::Finding;
+use firn_model::contract::{Contract, Finding};
 use firn_model::id::NodeId;
-use firn_runtime::engine::{self, Engine, Served};
+use firn_runtime::engine::{self, Engine, EntityStreams, Served};
 use firn_runtime::lane;
 use firn_runtime::replicated::network::{Alone, Network};
 use http::HeaderName;
@@ -74,7 +76,11 @@ async fn serve(config: Config, command: Vec<String>) -> Result<(), Failure> {
     tasks.spawn(signals.watch(stop.clone(), child_stop.clone()));
     let proxy = Proxy::start(&config, &Alone, stop).await?;
     let started = proxy.hurry.clone();
-    let child = start_child(&config, command, &tasks, &child_stop, started).await;
+    let dial = proxy
+        .functions
+        .as_ref()
+        .map(|address| dialed(address, &config));
+    let child = start_child(&config, dial, command, &tasks, &child_stop, started).await;
     let result = proxy.run(child).await;
     child_stop.cancel();
     tasks.close();
@@ -89,7 +95,9 @@ pub(crate) struct Proxy {
     served: JoinHandle<()>,
     tasks: TaskTracker,
     follow: Follow,
-    events: mpsc::Receiver<Event>,
+    events: Events,
+    /// Where functions dial in, if they may, and how it is ended.
+    dialed_in: Option<DialedIn>,
     stop: CancellationToken,
     drain_grace: Duration,
     /// The function may be there now.
@@ -98,6 +106,22 @@ pub(crate) struct Proxy {
     pub(crate) listening: SocketAddr,
     /// Where the admin port is.
     pub(crate) admin: SocketAddr,
+    /// Where functions dial in, if they may.
+    pub(crate) functions: Option<port::Address>,
+}
+
+/// What is told about functions.
+struct Events {
+    dialed: mpsc::Receiver<Event>,
+    dialed_in: mpsc::UnboundedReceiver<hub::Event>,
+}
+
+/// The functions that dial in.
+#[derive(Clone)]
+struct DialedIn {
+    hub: Arc<Hub>,
+    /// Ends their port.
+    stop: CancellationToken,
 }
 
 impl Proxy {
@@ -114,6 +138,14 @@ impl Proxy {
         let admin = TcpListener::bind(config.admin)
             .await
             .map_err(|error| admin_taken(config, &error))?;
+        let port = match config.family.dials_in() {
+            true => Some(
+                Port::bind(port_config(config, edge.local_addr()))
+                    .await
+                    .map_err(function_port_refused)?,
+            ),
+            false => None,
+        };
         let store = OpenStore::open(config).await?;
         let engine = Engine::start(engine_config(config), store.store(), network)
             .await
@@ -126,12 +158,14 @@ impl Proxy {
             })?;
         let engine = Arc::new(engine);
         let listening = edge.local_addr();
+        let functions = port.as_ref().map(|port| port.address().clone());
         let admin = Admin::new(admin, engine.clone(), store.store(), stop.clone());
         let admin_address = admin.local_addr();
         info!(
             clients = %listening,
             admin = %admin_address,
-            function = config.function,
+            function = config.family.is_dialed().then(|| config.function.clone()),
+            functions = functions.as_ref().map(ToString::to_string),
             store = %store,
             "Firn is up"
         );
@@ -144,13 +178,34 @@ impl Proxy {
         ));
         let (sender, events) = mpsc::channel(EVENTS);
         let hurry = Arc::new(Notify::new());
-        let watch = watch(config, listening, identification, hurry.clone());
-        tasks.spawn(watch.run(sender, stop.clone()));
+        let dialing = stop.child_token();
+        if config.family.is_dialed() {
+            let watch = watch(config, listening, identification, hurry.clone());
+            tasks.spawn(watch.run(sender, dialing.clone()));
+        }
+        let calls = Arc::new(engine.dispatcher().clone());
+        let (hub, hub_events) = Hub::new(check(), calls, TaskTracker::new());
+        let dialed_in = port.map(|port| {
+            // It ends after the engine, which lets go of its entities there.
+            let stop = CancellationToken::new();
+            tasks.spawn(port.serve(hub.clone(), stop.clone()));
+            DialedIn {
+                hub: hub.clone(),
+                stop,
+            }
+        });
         let follow = Follow {
             mode: config.mode,
             engine,
             ready,
             function: None,
+            hub,
+            dialing,
+            connected: 0,
+        };
+        let events = Events {
+            dialed: events,
+            dialed_in: hub_events,
         };
         Ok(Self {
             store,
@@ -158,11 +213,13 @@ impl Proxy {
             tasks,
             follow,
             events,
+            dialed_in,
             stop,
             drain_grace: config.drain_grace,
             hurry,
             listening,
             admin: admin_address,
+            functions,
         })
     }
 
@@ -179,6 +236,7 @@ impl Proxy {
             tasks,
             follow,
             events,
+            dialed_in,
             stop,
             drain_grace,
             ..
@@ -202,6 +260,10 @@ impl Proxy {
         drain(engine, drain_grace.saturating_sub(stopping.elapsed())).await;
         if let Some(function) = function {
             function.terminate().await;
+        }
+        if let Some(DialedIn { hub, stop }) = dialed_in {
+            hub.goodbye();
+            stop.cancel();
         }
         tasks.close();
         tasks.wait().await;
@@ -232,26 +294,68 @@ struct Follow {
     mode: Mode,
     engine: Arc<Engine>,
     ready: crate::admin::Ready,
+    /// The function that was dialed.
     function: Option<Function>,
+    /// Those that dial in.
+    hub: Arc<Hub>,
+    /// Ends the search for a function to dial.
+    dialing: CancellationToken,
+    /// How many connections of functions that dial in there are.
+    connected: usize,
 }
 
 impl Follow {
     /// Runs until told to stop, or until a first contract was refused outside of development.
     async fn run(
         mut self,
-        mut events: mpsc::Receiver<Event>,
+        mut events: Events,
         stop: &CancellationToken,
     ) -> Result<Option<Function>, Failure> {
         loop {
-            let event = tokio::select! {
+            tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(self.function),
-                event = events.recv() => event,
-            };
-            let Some(event) = event else {
-                return Ok(self.function);
-            };
-            self.take(event)?;
+                Some(event) = events.dialed_in.recv() => self.dialed_in(event),
+                Some(event) = events.dialed.recv() => self.take(event)?,
+            }
+        }
+    }
+
+    /// Takes what became of functions that dial in. A refused contract never ends Firn here: it is
+    /// the newcomer that is refused, and others may be served.
+    fn dialed_in(&mut self, event: hub::Event) {
+        match event {
+            hub::Event::Serving { contract, changed } => {
+                // Whoever dials in first is who is served.
+                self.dialing.cancel();
+                if changed {
+                    warn!(code = %Code::ContractChanged, "a function came back with another contract");
+                }
+                self.engine.serve(Served {
+                    contract: contract.clone(),
+                    link: self.hub.clone(),
+                    streams: EntityStreams::Shared,
+                });
+                self.ready.set(true);
+                say_served(&contract);
+            }
+            hub::Event::Refused { findings } => log_refusal(&findings),
+            hub::Event::Joined {
+                process,
+                connections,
+            } => {
+                info!(process, connections, "a function has connected");
+                self.connected = connections;
+                self.ready.set(true);
+            }
+            hub::Event::Left {
+                process,
+                connections,
+            } => {
+                info!(process, connections, "a function has gone");
+                self.connected = connections;
+                self.ready.set(connections > 0);
+            }
         }
     }
 
@@ -276,33 +380,42 @@ impl Follow {
     }
 
     fn serve(&mut self, function: Function, changed: bool) {
+        if self.connected > 0 {
+            // A function has dialed in meanwhile.
+            return;
+        }
         let contract = function.contract().clone();
+        self.hub.close(hub::another_family(contract.family));
         if changed {
             warn!(code = %Code::ContractChanged, "the function came back with another contract");
         }
-        for warning in &contract.warnings {
-            warn!(code = %warning.code, "{}", warning.text);
-        }
-        let components: Vec<String> = contract
-            .components
-            .iter()
-            .map(|component| format!("{} ({})", component.service, component.kind))
-            .collect();
         self.engine.serve(Served {
             contract: contract.clone(),
             link: Arc::new(function.clone()),
-            streams_max: function.streams_max(),
+            streams: EntityStreams::Own(function.streams_max()),
         });
         self.function = Some(function);
         self.ready.set(true);
-        // Last: whoever waits for this line may call at once.
-        info!(
-            family = contract.family,
-            sdk = contract.info.sdk,
-            "serving {}",
-            components.join(", ")
-        );
+        say_served(&contract);
     }
+}
+
+/// Says what is served. Last of all: whoever waits for this line may call at once.
+fn say_served(contract: &Contract) {
+    for warning in &contract.warnings {
+        warn!(code = %warning.code, "{}", warning.text);
+    }
+    let components: Vec<String> = contract
+        .components
+        .iter()
+        .map(|component| format!("{} ({})", component.service, component.kind))
+        .collect();
+    info!(
+        family = contract.family,
+        sdk = contract.info.sdk,
+        "serving {}",
+        components.join(", ")
+    );
 }
 
 fn log_refusal(findings: &[Finding]) {
@@ -335,6 +448,7 @@ fn engine_config(config: &Config) -> engine::Config {
     engine::Config {
         lanes: config.lanes,
         streams_max: config.max_streams,
+        entities_max: config.max_entities,
         lane: lane::Config {
             mailbox_commands_max: config.mailbox,
             command_timeout: config.command_timeout,
@@ -370,15 +484,7 @@ fn watch(
     identification: Identification,
     hurry: Arc<Notify>,
 ) -> Watch {
-    let (host, port) = config.advertise.clone().unwrap_or_else(|| {
-        let ip = listening.ip();
-        let host = if ip.is_unspecified() {
-            "127.0.0.1".to_owned()
-        } else {
-            ip.to_string()
-        };
-        (host, listening.port())
-    });
+    let (host, port) = advertised(config, listening);
     Watch {
         address: config.function.clone(),
         family: config.family,
@@ -391,11 +497,76 @@ fn watch(
             identification,
         },
         message_bytes_max: config.max_message_bytes,
-        check: Arc::new(|contract| match firn_edge::rules::compile(contract) {
-            Ok(_) => Vec::new(),
-            Err(findings) => findings,
-        }),
+        check: check(),
         hurry,
+    }
+}
+
+/// What else may be wrong with a contract: its HTTP rules.
+fn check() -> Check {
+    Arc::new(|contract| match firn_edge::rules::compile(contract) {
+        Ok(_) => Vec::new(),
+        Err(findings) => findings,
+    })
+}
+
+fn port_config(config: &Config, listening: SocketAddr) -> port::Config {
+    let (host, port) = advertised(config, listening);
+    port::Config {
+        listen: config.function_listen.clone(),
+        token: config.function_token.clone(),
+        tls: config.function_tls.clone(),
+        frame_bytes_max: config.max_message_bytes,
+        client_address: format!("{host}:{port}"),
+        version: env!("CARGO_PKG_VERSION"),
+    }
+}
+
+fn function_port_refused(error: port::BindError) -> Failure {
+    let (code, remedy) = match &error {
+        port::BindError::Listen { source, .. } => (
+            match source.kind() {
+                std::io::ErrorKind::AddrInUse => Code::PortTaken,
+                _ => Code::ListenFailed,
+            },
+            "stop the other process, or choose another address with --function-listen",
+        ),
+        port::BindError::Tls { .. } => (
+            Code::BadSetting,
+            "give --function-tls-cert and --function-tls-key a chain and its key in PEM",
+        ),
+    };
+    Failure::new(code, error, remedy)
+}
+
+/// Where a function can call Firn back.
+fn advertised(config: &Config, listening: SocketAddr) -> (String, u16) {
+    config.advertise.clone().unwrap_or_else(|| {
+        let ip = listening.ip();
+        let host = match ip.is_unspecified() {
+            true => "127.0.0.1".to_owned(),
+            false => ip.to_string(),
+        };
+        (host, listening.port())
+    })
+}
+
+/// How a function on this machine writes the address of the function port.
+fn dialed(address: &port::Address, config: &Config) -> String {
+    match address {
+        port::Address::Unix(_) => address.to_string(),
+        port::Address::Tcp(at) => {
+            let scheme = match config.function_tls {
+                Some(_) => "https",
+                None => "http",
+            };
+            let host = match at.ip().is_unspecified() {
+                true => "127.0.0.1".to_owned(),
+                false if at.is_ipv6() => format!("[{}]", at.ip()),
+                false => at.ip().to_string(),
+            };
+            format!("{scheme}://{host}:{}", at.port())
+        }
     }
 }
 
@@ -415,6 +586,7 @@ fn identification() -> Result<Identification, Failure> {
 /// for the new one.
 async fn start_child(
     config: &Config,
+    dial: Option<String>,
     command: Vec<String>,
     tasks: &TaskTracker,
     stop: &CancellationToken,
@@ -436,6 +608,8 @@ async fn start_child(
             command: command.clone(),
             host: host.to_owned(),
             port: port.to_owned(),
+            dial: dial.unwrap_or_default(),
+            token: config.function_token.clone(),
             record,
             started,
         };

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use clap::{Arg, ArgMatches};
 use firn_link::Family;
+use firn_link::v1::port;
 use firn_model::code::Code;
 
 /// One setting as a person sees it.
@@ -48,6 +49,34 @@ pub(crate) const SETTINGS: &[Setting] = &[
                USER_SERVICE_HOST and USER_SERVICE_PORT]",
     },
     Setting {
+        name: "function-listen",
+        env: "FIRN_FUNCTION_LISTEN",
+        value: "ADDRESS",
+        default: "127.0.0.1:9001",
+        help: "Where functions dial in: HOST:PORT, or unix:PATH [also env: PROXY_HTTP_PORT]",
+    },
+    Setting {
+        name: "function-token",
+        env: "FIRN_FUNCTION_TOKEN",
+        value: "TOKEN",
+        default: "",
+        help: "What a function must send as its token to be taken [default: none is needed]",
+    },
+    Setting {
+        name: "function-tls-cert",
+        env: "FIRN_FUNCTION_TLS_CERT",
+        value: "FILE",
+        default: "",
+        help: "A certificate chain in PEM: functions then dial in with TLS",
+    },
+    Setting {
+        name: "function-tls-key",
+        env: "FIRN_FUNCTION_TLS_KEY",
+        value: "FILE",
+        default: "",
+        help: "The private key of that certificate, in PEM",
+    },
+    Setting {
         name: "admin",
         env: "FIRN_ADMIN",
         value: "HOST:PORT",
@@ -66,7 +95,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         env: "FIRN_FAMILY",
         value: "NAME",
         default: "auto",
-        help: "The function's protocol: auto, kalix, akka-serverless or cloudstate",
+        help: "The function's protocol: auto, firn, kalix, akka-serverless or cloudstate",
     },
     Setting {
         name: "advertise",
@@ -116,6 +145,13 @@ pub(crate) const SETTINGS: &[Setting] = &[
         value: "COUNT",
         default: "10000",
         help: "Entities in memory at once; each open stream takes about 24 KB",
+    },
+    Setting {
+        name: "max-entities",
+        env: "FIRN_MAX_ENTITIES",
+        value: "COUNT",
+        default: "1000000",
+        help: "The same for functions that dial in, whose entities need no stream each",
     },
     Setting {
         name: "mailbox",
@@ -183,6 +219,10 @@ pub(crate) struct Config {
     pub(crate) mode: Mode,
     pub(crate) listen: SocketAddr,
     pub(crate) function: String,
+    pub(crate) function_listen: port::Address,
+    pub(crate) function_token: Option<String>,
+    /// Certificate chain and key.
+    pub(crate) function_tls: Option<(PathBuf, PathBuf)>,
     pub(crate) admin: SocketAddr,
     pub(crate) store: StoreUrl,
     pub(crate) family: Family,
@@ -194,6 +234,7 @@ pub(crate) struct Config {
     pub(crate) drain_grace: Duration,
     pub(crate) max_message_bytes: usize,
     pub(crate) max_streams: usize,
+    pub(crate) max_entities: usize,
     pub(crate) mailbox: usize,
     pub(crate) idempotency_ttl: Duration,
     pub(crate) cache_bytes: u64,
@@ -357,6 +398,9 @@ impl Sources<'_> {
     fn config(&self, faults: &mut Vec<Fault>) -> Option<Config> {
         let listen = self.parse("listen", faults, address);
         let function = self.parse("function", faults, host_port);
+        let function_listen = self.parse("function-listen", faults, function_address);
+        let function_token = self.parse("function-token", faults, optional);
+        let function_tls = self.tls(faults);
         let admin = self.parse("admin", faults, address);
         let store = self.parse("store", faults, store);
         let family = self.parse("family", faults, family);
@@ -370,6 +414,7 @@ impl Sources<'_> {
         let drain_grace = self.parse("drain-grace", faults, duration);
         let max_message_bytes = self.parse("max-message-bytes", faults, at_least_one);
         let max_streams = self.parse("max-streams", faults, at_least_one);
+        let max_entities = self.parse("max-entities", faults, at_least_one);
         let mailbox = self.parse("mailbox", faults, at_least_one);
         let idempotency_ttl = self.parse("idempotency-ttl", faults, duration);
         let cache_bytes = self.parse("cache-bytes", faults, number);
@@ -382,6 +427,9 @@ impl Sources<'_> {
             mode: self.mode,
             listen: listen?,
             function: join(&function_host, function_port),
+            function_listen: function_listen?,
+            function_token: function_token?,
+            function_tls: function_tls?,
             admin: admin?,
             store: store?,
             family: family?,
@@ -392,6 +440,7 @@ impl Sources<'_> {
             drain_grace: drain_grace?,
             max_message_bytes: max_message_bytes?,
             max_streams: max_streams?,
+            max_entities: max_entities?,
             mailbox: mailbox?,
             idempotency_ttl: idempotency_ttl?,
             cache_bytes: cache_bytes?,
@@ -400,6 +449,24 @@ impl Sources<'_> {
             old_names: old_names?,
             log: log?,
         })
+    }
+
+    /// The files for TLS on the function port: both or none.
+    fn tls(&self, faults: &mut Vec<Fault>) -> Option<Option<(PathBuf, PathBuf)>> {
+        let certificate = self.parse("function-tls-cert", faults, optional)?;
+        let key = self.parse("function-tls-key", faults, optional)?;
+        match (certificate, key) {
+            (Some(certificate), Some(key)) => Some(Some((certificate.into(), key.into()))),
+            (None, None) => Some(None),
+            _ => {
+                let text = "function-tls-cert and function-tls-key are needed together".to_owned();
+                faults.push(Fault {
+                    code: Code::BadSetting,
+                    text,
+                });
+                None
+            }
+        }
     }
 
     /// Finds and parses one setting; what is wrong goes to `faults`.
@@ -468,6 +535,13 @@ impl Sources<'_> {
                     origin: "HTTP_PORT".to_owned(),
                 })
             }
+            "function-listen" => {
+                let port = env("PROXY_HTTP_PORT")?;
+                Some(Found {
+                    text: format!("127.0.0.1:{port}"),
+                    origin: "PROXY_HTTP_PORT".to_owned(),
+                })
+            }
             "function" => ["USER_FUNCTION", "USER_SERVICE"].iter().find_map(|prefix| {
                 let (host_name, port_name) = (format!("{prefix}_HOST"), format!("{prefix}_PORT"));
                 let (host, port) = (env(&host_name), env(&port_name));
@@ -485,6 +559,19 @@ impl Sources<'_> {
             _ => None,
         }
     }
+}
+
+fn function_address(text: &str) -> Result<port::Address, String> {
+    match text.strip_prefix("unix:") {
+        Some("") => Err("expected a path after unix:".to_owned()),
+        Some(path) => Ok(port::Address::Unix(path.into())),
+        None => Ok(port::Address::Tcp(address(text)?)),
+    }
+}
+
+/// A text that may be left out.
+fn optional(text: &str) -> Result<Option<String>, String> {
+    Ok((!text.is_empty()).then(|| text.to_owned()))
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {

@@ -40,8 +40,10 @@ pub struct Identification {
 /// Which protocol family a function speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
-    /// Find out by asking.
+    /// Find out by asking; it may dial in, too.
     Auto,
+    /// Our own: the function dials in.
+    Firn,
     /// Kalix.
     Kalix,
     /// Akka Serverless, both generations.
@@ -52,12 +54,23 @@ pub enum Family {
 
 impl Family {
     /// Every family with the name it has in settings.
-    pub const NAMES: [(&'static str, Self); 4] = [
+    pub const NAMES: [(&'static str, Self); 5] = [
         ("auto", Self::Auto),
+        ("firn", Self::Firn),
         ("kalix", Self::Kalix),
         ("akka-serverless", Self::AkkaServerless),
         ("cloudstate", Self::Cloudstate),
     ];
+
+    /// Whether Firn dials the function.
+    pub fn is_dialed(self) -> bool {
+        self != Self::Firn
+    }
+
+    /// Whether the function may dial in.
+    pub fn dials_in(self) -> bool {
+        matches!(self, Self::Auto | Self::Firn)
+    }
 
     /// The dialects to try, in order.
     fn probes(self) -> Vec<&'static Dialect> {

@@ -25,6 +25,7 @@ mod replica;
 mod report;
 mod session;
 mod stream;
+pub mod v1;
 pub mod watch;
 
 pub use discovery::{Asker, DiscoverError, Family, Identification};

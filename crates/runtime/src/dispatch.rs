@@ -33,6 +33,7 @@ use tokio_util::task::TaskTracker;
 use tracing::warn;
 use xxhash_rust::xxh3::xxh3_128;
 
+use crate::calls::OwnCall;
 use crate::driver::{Message, ReplyTo};
 use crate::engine::Served;
 use crate::identity::{Occasion, entity_id};
@@ -453,6 +454,36 @@ impl Dispatcher {
             Err(refused) => Err(refused),
             Ok(_) => Ok(()),
         }
+    }
+
+    /// Carries out a call of the function.
+    pub(crate) async fn called(self: Arc<Self>, call: OwnCall) -> Result<Reply, Status> {
+        let OwnCall { target, timeout } = call;
+        let trace = Trace::default();
+        let method = self.target(&target, &trace)?;
+        if method.streams_in() || method.streams_out() {
+            return Err(Status::refused(
+                GrpcCode::Unimplemented,
+                Code::TargetUnknown,
+                format!(
+                    "{} streams; a function can call unary methods only",
+                    method.path()
+                ),
+            ));
+        }
+        let until = timeout.map(|timeout| tokio::time::Instant::now().into_std() + timeout);
+        let request = Request {
+            method,
+            message: target.payload.bytes,
+            metadata: target.metadata,
+            source: Source::Function,
+            deadline: self.deadline(until),
+            idempotency_key: None,
+            origin: None,
+            hops: 0,
+            trace,
+        };
+        self.run(request).await.map_err(|refused| refused.status)
     }
 
     /// The method that a forward or effect names.

@@ -36,6 +36,8 @@ pub struct Config {
     /// How many entity streams may be open, whatever the SDK would bear. A stream takes about
     /// 24 KB here, so this bounds memory too.
     pub streams_max: usize,
+    /// How many entities may be in memory where they need no stream each.
+    pub entities_max: usize,
     /// The bounds of each lane.
     pub lane: lane::Config,
     /// How long a change of replicated data that was acknowledged may be in memory only.
@@ -50,8 +52,17 @@ pub struct Served {
     pub contract: Arc<Contract>,
     /// How it is reached.
     pub link: Arc<dyn Link>,
-    /// How many streams its SDK bears, if it has a limit.
-    pub streams_max: Option<usize>,
+    /// What its entities are connected by.
+    pub streams: EntityStreams,
+}
+
+/// What the entities of a function are connected by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EntityStreams {
+    /// A stream each, of which the SDK bears so many, if it has a limit.
+    Own(Option<usize>),
+    /// One connection for all: they are bounded by memory alone.
+    Shared,
 }
 
 /// Why an engine could not start.
@@ -249,8 +260,10 @@ impl Engine {
     /// Serves this function from now on. Instances of an earlier one end with their streams.
     pub fn serve(&self, served: Served) {
         // Before anybody can call: an SDK with few threads is never given more streams.
-        let sdk = served.streams_max.unwrap_or(usize::MAX);
-        self.streams.set_cap(self.config.streams_max.min(sdk));
+        self.streams.set_cap(match served.streams {
+            EntityStreams::Own(sdk) => self.config.streams_max.min(sdk.unwrap_or(usize::MAX)),
+            EntityStreams::Shared => self.config.entities_max,
+        });
         for inbox in self.inboxes.iter() {
             let _ = inbox.send(Message::Input(Input::Contract(served.contract.clone())));
         }

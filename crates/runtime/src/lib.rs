@@ -10,8 +10,9 @@
 //! [`replicated`] holds the replicas that this node has of replicated entities, beside the lanes;
 //! `streams` caps the open streams, `committer` groups commits, `outbox` delivers effects, `tombstones`
 //! has expired ones cleaned, `trace` remembers what led to one,
-//! [`refusal`] says why a call got no answer, [`engine`] puts all of it together.
+//! [`calls`] are those of the function itself, [`refusal`] says why a call got no answer, [`engine`] puts all of it together.
 
+pub mod calls;
 mod committer;
 pub mod dispatch;
 mod driver;

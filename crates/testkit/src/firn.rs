@@ -138,6 +138,7 @@ fn launch(setup: &Setup, folder: &Path) -> (Process, SocketAddr, SocketAddr) {
         .current_dir(folder)
         .arg("proxy")
         .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
+        .args(["--function-listen", "127.0.0.1:0"])
         .args(["--function", &setup.function.to_string()])
         .args([
             "--store",

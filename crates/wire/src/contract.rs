@@ -14,10 +14,10 @@
 
 mod component;
 mod declaration;
-mod descriptors;
-mod key;
+pub(crate) mod descriptors;
+pub(crate) mod key;
 mod options;
-mod place;
+pub(crate) mod place;
 mod policies;
 
 use std::collections::HashMap;
@@ -49,7 +49,7 @@ pub struct Declared {
 /// answer that is no message, a protocol version that is not served, descriptors that do not link.
 pub fn read(dialect: &'static Dialect, answer: Bytes) -> Result<Declared, Vec<Finding>> {
     let declaration = Declaration::read(dialect, answer).map_err(|fault| vec![fault])?;
-    let linked = descriptors::link(&declaration.files, declaration.dialect)?;
+    let linked = descriptors::link(&[&declaration.files], Some(declaration.dialect))?;
     let dialect = declaration.dialect_by_descriptors(&linked);
     let mut reader = Reader::new(
         dialect,

@@ -16,6 +16,7 @@
 pub mod contract;
 pub mod convert;
 pub mod dialect;
+pub mod v1;
 
 /// The messages of all families in one: `proto/superset/firn/superset.proto`, generated.
 #[rustfmt::skip]

@@ -45,6 +45,24 @@ fn messages_are_those_of_the_superset() -> Result<()> {
     hold("superset.rs", code.as_bytes())
 }
 
+/// The messages of our own protocol; an `Any` keeps its bytes as they came.
+#[test]
+fn messages_are_those_of_firn_v1() -> Result<()> {
+    let files = protox::compile(["firn/v1/function.proto"], [proto()])?;
+    let module = prost_build::Module::from_protobuf_package_name("firn.v1");
+    let modules = files.file.into_iter().map(|file| {
+        let module = prost_build::Module::from_protobuf_package_name(file.package());
+        (module, file)
+    });
+    let mut code = prost_build::Config::new()
+        .bytes(["."])
+        .btree_map(["."])
+        .extern_path(".google.protobuf.Any", "crate::superset::Any")
+        .generate(modules.collect())?;
+    let code = code.remove(&module).ok_or("no code was generated")?;
+    hold("v1.rs", code.as_bytes())
+}
+
 /// The option files of each family, which some functions leave out of their descriptors.
 #[test]
 fn built_in_files_are_those_of_the_families() -> Result<()> {

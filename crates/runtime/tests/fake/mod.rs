@@ -20,7 +20,7 @@ use firn_model::payload::Payload;
 use firn_model::policy::Policies;
 use firn_model::status::Status;
 use firn_runtime::dispatch::Dispatcher;
-use firn_runtime::engine::{Config, Engine, Served};
+use firn_runtime::engine::{Config, Engine, EntityStreams, Served};
 use firn_runtime::lane;
 use firn_runtime::link::{
     ActionAnswer, ActionCall, AnswerStream, End, EntityCommand, EntityStream, EventSink, Link,
@@ -148,6 +148,7 @@ impl Bench {
         let config = Config {
             lanes: NonZeroUsize::new(2).expect("two"),
             streams_max,
+            entities_max: streams_max,
             lane: lane::Config::default(),
             write_behind: Duration::from_millis(20),
             node: "local".to_owned(),
@@ -162,7 +163,7 @@ impl Bench {
         engine.serve(Served {
             contract: self.contract.clone(),
             link: Arc::new(link),
-            streams_max: None,
+            streams: EntityStreams::Own(None),
         });
         Running {
             contract: self.contract.clone(),

@@ -25,8 +25,8 @@ static CLOUDSTATE_01: &[u8] = include_bytes!("../generated/cloudstate01.bin");
 
 /// The function's descriptors, complete.
 #[derive(Debug)]
-pub(super) struct Linked {
-    pub(super) pool: DescriptorPool,
+pub(crate) struct Linked {
+    pub(crate) pool: DescriptorPool,
     /// The files that came from built-in copies.
     added: HashSet<String>,
 }
@@ -39,16 +39,18 @@ impl Linked {
     }
 }
 
-/// Links a serialized set of file descriptors.
+/// Links serialized sets of file descriptors of a family, or of our own protocol.
 ///
 /// # Errors
 /// Every import that is missing or part of a circle, or the first thing that does not link.
-pub(super) fn link(set: &[u8], dialect: &Dialect) -> Result<Linked, Vec<Finding>> {
+pub(crate) fn link(sets: &[&[u8]], dialect: Option<&Dialect>) -> Result<Linked, Vec<Finding>> {
     let mut files = Files::default();
-    files.read(set).map_err(|error| {
-        let text = format!("the descriptors are not legal: {error}");
-        vec![finding(Code::DescriptorsUnlinkable, text)]
-    })?;
+    for set in sets {
+        files.read(set).map_err(|error| {
+            let text = format!("the descriptors are not legal: {error}");
+            vec![finding(Code::DescriptorsUnlinkable, text)]
+        })?;
+    }
     let added = files.complete(&built_in(dialect));
     let mut faults = files.broken_imports();
     faults.extend(files.unknown_syntax());
@@ -82,16 +84,16 @@ fn unlinkable(error: &DescriptorError) -> Finding {
     }
 }
 
-/// The built-in copies for functions of a dialect.
-fn built_in(dialect: &Dialect) -> Files {
-    let family = match (dialect.family, dialect.deltas) {
+/// The built-in copies for functions of a dialect; our own protocol has no option files.
+fn built_in(dialect: Option<&Dialect>) -> Files {
+    let family = dialect.map(|dialect| match (dialect.family, dialect.deltas) {
         (Family::Kalix, _) => KALIX,
         (Family::AkkaServerless, _) => AKKA_SERVERLESS,
         (Family::Cloudstate, Deltas::States) => CLOUDSTATE_01,
         (Family::Cloudstate, _) => CLOUDSTATE,
-    };
+    });
     let mut files = Files::default();
-    for set in [GOOGLE, family] {
+    for set in std::iter::once(GOOGLE).chain(family) {
         files.read(set).expect("built-in descriptors are legal");
     }
     files

@@ -81,6 +81,43 @@ fn collect(
     Ok(())
 }
 
+/// The key of a method whose entity is named by these fields, written as dotted names.
+///
+/// # Errors
+/// A finding if there is none, or one that the request does not have or that cannot name anything.
+pub(crate) fn named(method: &MethodDescriptor, names: &[String]) -> Result<Key, Finding> {
+    let input = method.input();
+    if names.is_empty() {
+        return Err(missing(method, &input));
+    }
+    let fields = names.iter().map(|name| {
+        let path = path(&input, name).ok_or_else(|| {
+            let text = format!(
+                "method {} names its entity by {name}, which {} does not have",
+                method.full_name(),
+                input.full_name()
+            );
+            at_method(method, Code::KeyMissing, text)
+        })?;
+        key_field(method, &path.iter().collect::<Vec<_>>())
+    });
+    Ok(Key::Fields(fields.collect::<Result<_, _>>()?))
+}
+
+/// The fields from a message down to the one with this dotted name.
+fn path(message: &MessageDescriptor, name: &str) -> Option<Vec<FieldDescriptor>> {
+    let mut path: Vec<FieldDescriptor> = Vec::new();
+    for part in name.split('.') {
+        let message = match path.last() {
+            None => message.clone(),
+            Some(field) if is_single(field) => field.kind().as_message()?.clone(),
+            Some(_) => return None,
+        };
+        path.push(message.get_field_by_name(part)?);
+    }
+    Some(path)
+}
+
 fn key_field(method: &MethodDescriptor, path: &[&FieldDescriptor]) -> Result<KeyField, Finding> {
     let last = path[path.len() - 1];
     let kind = key_kind(last).ok_or_else(|| {
@@ -89,7 +126,7 @@ fn key_field(method: &MethodDescriptor, path: &[&FieldDescriptor]) -> Result<Key
             last,
             Code::KeyType,
             format!(
-                "{} is marked as key, but only single texts, integers, booleans and enums can name \
+                "{} is to name the entity, but only single texts, integers, booleans and enums can name \
                  an entity",
                 last.full_name()
             ),

@@ -5,7 +5,7 @@ use firn_model::contract::{Finding, Location};
 use prost_reflect::{FieldDescriptor, FileDescriptor, MethodDescriptor, ServiceDescriptor};
 
 /// A finding about the contract as a whole.
-pub(super) fn finding(code: Code, text: String) -> Finding {
+pub(crate) fn finding(code: Code, text: String) -> Finding {
     Finding {
         code,
         text,
@@ -15,7 +15,7 @@ pub(super) fn finding(code: Code, text: String) -> Finding {
 }
 
 /// The same finding about a service.
-pub(super) fn about(service: &str, finding: Finding) -> Finding {
+pub(crate) fn about(service: &str, finding: Finding) -> Finding {
     Finding {
         service: Some(service.to_owned()),
         ..finding
@@ -23,7 +23,7 @@ pub(super) fn about(service: &str, finding: Finding) -> Finding {
 }
 
 /// A finding about a service, at its place.
-pub(super) fn at_service(service: &ServiceDescriptor, code: Code, text: String) -> Finding {
+pub(crate) fn at_service(service: &ServiceDescriptor, code: Code, text: String) -> Finding {
     Finding {
         location: location(&service.parent_file(), service.path()),
         ..about(service.full_name(), finding(code, text))
@@ -31,7 +31,7 @@ pub(super) fn at_service(service: &ServiceDescriptor, code: Code, text: String) 
 }
 
 /// A finding about a method, at its place.
-pub(super) fn at_method(method: &MethodDescriptor, code: Code, text: String) -> Finding {
+pub(crate) fn at_method(method: &MethodDescriptor, code: Code, text: String) -> Finding {
     Finding {
         location: location(&method.parent_file(), method.path()),
         ..about(method.parent_service().full_name(), finding(code, text))
@@ -39,7 +39,7 @@ pub(super) fn at_method(method: &MethodDescriptor, code: Code, text: String) -> 
 }
 
 /// A finding about a field of a method's request, at the field's place.
-pub(super) fn at_field(
+pub(crate) fn at_field(
     method: &MethodDescriptor,
     field: &FieldDescriptor,
     code: Code,

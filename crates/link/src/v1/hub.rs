@@ -1,0 +1,390 @@
+//! The functions that are connected, as the engine's link.
+//!
+//! # How it works
+//! Connections that declare the same contract are one function; the contracts of all functions are
+//! served as one. An entity's incarnation begins on the connection of its function that has least to
+//! do, and stays there; when that ends, the next incarnation begins on another (R17, R92).
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use firn_model::code::Code;
+use firn_model::contract::{Contract, Finding, Weight};
+use firn_model::status::Status;
+use firn_runtime::calls::Calls;
+use firn_runtime::link::{
+    ActionAnswer, ActionCall, AnswerStream, End, EntityStream, EventSink, Link, MessageStream,
+    Opening, ReplicaEvent, ReplicaOpening, ReplicaSink, ReplicaStream, StreamEvent,
+};
+use firn_wire::v1::contract::{self, Declaration, Declared};
+use firn_wire::v1::message::{Hello, notice::Severity};
+use futures_util::future::BoxFuture;
+use futures_util::{StreamExt, stream};
+use tokio::sync::mpsc;
+use tokio_util::task::TaskTracker;
+use tracing::warn;
+
+use super::session::{Components, Limits, Session};
+use super::{action, entity};
+use crate::watch::Check;
+
+/// What became of the functions.
+#[derive(Debug)]
+pub enum Event {
+    /// This is what they declare together from now on, and they are connected.
+    Serving {
+        /// The contract.
+        contract: Arc<Contract>,
+        /// Whether a function was there before with another one.
+        changed: bool,
+    },
+    /// A function's contract was refused.
+    Refused {
+        /// Everything that is wrong with it.
+        findings: Vec<Finding>,
+    },
+    /// A process of a function has connected, or one more.
+    Joined {
+        /// Who it says it is.
+        process: String,
+        /// How many connections there are now.
+        connections: usize,
+    },
+    /// A connection has ended.
+    Left {
+        /// Who it said it is.
+        process: String,
+        /// How many connections are left.
+        connections: usize,
+    },
+}
+
+/// The connected functions.
+pub struct Hub {
+    functions: Mutex<Functions>,
+    check: Check,
+    pub(crate) calls: Arc<dyn Calls>,
+    pub(crate) tasks: TaskTracker,
+    events: mpsc::UnboundedSender<Event>,
+    told: Mutex<HashSet<String>>,
+}
+
+#[derive(Default)]
+struct Functions {
+    all: Vec<Function>,
+    /// What is to be said about the contracts that are served.
+    warnings: Vec<Finding>,
+    /// Why nobody may join any more.
+    closed: Option<Finding>,
+}
+
+/// One function: everything that is connected and declares the same.
+struct Function {
+    declaration: Declaration,
+    components: Components,
+    connections: Vec<Arc<Connection>>,
+}
+
+/// One connection of a function.
+pub(crate) struct Connection {
+    session: Mutex<Session>,
+    pub(crate) process: String,
+}
+
+impl Connection {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Session> {
+        // Nothing in a session panics halfway; if it did, the others' entities must go on.
+        self.session.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How many different things are told to a function while Firn runs.
+const TOLD_MAX: usize = 500;
+
+impl Hub {
+    /// A hub that nobody has joined yet. Contracts are refused with what `check` finds; what becomes
+    /// of the functions is told as events.
+    pub fn new(
+        check: Check,
+        calls: Arc<dyn Calls>,
+        tasks: TaskTracker,
+    ) -> (Arc<Self>, mpsc::UnboundedReceiver<Event>) {
+        let (events, receiver) = mpsc::unbounded_channel();
+        let hub = Self {
+            functions: Mutex::default(),
+            check,
+            calls,
+            tasks,
+            events,
+            told: Mutex::default(),
+        };
+        (Arc::new(hub), receiver)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Functions> {
+        self.functions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What of the contracts works otherwise than a person may expect (R18).
+    pub(crate) fn warnings(&self) -> Vec<Finding> {
+        self.lock().warnings.clone()
+    }
+
+    /// From now on nobody may join, for this reason.
+    pub fn close(&self, why: Finding) {
+        self.lock().closed = Some(why);
+    }
+
+    /// Says to every function that Firn ends.
+    pub fn goodbye(&self) {
+        for function in &self.lock().all {
+            for connection in &function.connections {
+                connection.lock().goodbye();
+            }
+        }
+    }
+
+    /// Takes a connection in.
+    ///
+    /// # Errors
+    /// Everything that is wrong with its contract.
+    pub(crate) fn join(
+        &self,
+        hello: Hello,
+        limits: Limits,
+    ) -> Result<Arc<Connection>, Vec<Finding>> {
+        let process = hello.info.as_ref().map(process).unwrap_or_default();
+        let declaration = Declaration {
+            info: contract::info(hello.info),
+            contract: hello.contract.unwrap_or_default(),
+        };
+        let mut functions = self.lock();
+        let index = match self.find_or_read(&mut functions, declaration) {
+            Ok(index) => index,
+            Err(findings) => {
+                self.tell(Event::Refused {
+                    findings: findings.clone(),
+                });
+                return Err(findings);
+            }
+        };
+        let function = &mut functions.all[index];
+        let session = Session::new(limits, function.components.clone());
+        let connection = Arc::new(Connection {
+            session: Mutex::new(session),
+            process: process.clone(),
+        });
+        function.connections.push(connection.clone());
+        let connections = functions.connections();
+        self.tell(Event::Joined {
+            process,
+            connections,
+        });
+        Ok(connection)
+    }
+
+    /// The place of the function with this declaration, which is new or was there before.
+    fn find_or_read(
+        &self,
+        functions: &mut Functions,
+        declaration: Declaration,
+    ) -> Result<usize, Vec<Finding>> {
+        if let Some(why) = &functions.closed {
+            return Err(vec![why.clone()]);
+        }
+        let mut present = functions.all.iter();
+        let same = |function: &Function| function.declaration.contract == declaration.contract;
+        if let Some(index) = present.position(same) {
+            return Ok(index);
+        }
+        // What is wrong with it alone is said first, and without the others' names.
+        contract::read(&[&declaration])?;
+        let connected = functions.declarations(|function| !function.connections.is_empty());
+        let faults = contract::taken(&declaration, &connected);
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        // One that has gone makes room for what replaces it.
+        let stays = |function: &Function| {
+            !function.connections.is_empty()
+                || contract::taken(&declaration, &[&function.declaration]).is_empty()
+        };
+        let mut all = functions.declarations(stays);
+        let changed = all.len() < functions.all.len();
+        all.push(&declaration);
+        let Declared {
+            contract,
+            functions: components,
+        } = contract::read(&all)?;
+        let faults = (self.check)(&contract);
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        functions.all.retain(stays);
+        functions.all.push(Function {
+            declaration,
+            components: Arc::default(),
+            connections: Vec::new(),
+        });
+        for (function, components) in functions.all.iter_mut().zip(components) {
+            function.components = components.into();
+        }
+        functions.warnings = contract.warnings.clone();
+        self.tell(Event::Serving {
+            contract: Arc::new(contract),
+            changed,
+        });
+        Ok(functions.all.len() - 1)
+    }
+
+    /// A connection has ended.
+    pub(crate) fn leave(&self, connection: &Arc<Connection>) {
+        let mut functions = self.lock();
+        for function in &mut functions.all {
+            function
+                .connections
+                .retain(|other| !Arc::ptr_eq(other, connection));
+        }
+        let connections = functions.connections();
+        self.tell(Event::Left {
+            process: connection.process.clone(),
+            connections,
+        });
+    }
+
+    /// The connection on which something new of a service begins: the one with least to do.
+    fn pick(&self, service: &str) -> Option<Arc<Connection>> {
+        let functions = self.lock();
+        let function = functions.of(service)?;
+        let open = function.connections.iter().filter_map(|connection| {
+            let session = connection.lock();
+            session.is_open().then(|| (session.load(), connection))
+        });
+        let (_, least) = open.min_by_key(|(load, _)| *load)?;
+        Some(least.clone())
+    }
+
+    fn tell(&self, event: Event) {
+        // Whoever listened has stopped; nobody needs to know any more.
+        let _ = self.events.send(event);
+    }
+}
+
+impl Functions {
+    fn connections(&self) -> usize {
+        self.all
+            .iter()
+            .map(|function| function.connections.len())
+            .sum()
+    }
+
+    fn declarations(&self, which: impl Fn(&Function) -> bool) -> Vec<&Declaration> {
+        let chosen = self.all.iter().filter(|function| which(function));
+        chosen.map(|function| &function.declaration).collect()
+    }
+
+    fn of(&self, service: &str) -> Option<&Function> {
+        self.all.iter().find(|function| {
+            let mut components = function.declaration.contract.components.iter();
+            components.any(|component| component.service == service)
+        })
+    }
+}
+
+/// How a process is named in the log.
+fn process(info: &firn_wire::v1::message::Info) -> String {
+    match info.process.is_empty() {
+        true => info.name.clone(),
+        false => format!("{} ({})", info.name, info.process),
+    }
+}
+
+const NOBODY: &str = "no process of the function is connected";
+
+impl Link for Hub {
+    fn is_up(&self) -> bool {
+        let functions = self.lock();
+        let mut connections = functions.all.iter().flat_map(|it| &it.connections);
+        connections.any(|connection| connection.lock().is_open())
+    }
+
+    fn open(&self, opening: Opening, events: EventSink) -> Box<dyn EntityStream> {
+        match self.pick(&opening.component.service) {
+            Some(connection) => entity::open(connection, opening, events),
+            None => {
+                events(StreamEvent::Ended(nobody()));
+                Box::new(entity::Nothing)
+            }
+        }
+    }
+
+    fn open_replica(&self, opening: ReplicaOpening, events: ReplicaSink) -> Box<dyn ReplicaStream> {
+        match self.pick(&opening.component.service) {
+            Some(connection) => entity::open_replica(connection, opening, events),
+            None => {
+                events(ReplicaEvent::Ended(nobody()));
+                Box::new(entity::Nothing)
+            }
+        }
+    }
+
+    fn act(
+        &self,
+        call: ActionCall,
+        message: Bytes,
+    ) -> BoxFuture<'static, Result<ActionAnswer, Status>> {
+        let Some(connection) = self.pick(&call.method.component.service) else {
+            return Box::pin(async { Err(action::unavailable()) });
+        };
+        if call.method.streams_in() || call.method.streams_out() {
+            let tasks = self.tasks.clone();
+            return Box::pin(action::stream_of_one(connection, call, message, tasks));
+        }
+        Box::pin(action::unary(connection, call, message))
+    }
+
+    fn act_streamed(&self, call: ActionCall, messages: MessageStream) -> AnswerStream {
+        match self.pick(&call.method.component.service) {
+            Some(connection) => action::streamed(connection, call, messages, self.tasks.clone()),
+            None => stream::once(async { Err(action::unavailable()) }).boxed(),
+        }
+    }
+
+    fn report(&self, weight: Weight, finding: Finding) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.len() >= TOLD_MAX || !told.insert(finding.to_string()) {
+            return;
+        }
+        drop(told);
+        warn!(code = %finding.code, "{}", finding.text);
+        let severity = match weight {
+            Weight::Error => Severity::Error,
+            Weight::Warning => Severity::Warning,
+        };
+        let functions = self.lock();
+        let service = finding.service.as_deref().unwrap_or_default();
+        let connections = functions.of(service).map(|function| &function.connections);
+        for connection in connections.into_iter().flatten() {
+            connection.lock().tell(&finding, severity, 0);
+        }
+    }
+}
+
+fn nobody() -> End {
+    End::Unreachable {
+        cause: NOBODY.to_owned(),
+    }
+}
+
+/// Why a function of this protocol is not taken where another is served.
+pub fn another_family(family: &str) -> Finding {
+    Finding {
+        code: Code::ContractTaken,
+        text: format!("this Firn serves a function that it dials, of the family {family}"),
+        service: None,
+        location: None,
+    }
+}
