@@ -9,6 +9,7 @@
 //! effect back to the same entity cannot wait for itself.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -43,6 +44,7 @@ use crate::refusal::Refusal;
 use crate::replicated::driver::Handle as Replicas;
 use crate::reply::{chosen, nothing, type_name, typed};
 use crate::trace::{Trace, Way};
+use crate::waits::{Wait, Waiter, Waits};
 
 /// Routes calls. Cheap to share.
 pub struct Dispatcher {
@@ -58,6 +60,9 @@ pub struct Dispatcher {
     /// Everything ends once this is cancelled.
     pub(crate) stop: CancellationToken,
     pub(crate) command_timeout: Duration,
+    pub(crate) waits: Waits,
+    /// The number of the last call of an action.
+    pub(crate) last_action: AtomicU64,
 }
 
 mod replicated;
@@ -89,6 +94,8 @@ struct Request {
     origin: Option<Origin>,
     hops: u32,
     trace: Trace,
+    /// Whose handler waits for it.
+    waiter: Option<Waiter>,
 }
 
 /// Who made a request: decides which of its headers the function sees.
@@ -126,6 +133,7 @@ impl Dispatcher {
             origin: None,
             hops: 0,
             trace: Trace::default(),
+            waiter: None,
         };
         self.run(request).await.map_err(|refused| refused.status)
     }
@@ -150,7 +158,13 @@ impl Dispatcher {
                 let component = &method.component;
                 let metadata = seen(component, Source::Client, head.metadata).unwrap_or_default();
                 let method = method.clone();
-                let call = ActionCall { method, metadata };
+                let call = ActionCall {
+                    method,
+                    metadata,
+                    deadline: asked,
+                    number: self.next_action(),
+                    hops: 0,
+                };
                 served.link.act_streamed(call, messages)
             }
         };
@@ -191,6 +205,7 @@ impl Dispatcher {
                 idempotency_key: request.idempotency_key.clone(),
                 hops: request.hops,
                 trace: request.trace.clone(),
+                waiter: request.waiter.clone(),
             };
             let settled = match request.method.component.kind {
                 Kind::Action => self.act(request).await?,
@@ -211,6 +226,7 @@ impl Dispatcher {
             deadline,
             origin,
             hops,
+            waiter,
             ..
         } = request;
         self.served_now().map_err(|status| Refused {
@@ -223,7 +239,9 @@ impl Dispatcher {
             idempotency_key: request.idempotency_key.as_deref(),
         };
         let id = entity_id(&method, &message, occasion)?;
-        let slot = EntityKey::new(component.storage.clone(), id.stored().clone()).slot();
+        let key = EntityKey::new(component.storage.clone(), id.stored().clone());
+        let slot = key.slot();
+        let _wait = self.wait(waiter, || Waiter::Entity(key))?;
         let idempotency = request.idempotency_key.map(|key| Idempotency {
             key,
             request_hash: xxh3_128(&message),
@@ -273,11 +291,25 @@ impl Dispatcher {
             metadata,
             source,
             deadline,
+            hops,
+            waiter,
             ..
         } = request;
         let metadata = seen(&method.component, source, metadata).unwrap_or_default();
         let component = method.component.clone();
-        let call = served.link.act(ActionCall { method, metadata }, message);
+        let number = self.next_action();
+        let _wait = self.wait(waiter, || Waiter::Action {
+            number,
+            path: method.path().into(),
+        })?;
+        let call = ActionCall {
+            method,
+            metadata,
+            deadline: Some(deadline),
+            number,
+            hops,
+        };
+        let call = served.link.act(call, message);
         match tokio::time::timeout_at(deadline.into(), call).await {
             Ok(answer) => {
                 let ActionAnswer { answer, effects } = answer?;
@@ -321,6 +353,7 @@ impl Dispatcher {
             origin: None,
             hops: after.hops + 1,
             trace,
+            waiter: after.waiter,
         };
         self.run(request).await
     }
@@ -442,6 +475,8 @@ impl Dispatcher {
             origin,
             hops,
             trace,
+            // An effect that is waited for is waited for until the deadline, whoever is behind it.
+            waiter: None,
         };
         match self.run(request).await {
             // A failure that the function chose is an answer.
@@ -458,7 +493,15 @@ impl Dispatcher {
 
     /// Carries out a call of the function.
     pub(crate) async fn called(self: Arc<Self>, call: OwnCall) -> Result<Reply, Status> {
-        let OwnCall { target, timeout } = call;
+        let OwnCall {
+            target,
+            timeout,
+            within,
+        } = call;
+        let (waiter, hops) = match within {
+            Some(within) => (Some(within.waiter), within.hops + 1),
+            None => (None, 0),
+        };
         let trace = Trace::default();
         let method = self.target(&target, &trace)?;
         if method.streams_in() || method.streams_out() {
@@ -480,10 +523,36 @@ impl Dispatcher {
             deadline: self.deadline(until),
             idempotency_key: None,
             origin: None,
-            hops: 0,
+            hops,
             trace,
+            waiter,
         };
         self.run(request).await.map_err(|refused| refused.status)
+    }
+
+    /// Notes who waits for whom, as long as what this gives is held.
+    fn wait(
+        &self,
+        waiter: Option<Waiter>,
+        target: impl FnOnce() -> Waiter,
+    ) -> Result<Option<Wait>, Status> {
+        let Some(waiter) = waiter else {
+            return Ok(None);
+        };
+        self.waits
+            .enter(waiter, target())
+            .map(Some)
+            .map_err(|circle| {
+                Status::refused(
+                    GrpcCode::FailedPrecondition,
+                    Code::CallCircle,
+                    format!("the call would wait for itself: {circle}"),
+                )
+            })
+    }
+
+    fn next_action(&self) -> u64 {
+        self.last_action.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// The method that a forward or effect names.
@@ -548,6 +617,7 @@ struct After {
     idempotency_key: Option<ByteString>,
     hops: u32,
     trace: Trace,
+    waiter: Option<Waiter>,
 }
 
 impl After {
@@ -559,6 +629,7 @@ impl After {
             idempotency_key: None,
             hops: 0,
             trace: Trace::default(),
+            waiter: None,
         }
     }
 }

@@ -27,6 +27,7 @@ use crate::replicated;
 use crate::replicated::driver::{self as replicas, Pending};
 use crate::replicated::network::{Membership, Network};
 use crate::streams::{Owner, Streams};
+use crate::waits::Waits;
 
 /// How an engine is set up.
 #[derive(Debug, Clone)]
@@ -149,6 +150,8 @@ impl Engine {
             quiet: CancellationToken::new(),
             stop: stop.clone(),
             command_timeout: config.lane.command_timeout,
+            waits: Waits::default(),
+            last_action: AtomicU64::new(0),
         });
         // From here on everything ends with this guard.
         let stopping = stop.clone().drop_guard();

@@ -9,7 +9,7 @@
 //! entities, `driver` feeds it and carries its outputs out, [`link`] is what it asks of a function,
 //! [`replicated`] holds the replicas that this node has of replicated entities, beside the lanes;
 //! `streams` caps the open streams, `committer` groups commits, `outbox` delivers effects, `tombstones`
-//! has expired ones cleaned, `trace` remembers what led to one,
+//! has expired ones cleaned, `trace` remembers what led to one, [`waits`] who waits for whom,
 //! [`calls`] are those of the function itself, [`refusal`] says why a call got no answer, [`engine`] puts all of it together.
 
 pub mod calls;
@@ -27,3 +27,4 @@ mod reply;
 mod streams;
 mod tombstones;
 mod trace;
+pub mod waits;

@@ -5,6 +5,7 @@
 //! Streams, command ids and protocol errors are the link's business.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use firn_model::call::Reply;
@@ -170,6 +171,12 @@ pub struct ActionCall {
     pub method: Arc<Method>,
     /// Headers the function may see, already filtered by policy.
     pub metadata: Metadata,
+    /// When the caller stops waiting; `None` for a stream that may last.
+    pub deadline: Option<Instant>,
+    /// Which call this is, for calls that its handler makes in turn.
+    pub number: u64,
+    /// How many forwards, effects and calls led to it.
+    pub hops: u32,
 }
 
 /// One answer of an action.

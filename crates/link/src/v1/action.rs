@@ -1,6 +1,7 @@
 //! Calls of actions: commands without an incarnation, in all four shapes (R55, R60 to R62).
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use firn_model::call::Reply;
@@ -8,7 +9,9 @@ use firn_model::code::Code;
 use firn_model::decision::Answer;
 use firn_model::payload::Payload;
 use firn_model::status::{GrpcCode, Status};
+use firn_runtime::calls::Within;
 use firn_runtime::link::{ActionAnswer, ActionCall, AnswerStream, MessageStream};
+use firn_runtime::waits::Waiter;
 use firn_wire::v1::convert;
 use futures_util::StreamExt;
 use futures_util::stream;
@@ -258,12 +261,30 @@ impl Answering {
 }
 
 fn sent(call: ActionCall, message: Bytes) -> Sent {
+    let path = call.method.path();
     Sent {
         metadata: convert::metadata(call.metadata),
         method: call.method,
         message,
-        timeout_ms: 60_000,
+        timeout_ms: timeout_ms(call.deadline),
+        within: Within {
+            waiter: Waiter::Action {
+                number: call.number,
+                path: path.into(),
+            },
+            hops: call.hops,
+        },
     }
+}
+
+/// What is left until a deadline, in milliseconds, at least one; 0 if there is none.
+pub(crate) fn timeout_ms(deadline: Option<Instant>) -> u64 {
+    let Some(deadline) = deadline else {
+        return 0;
+    };
+    let now = tokio::time::Instant::now().into_std();
+    let left = deadline.saturating_duration_since(now).as_millis();
+    u64::try_from(left).unwrap_or(u64::MAX).max(1)
 }
 
 pub(crate) fn unavailable() -> Status {

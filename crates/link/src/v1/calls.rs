@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use firn_model::code::Code;
 use firn_model::status::{GrpcCode, Status};
-use firn_runtime::calls::{Calls, OwnCall};
+use firn_runtime::calls::{Calls, OwnCall, Within};
 use firn_wire::v1::convert;
 use firn_wire::v1::message::Target;
 use tokio::task::AbortHandle;
@@ -37,11 +37,12 @@ impl UnderWay {
     }
 
     /// Carries out a call.
-    pub(crate) fn begin(&self, id: u64, target: Target, timeout_ms: u64) {
+    pub(crate) fn begin(&self, id: u64, within: Option<Within>, target: Target, timeout_ms: u64) {
         let timeout = (timeout_ms > 0).then(|| Duration::from_millis(timeout_ms));
         let call = self.calls.call(OwnCall {
             target: convert::read_target(target),
             timeout,
+            within,
         });
         let (connection, open) = (self.connection.clone(), self.open.clone());
         // Held until the call is noted, so that its end finds it.

@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
-use firn_model::contract::Kind;
+use firn_model::contract::{Component, Kind};
+use firn_model::id::{EntityId, EntityKey};
 use firn_model::replicated::Delta;
+use firn_runtime::calls::Within;
 use firn_runtime::link::{
     Entity, EntityCommand, EntityStream, EventSink, Opening, ReplicaCommand, ReplicaOpening,
     ReplicaSink, ReplicaStream,
 };
+use firn_runtime::waits::Waiter;
 use firn_wire::v1::convert::{self, State};
 use firn_wire::v1::data;
 use firn_wire::v1::message::{Delete, change};
@@ -26,13 +29,14 @@ pub(crate) fn open(
         id,
         entity,
     } = opening;
-    let state = state(component.kind, entity);
+    let (state, key) = (state(component.kind, entity), key(&component, &id));
     let incarnation = connection
         .lock()
         .open_entity(&component, &id, state, events);
     Box::new(Held {
         connection,
         incarnation,
+        key,
     })
 }
 
@@ -47,13 +51,19 @@ pub(crate) fn open_replica(
         id,
         value,
     } = opening;
+    let key = key(&component, &id);
     let incarnation = connection
         .lock()
         .open_replica(&component, &id, value, events);
     Box::new(Held {
         connection,
         incarnation,
+        key,
     })
+}
+
+fn key(component: &Component, id: &EntityId) -> EntityKey {
+    EntityKey::new(component.storage.clone(), id.stored().clone())
 }
 
 /// What the function lacks of an entity that was loaded.
@@ -78,11 +88,12 @@ fn state(kind: Kind, entity: Entity) -> State {
 struct Held {
     connection: Arc<Connection>,
     incarnation: u64,
+    key: EntityKey,
 }
 
 impl EntityStream for Held {
     fn command(&mut self, command: EntityCommand) {
-        let sent = sent(command);
+        let sent = sent(command, self.key.clone());
         self.connection.lock().command(self.incarnation, sent);
     }
 
@@ -102,9 +113,12 @@ impl ReplicaStream for Held {
             command,
             streamed,
         } = command;
-        self.connection
-            .lock()
-            .replica_command(self.incarnation, sent(command), number, streamed);
+        self.connection.lock().replica_command(
+            self.incarnation,
+            sent(command, self.key.clone()),
+            number,
+            streamed,
+        );
     }
 
     fn delta(&mut self, delta: Delta) {
@@ -134,12 +148,16 @@ impl Drop for Held {
     }
 }
 
-fn sent(command: EntityCommand) -> Sent {
+fn sent(command: EntityCommand, key: EntityKey) -> Sent {
     Sent {
         method: command.method,
         message: command.message,
         metadata: command.metadata.and_then(convert::metadata),
         timeout_ms: 60_000,
+        within: Within {
+            waiter: Waiter::Entity(key),
+            hops: 0,
+        },
     }
 }
 

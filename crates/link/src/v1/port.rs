@@ -606,10 +606,10 @@ impl Reader {
             match todo {
                 Todo::Call {
                     id,
+                    within,
                     target,
                     timeout_ms,
-                    ..
-                } => self.calls.begin(id, target, timeout_ms),
+                } => self.calls.begin(id, within, target, timeout_ms),
                 Todo::CancelCall(id) => self.calls.cancel(id),
                 Todo::Leave => debug!(process = self.connection.process, "a function wants to go"),
             }

@@ -20,6 +20,7 @@ use firn_model::contract::{Component, Finding, Method};
 use firn_model::decision::Answer;
 use firn_model::id::EntityId;
 use firn_model::replicated::{CancelAnswer, Delta, Reply, StreamedMessage};
+use firn_runtime::calls::Within;
 use firn_runtime::link::{ActionAnswer, End, EventSink, ReplicaEvent, ReplicaSink, StreamEvent};
 use firn_wire::v1::chunk::{Assembler, Taken};
 use firn_wire::v1::contract::Shape;
@@ -88,18 +89,21 @@ enum Open {
     Entity {
         incarnation: u64,
         method: Arc<Method>,
+        within: Within,
     },
     Replica {
         incarnation: u64,
         method: Arc<Method>,
         number: i64,
         stream: Watch,
+        within: Within,
     },
     Action {
         method: Arc<Method>,
         replies: Replies,
         /// How many more replies the function may send.
         granted: u32,
+        within: Within,
     },
     /// Nobody waits for it any more; its decision is still to come.
     Cancelled,
@@ -159,7 +163,7 @@ pub(crate) enum Todo {
     /// Carry out a call of the function.
     Call {
         id: u64,
-        command: u64,
+        within: Option<Within>,
         target: wire::Target,
         timeout_ms: u64,
     },
@@ -182,6 +186,8 @@ pub(crate) struct Sent {
     pub(crate) message: Bytes,
     pub(crate) metadata: Option<wire::Metadata>,
     pub(crate) timeout_ms: u64,
+    /// In whose name its handler makes calls.
+    pub(crate) within: Within,
 }
 
 impl Session {
@@ -269,10 +275,11 @@ impl Session {
 
     /// Sends a command to a value or event sourced entity.
     pub(crate) fn command(&mut self, incarnation: u64, sent: Sent) {
-        let method = sent.method.clone();
+        let (method, within) = (sent.method.clone(), sent.within.clone());
         self.send(incarnation, sent, |incarnation| Open::Entity {
             incarnation,
             method,
+            within,
         });
     }
 
@@ -284,18 +291,17 @@ impl Session {
         number: i64,
         streamed: bool,
     ) {
-        let (method, stream) = (
-            sent.method.clone(),
-            match streamed {
-                true => Watch::Silent,
-                false => Watch::Unary,
-            },
-        );
+        let stream = match streamed {
+            true => Watch::Silent,
+            false => Watch::Unary,
+        };
+        let (method, within) = (sent.method.clone(), sent.within.clone());
         self.send(incarnation, sent, |incarnation| Open::Replica {
             incarnation,
             method,
             number,
             stream,
+            within,
         });
     }
 
@@ -327,6 +333,7 @@ impl Session {
             Open::Action {
                 method,
                 replies,
+                within: sent.within.clone(),
                 granted: self.limits.reply_messages,
             },
         );
@@ -556,12 +563,14 @@ impl Session {
             Some(Open::Entity {
                 incarnation,
                 method,
+                ..
             }) => self.decided_entity(incarnation, &method, decision),
             Some(Open::Replica {
                 incarnation,
                 method,
                 number,
                 stream,
+                ..
             }) => self.decided_replica(incarnation, &method, (number, stream), decision),
             Some(Open::Action {
                 method, replies, ..
@@ -712,6 +721,7 @@ impl Session {
                 granted: granted @ 1..,
                 method,
                 replies,
+                ..
             }) if method.streams_out() => {
                 *granted -= 1;
                 let effects = convert::read_effects(reply.effects);
@@ -750,6 +760,7 @@ impl Session {
             method,
             number,
             stream,
+            ..
         }) = self.commands.get_mut(&id)
         else {
             return;
@@ -856,10 +867,20 @@ impl Session {
             }
             None => todo.push(Todo::Call {
                 id,
-                command,
+                within: self.within(command),
                 target: target.unwrap_or_default(),
                 timeout_ms,
             }),
+        }
+    }
+
+    /// In whose name a handler of this command makes calls.
+    fn within(&self, command: u64) -> Option<Within> {
+        match self.commands.get(&command)? {
+            Open::Entity { within, .. }
+            | Open::Replica { within, .. }
+            | Open::Action { within, .. } => Some(within.clone()),
+            Open::Cancelled => None,
         }
     }
 

@@ -80,6 +80,7 @@ impl Dispatcher {
             origin: None,
             hops: 0,
             trace: Trace::default(),
+            waiter: None,
         };
         let (command, key) = self.replica_command(request, true)?;
         let call = command.call;
