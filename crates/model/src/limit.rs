@@ -17,8 +17,21 @@ pub const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Commands that may wait for one entity; more are refused with RESOURCE_EXHAUSTED.
 ///
-/// An entity serves one command at a time, so a longer queue only makes every caller in it late.
+/// An entity serves one command after the other, so a longer queue only makes every caller in it
+/// late.
 pub const MAILBOX_COMMANDS_MAX: usize = 256;
+
+/// Commands of one entity that may be with the function or wait for their commit at once, where its
+/// component pipelines.
+///
+/// Enough to keep a function busy while a flush is under way, few enough that what is lost with its
+/// connection is soon done again. It bounds the uncommitted commits of an entity too.
+pub const PIPELINED_COMMANDS_MAX: usize = 64;
+
+const _: () = assert!(
+    PIPELINED_COMMANDS_MAX < MAILBOX_COMMANDS_MAX,
+    "the mailbox takes back what is lost"
+);
 
 /// How long an entity may be idle before it leaves memory, unless its component says otherwise.
 pub const PASSIVATE_AFTER: Duration = Duration::from_secs(30);

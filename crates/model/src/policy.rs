@@ -27,6 +27,8 @@ pub struct Policies {
     pub headers: Headers,
     /// Whether the next command may be sent while the last commit is still being flushed.
     pub pipelining: Pipelining,
+    /// What becomes of commands that the function had when it was lost.
+    pub lost_commands: LostCommands,
     /// Whether an effect on an action survives a crash of Firn.
     pub action_effects: ActionEffects,
     /// How an event sourced instance is brought up to date.
@@ -116,8 +118,23 @@ pub enum Headers {
 /// Whether commands of one entity overlap with its own commits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pipelining {
-    /// One command at a time, until its commit is durable.
+    /// One command at a time, until its commit is durable (Cloudstate, Akka Serverless, Kalix).
     Off,
+    /// The entity's next commands are sent while earlier ones are with the function or being
+    /// committed (Firn).
+    On,
+}
+
+/// What becomes of commands that were with the function when its connection was lost, or behind one
+/// whose time ran out or whose decision was refused. Nothing of them was applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LostCommands {
+    /// They fail: their handlers may have done something that Firn does not know (Cloudstate, Akka
+    /// Serverless, Kalix).
+    Fail,
+    /// They are sent again, each once and alone, so that one that ends the process ends no other
+    /// (Firn).
+    SendAgain,
 }
 
 /// Whether an effect on an action is redelivered after a crash.

@@ -20,8 +20,9 @@ const BATCH_COMMITS_MAX: usize = 4096;
 /// A batch holds at most about this many bytes of payload, unless a single commit is larger.
 const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
 
-/// Where lanes hand their commits over. Each instance has at most one commit under way, so what
-/// waits here is bounded by the number of active instances.
+/// Where lanes hand their commits over. Each instance has at most one commit under way, or
+/// [`PIPELINED_COMMANDS_MAX`](firn_model::limit::PIPELINED_COMMANDS_MAX), so what waits here is bounded
+/// by the number of active instances.
 pub(crate) type Sender = mpsc::UnboundedSender<Box<Commit>>;
 
 /// What became of the commits of one slot up to a sequence.

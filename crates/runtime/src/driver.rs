@@ -2,8 +2,8 @@
 //!
 //! One task for each lane. Commands come through a bounded inbox, so that a lane that cannot keep
 //! up slows its callers. What answers the lane's own outputs comes through a second inbox that
-//! never makes its sender wait; it holds at most what the lane itself has asked for, and a few
-//! events of each open stream.
+//! never makes its sender wait; it holds at most what the lane itself has asked for, answers
+//! included, and a few other events of each open stream.
 //!
 //! # Fate
 //! It ends by itself when it was told to drain and the machine is empty, and at once when its engine

@@ -6,16 +6,19 @@
 //!
 //! # How it works
 //! An entity with something to do has an *instance*: loaded from the store, connected by a stream,
-//! then fed one command at a time. A decision that changes anything becomes a commit of the
-//! entity's slot and is answered once the commit has landed; one that changes nothing is answered
-//! at once. An idle instance half-closes its stream and is forgotten.
+//! then fed its commands, one at a time or, where its component pipelines, several. A decision that
+//! changes anything becomes a commit of the entity's slot and is answered once the commit has
+//! landed; one that changes nothing is answered as soon as the commits before it have. An idle
+//! instance half-closes its stream and is forgotten.
 //!
 //! Everything asynchronous carries a [`Ticket`], which names one life of one instance. What comes
-//! back for an earlier life finds nobody and is dropped.
+//! back for an earlier life finds nobody and is dropped. A life begins with a load, when no commit
+//! of the last one is under way any more.
 //!
 //! # Invariants
-//! - At most one command of an entity is with the function.
-//! - No answer with a mutation leaves before its commit has landed (the output gate).
+//! - At most one command of an entity is with the function or being committed, where its component
+//!   does not pipeline; the function gets the commands of an entity in the order they came.
+//! - No answer leaves before every commit has landed whose state it has seen (the output gate).
 //! - Commits of a slot carry contiguous sequences; after a refused one nothing of the slot is
 //!   written until its head is known again.
 //! - Every queue has a bound, and every command ends: by an answer, a refusal or its deadline.
@@ -28,6 +31,7 @@ mod due;
 mod end;
 mod flow;
 mod instance;
+mod pipeline;
 mod room;
 mod slot;
 mod trouble;

@@ -1,8 +1,9 @@
 //! What the engine asks of a function, whatever protocol it speaks.
 //!
 //! `firn-link` implements [`Link`] for each family. The engine opens one stream for each active
-//! entity and sends it one command at a time; the link turns what comes back into [`StreamEvent`]s.
-//! Streams, command ids and protocol errors are the link's business.
+//! entity and sends it one command at a time, or several where the component's policy pipelines; the
+//! link turns what comes back into [`StreamEvent`]s. Streams, command ids and protocol errors are the
+//! link's business.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -43,7 +44,9 @@ pub struct EntityCommand {
     pub metadata: Option<Metadata>,
 }
 
-/// What comes back on an entity stream.
+/// What comes back on an entity stream. An answer belongs to the open command, of several to the one
+/// that was sent first: the link gives answers in the order of the commands, and ends the stream if
+/// the function does not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StreamEvent {
     /// The answer to the open command.
@@ -61,7 +64,11 @@ pub enum StreamEvent {
 pub enum End {
     /// Firn half-closed it and the function completed it.
     Completed,
-    /// The function ended or broke it. The open command may have run.
+    /// The function has let go of the entity, unasked. It has answered every command that reached
+    /// it, among them the first of the stream, and has not looked at those still open: they are sent
+    /// again, but those of replicated entities fail.
+    Released,
+    /// The function ended or broke it. The open commands may have run.
     Terminated {
         /// The transport's words, for the log.
         cause: String,
@@ -71,7 +78,7 @@ pub enum End {
         /// The transport's words, for the log.
         cause: String,
     },
-    /// The function failed the instance as a whole.
+    /// The function failed the instance as a whole, with the open command that was sent first.
     Failed(Failure),
     /// The function answered something that was not asked.
     WrongReply {
@@ -85,12 +92,15 @@ pub enum End {
     },
 }
 
-/// Takes the events of one stream. Never blocks: a stream has at most a few events under way.
+/// Takes the events of one stream. Never blocks: a stream has at most a few events under way, and one
+/// for each open command.
 pub type EventSink = Box<dyn Fn(StreamEvent) + Send + Sync>;
 
 /// An open entity stream. Dropping it resets the stream.
 pub trait EntityStream: Send {
-    /// Sends a command. At most one is open at a time.
+    /// Sends a command. At most one is open at a time; where the component's policy pipelines, at
+    /// most [`PIPELINED_COMMANDS_MAX`](firn_model::limit::PIPELINED_COMMANDS_MAX), and the function
+    /// gets them in this order.
     fn command(&mut self, command: EntityCommand);
 
     /// Asks for a snapshot; only where the component's policy allows it.

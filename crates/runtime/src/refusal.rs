@@ -38,7 +38,8 @@ pub enum Refusal {
     IdempotencyKeyReused,
     /// The function failed the instance. May have run, nothing was stored.
     Failed(Fault),
-    /// An instance failed while the command waited behind it. Not applied.
+    /// An instance failed while the command waited behind it, or behind the one that it failed with.
+    /// Not applied.
     QueuedBehindFailure,
     /// The function answered with a change of a replicated entity that cannot be made. Not applied.
     InvalidChange {

@@ -83,6 +83,59 @@ async fn many_entities_at_once_are_all_served() {
 }
 
 #[tokio::test]
+async fn pipelined_commands_of_one_entity_are_served_in_order() {
+    const CALLS: usize = 90;
+    let decide = |asked: &fake::Asked| match asked.method.as_str() {
+        "Add" => Decision {
+            mutation: append(&asked.text),
+            ..reply(&asked.events.len().to_string())
+        },
+        _ => reply(&asked.events.len().to_string()),
+    };
+    let bench = Bench::with(policies::pipelined(), decide);
+    let store = Arc::new(Memory::new());
+    let engine = bench.engine(store.clone()).await;
+    let calls = (0..CALLS).map(|call| {
+        let path = if call % 3 == 0 {
+            "/t.Cart/Events"
+        } else {
+            "/t.Cart/Add"
+        };
+        engine.ask(path, "1", "x")
+    });
+    let answers = futures_util::future::join_all(calls).await;
+    let seen: Vec<usize> = answers
+        .into_iter()
+        .filter_map(|answer| answer.ok())
+        .map(|answer| answer.parse().expect("a number"))
+        .collect();
+    assert!(!seen.is_empty() && seen.is_sorted(), "{seen:?}");
+    let key = EntityKey::new(StorageName::new("t.Cart"), "1");
+    let stored = store.events(&key, 0, CALLS).await.expect("events");
+    assert!(stored.len() >= *seen.last().expect("some"));
+    assert!(engine.drain().await);
+}
+
+#[tokio::test]
+async fn entity_that_the_function_let_go_of_is_loaded_again_for_what_it_did_not_look_at() {
+    let went = AtomicBool::new(false);
+    let bench = Bench::with(policies::pipelined(), move |asked| {
+        if asked.text == "b" && !went.swap(true, Ordering::SeqCst) {
+            return fake::let_go();
+        }
+        Decision {
+            mutation: append(&asked.text),
+            ..reply(&asked.events.join(","))
+        }
+    });
+    let engine = bench.engine(Arc::new(Memory::new())).await;
+    let calls = ["a", "b", "c"].map(|text| engine.ask("/t.Cart/Add", "1", text));
+    let answers = futures_util::future::join_all(calls).await;
+    let answers: Vec<String> = answers.into_iter().map(|it| it.expect("a reply")).collect();
+    assert_eq!(answers, ["", "a", "a,b"]);
+}
+
+#[tokio::test]
 async fn forward_is_answered_by_its_target() {
     let bench = Bench::new(|asked| match asked.method.as_str() {
         "Start" => forward("t.Note", "Target", &asked.id, "hello"),

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use firn_model::policy::{
     ActionEffects, Delete, EmptyAnswer, FailedQueue, FailureMutation, Headers, HttpErrors,
-    OpenCommands, Pipelining, Policies, Replay, ReplyType, StreamFailure, Texts, UnnamedFailure,
+    LostCommands, OpenCommands, Pipelining, Policies, Replay, ReplyType, StreamFailure, Texts,
+    UnnamedFailure,
 };
 use firn_model::replicated::Consistency;
 use firn_model::status::GrpcCode;
@@ -20,6 +21,7 @@ pub fn careful() -> Policies {
         passivate_after: None,
         headers: Headers::Listed(Vec::new()),
         pipelining: Pipelining::Off,
+        lost_commands: LostCommands::Fail,
         action_effects: ActionEffects::AtMostOnce,
         replay: Replay::FromSnapshot,
         snapshot_every: None,
@@ -37,6 +39,17 @@ pub fn careful() -> Policies {
         http_errors: HttpErrors::PlainText,
         open_commands: OpenCommands::One,
         write_consistency: Consistency::Local,
+    }
+}
+
+/// The entity's next commands are sent before the last is durable, those that are lost are sent
+/// again, deletes leave nothing.
+pub fn pipelined() -> Policies {
+    Policies {
+        pipelining: Pipelining::On,
+        lost_commands: LostCommands::SendAgain,
+        delete: Delete::Plain,
+        ..careful()
     }
 }
 

@@ -9,7 +9,8 @@ use firn_model::key::Key;
 use firn_model::payload::message_url;
 use firn_model::policy::{
     ActionEffects, Delete, EmptyAnswer, FailedQueue, FailureMutation, Headers, HttpErrors,
-    OpenCommands, Pipelining, Policies, Replay, ReplyType, StreamFailure, Texts, UnnamedFailure,
+    LostCommands, OpenCommands, Pipelining, Policies, Replay, ReplyType, StreamFailure, Texts,
+    UnnamedFailure,
 };
 use firn_model::replicated::Consistency;
 use firn_model::status::GrpcCode;
@@ -79,6 +80,7 @@ pub(crate) fn policies() -> Policies {
         passivate_after: None,
         headers: Headers::All,
         pipelining: Pipelining::Off,
+        lost_commands: LostCommands::Fail,
         action_effects: ActionEffects::AtMostOnce,
         replay: Replay::FromSnapshot,
         snapshot_every: None,

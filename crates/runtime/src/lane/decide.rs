@@ -9,7 +9,8 @@ use firn_model::policy::{Delete, FailureMutation};
 use firn_store::{Change, Commit, ReplyRecord, StoredAnswer, Timestamp};
 
 use super::due::Item;
-use super::instance::{Committing, Instance, Phase, Running, Stream, Then};
+use super::instance::{Accepted, Instance, Phase, Stream, Then};
+use super::pipeline::Committing;
 use super::{Caused, Lane, Now, Origin, Output, Settled, Ticket};
 use crate::refusal::Refusal;
 use crate::reply::chosen;
@@ -19,11 +20,11 @@ use crate::reply::chosen;
 const HOUSEKEEPING_DELAY: Duration = Duration::from_millis(200);
 
 impl<R> Lane<R> {
-    /// The function has answered the open command.
+    /// The function has answered a command.
     pub(super) fn decided(
         &mut self,
         index: usize,
-        running: Running<R>,
+        command: Accepted<R>,
         decision: Decision,
         now: Now,
     ) {
@@ -33,21 +34,16 @@ impl<R> Lane<R> {
             mutation,
             effects,
         } = decision;
-        let restart = matches!(&answer, Answer::Failure(failure) if failure.restart);
-        let then = if restart {
-            Then::Restart
-        } else {
-            Then::Continue
-        };
+        let restarts = matches!(&answer, Answer::Failure(failure) if failure.restart);
         let change = match instance.change(keep(instance, &answer, mutation), now.wall) {
             Ok(change) => change,
             Err(refusal) => {
-                self.refuse(running.reply, refusal);
+                self.settle(index, command, Err(refusal));
                 return self.restart(index, now);
             }
         };
         if self.is_in_trouble(index) {
-            self.refuse(running.reply, Refusal::CommitRefused);
+            self.refuse(command.reply, Refusal::CommitRefused);
             return self.suspend(index);
         }
         let stored: Vec<bool> = effects
@@ -55,10 +51,15 @@ impl<R> Lane<R> {
             .map(|effect| self.is_stored(effect))
             .collect();
         let gated = change.is_some()
-            || running.idempotency.is_some()
-            || running.origin.is_some()
+            || command.idempotency.is_some()
+            || command.origin.is_some()
             || stored.contains(&true);
-        if !gated {
+        if gated {
+            let mut commit = self.begin_commit(index, now);
+            commit.change = change;
+            let effects = self.cause(&mut commit, effects, &stored);
+            self.commit_for(index, command, commit, Settled { answer, effects });
+        } else {
             let effects = effects
                 .into_iter()
                 .map(|effect| Caused {
@@ -66,29 +67,55 @@ impl<R> Lane<R> {
                     origin: None,
                 })
                 .collect();
-            self.out.push(Output::Answer(
-                running.reply,
-                Ok(Settled { answer, effects }),
-            ));
-            return self.finish(index, then, now);
+            self.settle(index, command, Ok(Settled { answer, effects }));
         }
-        let mut commit = self.begin_commit(index, now);
-        commit.change = change;
-        commit.hops = running.hops;
-        commit.received = running.origin.map(|origin| origin.effect);
-        commit.receipts_below = running
+        if restarts {
+            return self.restart(index, now);
+        }
+        self.finish(index, now);
+    }
+
+    /// Completes the commit of a decision and hands it over.
+    fn commit_for(
+        &mut self,
+        index: usize,
+        command: Accepted<R>,
+        mut commit: Commit,
+        settled: Settled,
+    ) {
+        commit.hops = command.hops;
+        commit.received = command.origin.map(|origin| origin.effect);
+        commit.receipts_below = command
             .origin
             .map(|origin| (origin.effect.slot, origin.lowest_open));
-        commit.reply_record = running.idempotency.map(|idempotency| ReplyRecord {
-            method: running.method.name.to_string(),
+        commit.reply_record = command.idempotency.map(|idempotency| ReplyRecord {
+            method: command.method.name.to_string(),
             idempotency_key: idempotency.key.to_string(),
             request_hash: idempotency.request_hash,
-            expires: now.wall.plus(self.config.reply_record_ttl),
-            answer: stored_answer(&answer),
+            expires: commit.at.plus(self.config.reply_record_ttl),
+            answer: stored_answer(&settled.answer),
         });
-        let effects = self.cause(&mut commit, effects, &stored);
-        let reply = Some((running.reply, running.deadline));
-        self.commit(index, commit, reply, Settled { answer, effects }, then);
+        let reply = Some((command.reply, command.deadline));
+        self.commit(index, commit, reply, settled);
+    }
+
+    /// Answers a command once everything that it may have seen is durable.
+    pub(super) fn settle(
+        &mut self,
+        index: usize,
+        command: Accepted<R>,
+        answer: Result<Settled, Refusal>,
+    ) {
+        let pipeline = &mut self.instances[index].pipeline;
+        if !pipeline.is_committing() {
+            return self.out.push(Output::Answer(command.reply, answer));
+        }
+        pipeline.wait(Committing {
+            commit: None,
+            reply: Some((command.reply, command.deadline)),
+            answer,
+            hops: command.hops,
+        });
     }
 
     /// Whether an effect goes to the outbox: those on entities do, those on actions run at most
@@ -125,35 +152,59 @@ impl<R> Lane<R> {
         caused
     }
 
-    /// Hands a commit over and waits for it.
+    /// Hands a commit over; `reply` gets what is `settled` once it has landed.
     pub(super) fn commit(
         &mut self,
         index: usize,
         commit: Commit,
         reply: Option<(R, Instant)>,
         settled: Settled,
-        then: Then,
     ) {
         let instance = &mut self.instances[index];
         instance.note(commit.change.as_ref());
-        instance.phase = Phase::Committing(Box::new(Committing {
+        instance.pipeline.wait(Committing {
+            commit: Some(commit.sequence),
             reply,
-            settled,
+            answer: Ok(settled),
             hops: commit.hops,
-            then,
-        }));
+        });
         self.out.push(Output::Commit(Box::new(commit)));
     }
 
-    /// Goes on after an answer.
-    pub(super) fn finish(&mut self, index: usize, then: Then, now: Now) {
-        if then == Then::Restart {
-            return self.restart(index, now);
+    /// Hands over a commit that no command waits for.
+    pub(super) fn commit_own(&mut self, index: usize, change: Change, now: Now) {
+        let settled = Settled {
+            answer: Answer::Nothing,
+            effects: Vec::new(),
+        };
+        let mut commit = self.begin_commit(index, now);
+        commit.change = Some(change);
+        self.commit(index, commit, None, settled);
+    }
+
+    /// Goes on after a decision or its commit.
+    pub(super) fn finish(&mut self, index: usize, now: Now) {
+        let instance = &mut self.instances[index];
+        if matches!(instance.phase, Phase::Serving) && instance.wants_snapshot() {
+            instance.phase = Phase::Settling(Then::Snapshot);
         }
-        if self.instances[index].wants_snapshot() {
-            return self.request_snapshot(index, now);
+        self.go_on(index, now);
+    }
+
+    /// Does what the pipeline leaves room for.
+    fn go_on(&mut self, index: usize, now: Now) {
+        let instance = &self.instances[index];
+        match instance.phase {
+            Phase::Serving => self.advance(index, now),
+            Phase::Settling(then) if instance.pipeline.is_empty() => match then {
+                // One may have come with events meanwhile.
+                Then::Snapshot if instance.wants_snapshot() => self.request_snapshot(index, now),
+                Then::Snapshot => self.carry_on(index, now),
+                Then::Restart => self.restart(index, now),
+                Then::BeginAgain => self.start_or_forget(index, now),
+            },
+            _ => {}
         }
-        self.carry_on(index, now);
     }
 
     fn request_snapshot(&mut self, index: usize, now: Now) {
@@ -176,16 +227,10 @@ impl<R> Lane<R> {
         let instance = &mut self.instances[index];
         let sequence = instance.last_event;
         instance.last_snapshot = sequence;
-        let Some(payload) = payload else {
-            return self.carry_on(index, now);
-        };
-        let settled = Settled {
-            answer: Answer::Nothing,
-            effects: Vec::new(),
-        };
-        let mut commit = self.begin_commit(index, now);
-        commit.change = Some(Change::Snapshot { sequence, payload });
-        self.commit(index, commit, None, settled, Then::Continue);
+        if let Some(payload) = payload {
+            self.commit_own(index, Change::Snapshot { sequence, payload }, now);
+        }
+        self.carry_on(index, now);
     }
 
     /// An effect of this lane was delivered: its outbox entry goes with the next commit.

@@ -1,8 +1,10 @@
 //! What comes on a stream, and how an instance ends: well, badly, or to begin again.
 
-use firn_model::policy::{FailedQueue, StreamFailure};
+use std::collections::VecDeque;
 
-use super::instance::{Phase, Stream};
+use firn_model::policy::{FailedQueue, LostCommands, StreamFailure};
+
+use super::instance::{Accepted, Phase, Stream, Then};
 use super::{Lane, Now, Output, Ticket};
 use crate::link::{End, StreamEvent};
 use crate::refusal::{Fault, Refusal};
@@ -18,34 +20,31 @@ impl<R> Lane<R> {
             return;
         }
         instance.active_at = now.instant;
-        match (std::mem::replace(&mut instance.phase, Phase::Ready), event) {
-            (phase, StreamEvent::Ended(end)) => {
-                instance.phase = phase;
-                self.ended(index, end, now);
-            }
-            (Phase::Running(running), StreamEvent::Decided(decision)) => {
-                self.decided(index, *running, decision, now);
-            }
-            (Phase::Running(running), StreamEvent::CommandFailed(failure)) => {
+        match event {
+            StreamEvent::Ended(end) => self.ended(index, end, now),
+            StreamEvent::Decided(decision) => match instance.pipeline.decided() {
+                Some(command) => self.decided(index, *command, decision, now),
+                None => self.failed(index, Fault::Reply, now),
+            },
+            StreamEvent::CommandFailed(failure) => {
                 let policy = instance.component.policies.stream_failure;
-                if policy == StreamFailure::EndsInstance {
-                    instance.phase = Phase::Running(running);
-                    return self.failed(index, Fault::Failure(failure), now);
+                if !instance.pipeline.is_running() {
+                    self.failed(index, Fault::Reply, now);
+                } else if policy == StreamFailure::EndsInstance {
+                    self.failed(index, Fault::Failure(failure), now);
+                } else {
+                    self.report(index, &failure.text);
+                    self.refuse_first(index, Fault::Command(failure));
+                    // Some SDKs end the stream after such a failure and some do not. Beginning again
+                    // keeps the next command from being sent into an end that is already under way.
+                    self.restart(index, now);
                 }
-                self.report(index, &failure.text);
-                self.refuse(running.reply, Refusal::Failed(Fault::Command(failure)));
-                // Some SDKs end the stream after such a failure and some do not. Beginning again
-                // keeps the next command from being sent into an end that is already under way.
-                self.restart(index, now);
             }
-            (Phase::Snapshotting { .. }, StreamEvent::Snapshot(payload)) => {
-                self.snapshotted(index, payload, now);
+            StreamEvent::Snapshot(payload) => {
+                if matches!(instance.phase, Phase::Snapshotting { .. }) {
+                    self.snapshotted(index, payload, now);
+                }
             }
-            (phase, StreamEvent::Decided(_) | StreamEvent::CommandFailed(_)) => {
-                instance.phase = phase;
-                self.failed(index, Fault::Reply, now);
-            }
-            (phase, StreamEvent::Snapshot(_)) => instance.phase = phase,
         }
     }
 
@@ -61,6 +60,7 @@ impl<R> Lane<R> {
                 self.report_busy(index, "the function completed the stream");
                 self.failed(index, Fault::Termination, now);
             }
+            End::Released => self.released(index, now),
             End::Unreachable { cause } => self.unreachable(index, &cause, now),
             End::Terminated { cause } => {
                 self.report_busy(index, &format!("the function ended the stream: {cause}"));
@@ -81,65 +81,148 @@ impl<R> Lane<R> {
         }
     }
 
-    /// The function could not be reached. Nothing was sent, so nobody needs to wait.
-    fn unreachable(&mut self, index: usize, cause: &str, now: Now) {
-        self.report_busy(index, &format!("the function cannot be reached: {cause}"));
-        let instance = &mut self.instances[index];
-        match std::mem::replace(&mut instance.phase, Phase::Ready) {
-            Phase::Running(running) => self.refuse(running.reply, Refusal::FunctionUnavailable),
-            phase @ (Phase::Committing(_) | Phase::Looking(_)) => {
-                instance.phase = phase;
-                return;
-            }
-            _ => {}
+    /// The function has let go of the instance, and has not looked at what it did not answer.
+    fn released(&mut self, index: usize, now: Now) {
+        if self.waits_for_store(index) {
+            return;
         }
-        let waiting: Vec<_> = self.instances[index].queue.drain(..).collect();
-        for queued in waiting {
-            self.refuse(queued.reply, Refusal::FunctionUnavailable);
-        }
-        self.start_or_forget(index, now);
+        let running = self.instances[index].pipeline.take_running();
+        self.put_back(index, running);
+        self.begin_again(index, now);
     }
 
-    /// An instance failed: the open command is refused, the queue goes by policy, and what the
-    /// function holds of it is dropped.
+    /// The function could not be reached. Nothing was sent, so nobody needs to wait, but for those
+    /// who are sent again.
+    fn unreachable(&mut self, index: usize, cause: &str, now: Now) {
+        self.report_busy(index, &format!("the function cannot be reached: {cause}"));
+        if self.waits_for_store(index) {
+            return;
+        }
+        let running = self.instances[index].pipeline.take_running();
+        let again = self.judge_lost(index, running, &Refusal::FunctionUnavailable);
+        if again.is_empty() {
+            self.refuse_queue(index, &Refusal::FunctionUnavailable);
+        }
+        self.put_back(index, again);
+        self.begin_again(index, now);
+    }
+
+    /// An instance failed: the command that it failed with is refused, what else the function had
+    /// is lost, the queue goes by policy, and what the function holds of it is dropped.
     pub(super) fn failed(&mut self, index: usize, fault: Fault, now: Now) {
         self.reset_stream(index);
-        let instance = &mut self.instances[index];
-        match std::mem::replace(&mut instance.phase, Phase::Ready) {
-            Phase::Running(running) => self.refuse(running.reply, Refusal::Failed(fault)),
-            // The commit and the look-up go on; they find the stream gone and start over.
-            phase @ (Phase::Committing(_) | Phase::Looking(_)) => {
-                instance.phase = phase;
-                return;
-            }
-            _ => {}
+        if self.waits_for_store(index) {
+            return;
         }
         let instance = &mut self.instances[index];
-        if instance.component.policies.failed_queue == FailedQueue::Fail {
-            let waiting: Vec<_> = instance.queue.drain(..).collect();
-            for queued in waiting {
-                self.refuse(queued.reply, Refusal::QueuedBehindFailure);
+        let failed_queue = instance.component.policies.failed_queue;
+        let refusal = match fault {
+            // Nobody says which command it was.
+            Fault::Termination => Refusal::Failed(fault),
+            _ => {
+                self.refuse_first(index, fault);
+                Refusal::QueuedBehindFailure
+            }
+        };
+        let running = self.instances[index].pipeline.take_running();
+        let again = self.judge_lost(index, running, &refusal);
+        if failed_queue == FailedQueue::Fail {
+            self.refuse_queue(index, &Refusal::QueuedBehindFailure);
+        }
+        self.put_back(index, again);
+        self.begin_again(index, now);
+    }
+
+    /// Whether an instance whose stream has ended only waits for the store, so that its end is
+    /// nobody's failure. A look-up finds the stream gone and starts over; so do commits.
+    fn waits_for_store(&mut self, index: usize) -> bool {
+        let instance = &mut self.instances[index];
+        if matches!(instance.phase, Phase::Looking(_)) {
+            return true;
+        }
+        let pipeline = &instance.pipeline;
+        let is_storing = pipeline.is_committing() && !pipeline.is_running();
+        if is_storing {
+            instance.phase = Phase::Settling(Then::BeginAgain);
+        }
+        is_storing
+    }
+
+    /// Refuses the command that the function has had longest, if it has one.
+    fn refuse_first(&mut self, index: usize, fault: Fault) {
+        if let Some(command) = self.instances[index].pipeline.decided() {
+            self.settle(index, *command, Err(Refusal::Failed(fault)));
+        }
+    }
+
+    /// Commands were lost with what the function held of the instance: they are sent again by the
+    /// next life, or refused.
+    pub(super) fn lose(
+        &mut self,
+        index: usize,
+        lost: VecDeque<Box<Accepted<R>>>,
+        refusal: &Refusal,
+    ) {
+        let again = self.judge_lost(index, lost, refusal);
+        self.put_back(index, again);
+    }
+
+    /// Refuses those of the lost commands that are not to be sent again; gives the others.
+    fn judge_lost(
+        &mut self,
+        index: usize,
+        lost: VecDeque<Box<Accepted<R>>>,
+        refusal: &Refusal,
+    ) -> VecDeque<Box<Accepted<R>>> {
+        let policy = self.instances[index].component.policies.lost_commands;
+        let mut again = VecDeque::new();
+        for mut command in lost {
+            if policy == LostCommands::SendAgain && command.lose() {
+                again.push_back(command);
+            } else {
+                self.settle(index, *command, Err(refusal.clone()));
             }
         }
-        self.start_or_forget(index, now);
+        again
+    }
+
+    /// Puts commands back where they came from, in their order.
+    fn put_back(&mut self, index: usize, commands: VecDeque<Box<Accepted<R>>>) {
+        for command in commands.into_iter().rev() {
+            self.instances[index].queue.push_front(command);
+        }
+    }
+
+    fn refuse_queue(&mut self, index: usize, refusal: &Refusal) {
+        for queued in std::mem::take(&mut self.instances[index].queue) {
+            self.refuse(queued.reply, refusal.clone());
+        }
     }
 
     /// Refuses everything that waits for an instance and forgets it.
     pub(super) fn give_up(&mut self, index: usize, refusal: &Refusal) {
-        let waiting: Vec<_> = self.instances[index].queue.drain(..).collect();
-        for queued in waiting {
-            self.refuse(queued.reply, refusal.clone());
-        }
+        self.refuse_queue(index, refusal);
         self.forget(index);
     }
 
-    /// Half-closes the stream so that the instance begins again, or is forgotten, when the
-    /// function has completed it.
+    /// Half-closes the stream, as soon as all commits have an outcome, so that the instance begins
+    /// again, or is forgotten, when the function has completed it. What the function has until then
+    /// is built on what it is to drop, so it is lost at once.
     pub(super) fn restart(&mut self, index: usize, now: Now) {
         let until = now.instant + self.config.stream_grace;
         let instance = &mut self.instances[index];
+        if instance.pipeline.is_running() {
+            self.reset_stream(index);
+            let running = self.instances[index].pipeline.take_running();
+            self.lose(index, running, &Refusal::QueuedBehindFailure);
+            return self.begin_again(index, now);
+        }
         if instance.stream == Stream::None {
-            return self.start_or_forget(index, now);
+            return self.begin_again(index, now);
+        }
+        if instance.pipeline.is_committing() {
+            instance.phase = Phase::Settling(Then::Restart);
+            return;
         }
         instance.phase = Phase::Closing { until };
         let ticket = Ticket {
@@ -175,7 +258,12 @@ impl<R> Lane<R> {
     /// Reports what is of no interest when nobody was waiting.
     fn report_busy(&mut self, index: usize, text: &str) {
         let instance = &self.instances[index];
-        if !matches!(instance.phase, Phase::Ready | Phase::Closing { .. }) {
+        let is_busy = match instance.phase {
+            Phase::Serving => !instance.pipeline.is_empty(),
+            Phase::Closing { .. } => false,
+            _ => true,
+        };
+        if is_busy {
             self.report(index, text);
         }
     }

@@ -3,13 +3,11 @@
 use std::sync::Arc;
 
 use firn_model::contract::Component;
-use firn_model::decision::Answer;
 use firn_model::id::{EntityId, EntityKey, Slot};
 use firn_store::{Change, Commit, Entity, ReadError, Timestamp};
 
-use super::instance::Then;
-use super::instance::{Instance, Phase, Queued, Running, Stream, Verdict};
-use super::{Command, Known, Lane, Now, Output, Settled, Ticket};
+use super::instance::{Accepted, Instance, Phase, Stream, Then, Verdict};
+use super::{Command, Known, Lane, Now, Output, Ticket};
 use crate::link::{EntityCommand, Opening};
 use crate::refusal::Refusal;
 
@@ -30,10 +28,10 @@ impl<R> Lane<R> {
             let capacity = self.config.mailbox_commands_max;
             return self.refuse(command.reply, Refusal::MailboxFull { capacity });
         }
-        let (id, queued) = Queued::new(command, deadline);
+        let (id, accepted) = Accepted::new(command, deadline);
         // What was brought into memory for another reason does not know the form that is shown.
         instance.id = id;
-        instance.queue.push_back(queued);
+        instance.queue.push_back(Box::new(accepted));
         self.arm(index, deadline);
         self.advance(index, now);
     }
@@ -63,6 +61,7 @@ impl<R> Lane<R> {
             phase: Phase::Suspended,
             stream: Stream::None,
             queue: Default::default(),
+            pipeline: Default::default(),
             last_event: 0,
             last_snapshot: 0,
             deleted_until: None,
@@ -96,11 +95,13 @@ impl<R> Lane<R> {
         }
     }
 
-    /// Begins a life of an instance: loads its entity, unless its slot is in trouble.
+    /// Begins a life of an instance: loads its entity, unless its slot is in trouble. Nothing of the
+    /// life before may be under way, or what is loaded would miss it.
     pub(super) fn start(&mut self, index: usize, now: Now) {
         self.lives += 1;
         let life = self.lives;
         let instance = &mut self.instances[index];
+        debug_assert!(instance.pipeline.is_empty());
         instance.life = life;
         instance.stream = Stream::None;
         instance.active_at = now.instant;
@@ -112,8 +113,7 @@ impl<R> Lane<R> {
         instance.idle_max = own.unwrap_or(self.config.passivate_after);
         let (key, replay) = (instance.key.clone(), instance.component.policies.replay);
         if self.is_in_trouble(index) {
-            self.instances[index].phase = Phase::Suspended;
-            return;
+            return self.suspend(index);
         }
         self.instances[index].phase = Phase::Loading;
         self.out
@@ -163,13 +163,8 @@ impl<R> Lane<R> {
         if self.is_in_trouble(index) {
             return self.suspend(index);
         }
-        let settled = Settled {
-            answer: Answer::Nothing,
-            effects: Vec::new(),
-        };
-        let mut commit = self.begin_commit(index, now);
-        commit.change = Some(Change::Clean);
-        self.commit(index, commit, None, settled, Then::Restart);
+        self.instances[index].phase = Phase::Settling(Then::BeginAgain);
+        self.commit_own(index, Change::Clean, now);
     }
 
     /// A stream may be opened.
@@ -181,7 +176,8 @@ impl<R> Lane<R> {
             // It was forgotten or suspended meanwhile.
             return self.out.push(Output::ReleaseStream);
         };
-        let Phase::Connecting(entity) = std::mem::replace(&mut instance.phase, Phase::Ready) else {
+        let Phase::Connecting(entity) = std::mem::replace(&mut instance.phase, Phase::Serving)
+        else {
             unreachable!("checked above")
         };
         instance.stream = Stream::Open;
@@ -194,37 +190,66 @@ impl<R> Lane<R> {
         self.advance(ticket.index, now);
     }
 
-    /// Takes the next command, if the instance is free for one.
+    /// Takes the next commands, as far as the instance is free for them.
     pub(super) fn advance(&mut self, index: usize, now: Now) {
-        let instance = &mut self.instances[index];
-        let Phase::Ready = instance.phase else { return };
-        if self.is_in_trouble(index) {
-            // What was not sent stays in the queue.
-            return self.suspend(index);
-        }
-        let instance = &mut self.instances[index];
-        if instance.is_expired(now.wall) && !instance.queue.is_empty() {
-            // The entity begins again, and so does its instance.
-            return self.restart(index, now);
-        }
-        while let Some(next) = instance.queue.pop_front() {
-            if next.deadline <= now.instant {
-                self.out
-                    .push(Output::Answer(next.reply, Err(Refusal::DeadlineQueued)));
-                continue;
+        loop {
+            let instance = &self.instances[index];
+            let pipelining = instance.component.policies.pipelining;
+            let is_serving = matches!(instance.phase, Phase::Serving);
+            if !is_serving || !instance.pipeline.has_room(pipelining) {
+                return;
             }
-            instance.active_at = now.instant;
-            return if next.needs_look() {
-                self.look(index, next)
-            } else {
-                self.send(index, next)
-            };
+            if self.is_in_trouble(index) {
+                // What was not sent stays in the queue.
+                return self.suspend(index);
+            }
+            if !self.take_next(index, now) {
+                return;
+            }
         }
-        self.rest(index, now);
+    }
+
+    /// Takes the next command of an instance that has room for one; gives whether there may be more
+    /// to take.
+    fn take_next(&mut self, index: usize, now: Now) -> bool {
+        let instance = &mut self.instances[index];
+        let is_idle = instance.pipeline.is_empty();
+        let is_expired = instance.is_expired(now.wall);
+        let Some(next) = instance.queue.front() else {
+            if is_idle {
+                self.rest(index, now);
+            }
+            return false;
+        };
+        if is_expired {
+            // The entity begins again, and so does its instance.
+            if is_idle {
+                self.restart(index, now);
+            }
+            return false;
+        }
+        let is_late = next.deadline <= now.instant;
+        if !is_late && !instance.pipeline.admits(next) {
+            return false;
+        }
+        let Some(next) = instance.queue.pop_front() else {
+            return false;
+        };
+        if is_late {
+            self.refuse(next.reply, Refusal::DeadlineQueued);
+            return true;
+        }
+        instance.active_at = now.instant;
+        if next.needs_look() {
+            self.look(index, next);
+        } else {
+            self.send(index, next);
+        }
+        true
     }
 
     /// Asks the store whether the command was served before.
-    fn look(&mut self, index: usize, next: Queued<R>) {
+    fn look(&mut self, index: usize, next: Box<Accepted<R>>) {
         let instance = &mut self.instances[index];
         let ticket = Ticket {
             index,
@@ -243,7 +268,7 @@ impl<R> Lane<R> {
                 .map(|origin| origin.effect),
         });
         let deadline = next.deadline;
-        instance.phase = Phase::Looking(Some(Box::new(next)));
+        instance.phase = Phase::Looking(Some(next));
         self.arm(index, deadline);
     }
 
@@ -255,7 +280,7 @@ impl<R> Lane<R> {
         if !matches!(instance.phase, Phase::Looking(_)) {
             return;
         }
-        let Phase::Looking(next) = std::mem::replace(&mut instance.phase, Phase::Ready) else {
+        let Phase::Looking(next) = std::mem::replace(&mut instance.phase, Phase::Serving) else {
             unreachable!("checked above")
         };
         let Some(mut next) = next else {
@@ -271,57 +296,48 @@ impl<R> Lane<R> {
             Verdict::Answer(answer) => self.out.push(Output::Answer(next.reply, answer)),
             Verdict::Send => {
                 next.is_new = true;
-                self.instances[ticket.index].queue.push_front(*next);
+                self.instances[ticket.index].queue.push_front(next);
             }
         }
         self.carry_on(ticket.index, now);
     }
 
-    /// Sends a command to the function.
-    fn send(&mut self, index: usize, next: Queued<R>) {
+    /// Sends a command to the function, and keeps it until the decision comes: it may have to be
+    /// sent again.
+    fn send(&mut self, index: usize, next: Box<Accepted<R>>) {
         let instance = &mut self.instances[index];
-        let Queued {
-            method,
-            message,
-            metadata,
-            deadline,
-            idempotency,
-            origin,
-            hops,
-            reply,
-            ..
-        } = next;
         let ticket = Ticket {
             index,
             life: instance.life,
         };
-        let running = Running {
-            method: method.clone(),
-            deadline,
-            idempotency,
-            origin,
-            hops,
-            reply,
+        let command = EntityCommand {
+            method: next.method.clone(),
+            message: next.message.clone(),
+            metadata: next.metadata.clone(),
         };
-        instance.phase = Phase::Running(Box::new(running));
-        self.out.push(Output::Send(
-            ticket,
-            EntityCommand {
-                method,
-                message,
-                metadata,
-            },
-        ));
+        let deadline = next.deadline;
+        instance.pipeline.send(next);
+        self.out.push(Output::Send(ticket, command));
         self.arm(index, deadline);
     }
 
-    /// Goes on after something has ended: with the next command, or with a new life if the stream
+    /// Goes on after a look-up or a snapshot: with the next command, or with a new life if the stream
     /// is gone.
     pub(super) fn carry_on(&mut self, index: usize, now: Now) {
         let instance = &mut self.instances[index];
-        instance.phase = Phase::Ready;
+        instance.phase = Phase::Serving;
         if instance.stream == Stream::Open {
             return self.advance(index, now);
+        }
+        self.begin_again(index, now);
+    }
+
+    /// Begins a new life, or forgets the instance, once all commits of this one have an outcome.
+    pub(super) fn begin_again(&mut self, index: usize, now: Now) {
+        let instance = &mut self.instances[index];
+        if instance.pipeline.is_committing() {
+            instance.phase = Phase::Settling(Then::BeginAgain);
+            return;
         }
         self.start_or_forget(index, now);
     }
@@ -338,6 +354,7 @@ impl<R> Lane<R> {
     /// Removes an instance from memory. Nothing of it may be under way.
     pub(super) fn forget(&mut self, index: usize) {
         let instance = self.instances.remove(index);
+        debug_assert!(instance.pipeline.is_empty());
         self.by_key.remove(&instance.key);
     }
 

@@ -10,6 +10,7 @@ use firn_model::id::{EntityId, EntityKey, Slot};
 use firn_model::metadata::Metadata;
 use firn_store::{Entity, Timestamp};
 
+use super::pipeline::Pipeline;
 use super::{Command, Idempotency, Known, Origin, Settled};
 use crate::refusal::Refusal;
 
@@ -24,10 +25,13 @@ pub(super) struct Instance<R> {
     pub(super) life: u64,
     pub(super) phase: Phase<R>,
     pub(super) stream: Stream,
-    pub(super) queue: VecDeque<Queued<R>>,
-    /// The number of the entity's last event.
+    /// The mailbox: what was not sent yet, or is to be sent again. Boxed, as a queue keeps its room.
+    pub(super) queue: VecDeque<Box<Accepted<R>>>,
+    /// What was sent and is not answered yet. Empty unless it serves, settles or is suspended.
+    pub(super) pipeline: Pipeline<R>,
+    /// The number of the entity's last event, as decided.
     pub(super) last_event: u64,
-    /// The number of the last event that a snapshot holds.
+    /// The number of the last event that a snapshot holds, as decided.
     pub(super) last_snapshot: u64,
     /// The tombstone's end, while there is one.
     pub(super) deleted_until: Option<Timestamp>,
@@ -48,26 +52,36 @@ pub(super) enum Phase<R> {
     Loading,
     /// A stream is being waited for.
     Connecting(Box<Entity>),
-    /// Nothing: the next command may go.
-    Ready,
+    /// Commands are sent as the pipeline admits them.
+    Serving,
+    /// Nothing is sent until the pipeline is empty; then this.
+    Settling(Then),
     /// The store is asked whether the command was served before; `None` once its time was over.
-    Looking(Option<Box<Queued<R>>>),
-    /// The function has the command.
-    Running(Box<Running<R>>),
+    Looking(Option<Box<Accepted<R>>>),
     /// The function was asked for a snapshot.
     Snapshotting {
         /// When to stop waiting for it.
         until: Instant,
     },
-    /// The decision is being written.
-    Committing(Box<Committing<R>>),
     /// The stream was half-closed; the function may still complete its side.
     Closing {
         /// When to reset it.
         until: Instant,
     },
-    /// The slot is in trouble; the instance starts over when it is not.
+    /// The slot is in trouble; the instance starts over when it is not. Commits under way go on to
+    /// their outcome.
     Suspended,
+}
+
+/// What an instance does once its pipeline is empty.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Then {
+    /// Ask the function for a snapshot, if it is still time for one.
+    Snapshot,
+    /// Half-close and start over: its memory in the function is not the stored state.
+    Restart,
+    /// Start over, or be forgotten: the function has let go of it.
+    BeginAgain,
 }
 
 /// The stream of an instance.
@@ -79,9 +93,13 @@ pub(super) enum Stream {
     Open,
 }
 
-/// A command that waits.
+/// How often a command may be lost with the function before it is refused. Once may be an accident
+/// of others; a second time it had the function for itself.
+const LOSSES_MAX: u32 = 2;
+
+/// A command that was taken in and has no decision yet.
 #[derive(Debug)]
-pub(super) struct Queued<R> {
+pub(super) struct Accepted<R> {
     pub(super) method: Arc<Method>,
     pub(super) message: Bytes,
     pub(super) metadata: Option<Metadata>,
@@ -91,11 +109,13 @@ pub(super) struct Queued<R> {
     pub(super) hops: u32,
     /// Whether the store has told that it was not served before.
     pub(super) is_new: bool,
+    /// How often it was lost with the function.
+    losses: u32,
     pub(super) reply: R,
 }
 
-impl<R> Queued<R> {
-    /// The waiting form of a command, with the deadline that binds it, and the entity's id as the
+impl<R> Accepted<R> {
+    /// The form of a command in the lane, with the deadline that binds it, and the entity's id as the
     /// command has it.
     pub(super) fn new(command: Command<R>, deadline: Instant) -> (EntityId, Self) {
         let Command {
@@ -109,7 +129,7 @@ impl<R> Queued<R> {
             reply,
             ..
         } = command;
-        let queued = Self {
+        let accepted = Self {
             method,
             message,
             metadata,
@@ -118,9 +138,21 @@ impl<R> Queued<R> {
             origin,
             hops,
             is_new: false,
+            losses: 0,
             reply,
         };
-        (id, queued)
+        (id, accepted)
+    }
+
+    /// Whether the function was lost while it had the command.
+    pub(super) fn was_lost(&self) -> bool {
+        self.losses > 0
+    }
+
+    /// Notes that the function was lost while it had the command; gives whether it may have it again.
+    pub(super) fn lose(&mut self) -> bool {
+        self.losses += 1;
+        self.losses < LOSSES_MAX
     }
 
     /// Whether the store may know an answer already.
@@ -128,40 +160,6 @@ impl<R> Queued<R> {
         !self.is_new
             && (self.idempotency.is_some() || self.origin.is_some_and(|origin| origin.redelivered))
     }
-}
-
-/// What is kept of a command while the function has it.
-#[derive(Debug)]
-pub(super) struct Running<R> {
-    pub(super) method: Arc<Method>,
-    pub(super) deadline: Instant,
-    pub(super) idempotency: Option<Idempotency>,
-    pub(super) origin: Option<Origin>,
-    pub(super) hops: u32,
-    pub(super) reply: R,
-}
-
-/// What is kept while a commit is under way.
-#[derive(Debug)]
-pub(super) struct Committing<R> {
-    /// Whom to answer, and until when; `None` for a commit that no command waits for, or when the
-    /// caller was told that the outcome is unknown.
-    pub(super) reply: Option<(R, Instant)>,
-    /// What to answer once it has landed.
-    pub(super) settled: Settled,
-    /// How many forwards and effects led to the command.
-    pub(super) hops: u32,
-    /// What to do afterwards.
-    pub(super) then: Then,
-}
-
-/// What an instance does after its commit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Then {
-    /// Take the next command.
-    Continue,
-    /// Start over: its memory in the function is not the stored state.
-    Restart,
 }
 
 /// How a looked-up command goes on.
@@ -172,7 +170,7 @@ pub(super) enum Verdict {
     Answer(Result<Settled, Refusal>),
 }
 
-impl<R> Queued<R> {
+impl<R> Accepted<R> {
     /// Judges a command by what the store knows of it.
     pub(super) fn verdict(&self, known: Known) -> Verdict {
         use firn_model::decision::{Answer, Failure};

@@ -1,9 +1,10 @@
 //! Time and room: deadlines, idle instances, streams that give way, and draining.
 
+use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::due::Item;
-use super::instance::{Instance, Phase, Stream};
+use super::instance::{Accepted, Instance, Phase, Stream};
 use super::{Lane, Now, Output, Ticket};
 use crate::refusal::Refusal;
 
@@ -63,7 +64,11 @@ impl<R> Lane<R> {
             }
         }
         let instance = &self.instances[index];
-        if instance.queue.is_empty() && matches!(instance.phase, Phase::Connecting(_)) {
+        if !instance.queue.is_empty() {
+            // What is gone may have held up the others.
+            return self.advance(index, now);
+        }
+        if matches!(instance.phase, Phase::Connecting(_)) {
             // The grant, when it comes, finds nobody and is given back.
             self.forget(index);
         }
@@ -71,13 +76,10 @@ impl<R> Lane<R> {
 
     fn act_on_due(&mut self, index: usize, now: Now) {
         let instance = &mut self.instances[index];
+        if !instance.pipeline.is_empty() {
+            return self.act_on_late(index, now);
+        }
         match &mut instance.phase {
-            Phase::Running(_) => self.time_out(index, now),
-            Phase::Committing(committing) => {
-                if let Some((reply, _)) = committing.reply.take() {
-                    self.refuse(reply, Refusal::CommitUnknown);
-                }
-            }
             Phase::Looking(next) => {
                 if let Some(next) = next.take() {
                     self.refuse(next.reply, Refusal::DeadlineQueued);
@@ -87,19 +89,37 @@ impl<R> Lane<R> {
                 self.reset_stream(index);
                 self.start_or_forget(index, now);
             }
-            Phase::Ready if instance.queue.is_empty() => self.restart(index, now),
+            Phase::Serving if instance.queue.is_empty() => self.restart(index, now),
             _ => {}
         }
     }
 
-    /// The function did not answer in time: its stream is reset, what waits goes on.
+    /// Somebody has waited long enough for the store or the function.
+    fn act_on_late(&mut self, index: usize, now: Now) {
+        let pipeline = &mut self.instances[index].pipeline;
+        let is_late = pipeline.is_late(now.instant);
+        for reply in pipeline.stop_waiting(now.instant) {
+            self.refuse(reply, Refusal::CommitUnknown);
+        }
+        if is_late {
+            self.time_out(index, now);
+        }
+    }
+
+    /// The function did not answer in time: its stream is reset, what waits goes on. What else it had
+    /// is lost with it, as it may be built on what is late.
     fn time_out(&mut self, index: usize, now: Now) {
         self.reset_stream(index);
-        let instance = &mut self.instances[index];
-        if let Phase::Running(running) = std::mem::replace(&mut instance.phase, Phase::Ready) {
-            self.refuse(running.reply, Refusal::Timeout);
+        let running = self.instances[index].pipeline.take_running();
+        let (late, others) = running
+            .into_iter()
+            .partition(|command| command.deadline <= now.instant);
+        let late: VecDeque<Box<Accepted<R>>> = late;
+        for command in late {
+            self.refuse(command.reply, Refusal::Timeout);
         }
-        self.start_or_forget(index, now);
+        self.lose(index, others, &Refusal::QueuedBehindFailure);
+        self.begin_again(index, now);
     }
 
     /// An instance has nothing to do.
@@ -145,7 +165,7 @@ impl<R> Lane<R> {
         let ready: Vec<usize> = self
             .instances
             .iter()
-            .filter(|(_, instance)| matches!(instance.phase, Phase::Ready))
+            .filter(|(_, instance)| instance.is_idle())
             .map(|(index, _)| index)
             .collect();
         for index in ready {
@@ -186,24 +206,34 @@ fn is_idle<R>(instances: &slab::Slab<Instance<R>>, ticket: Ticket, stamp: u64) -
     instances.get(ticket.index).is_some_and(|instance| {
         instance.life == ticket.life
             && instance.idle_stamp == stamp
-            && matches!(instance.phase, Phase::Ready)
+            && instance.is_idle()
             && instance.stream == Stream::Open
-            && instance.queue.is_empty()
     })
 }
 
 impl<R> Instance<R> {
+    /// Whether it could serve and has nothing to do.
+    fn is_idle(&self) -> bool {
+        let is_serving = matches!(self.phase, Phase::Serving);
+        is_serving && self.pipeline.is_empty() && self.queue.is_empty()
+    }
+
     /// When the instance next needs a look; `None` if it waits for something other than time.
     fn due(&self) -> Option<Instant> {
         let own = match &self.phase {
-            Phase::Running(running) => Some(running.deadline),
-            Phase::Committing(committing) => committing.reply.as_ref().map(|(_, until)| *until),
             Phase::Snapshotting { until } | Phase::Closing { until } => Some(*until),
-            Phase::Ready => Some(self.active_at + self.idle_max),
+            Phase::Serving if self.is_idle() => Some(self.active_at + self.idle_max),
             Phase::Looking(next) => next.as_ref().map(|next| next.deadline),
-            Phase::Loading | Phase::Connecting(_) | Phase::Suspended => None,
+            Phase::Serving
+            | Phase::Settling(_)
+            | Phase::Loading
+            | Phase::Connecting(_)
+            | Phase::Suspended => None,
         };
         let waiting = self.queue.iter().map(|queued| queued.deadline).min();
-        own.into_iter().chain(waiting).min()
+        own.into_iter()
+            .chain(self.pipeline.due())
+            .chain(waiting)
+            .min()
     }
 }

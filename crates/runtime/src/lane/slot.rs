@@ -34,6 +34,12 @@ struct UnderWay {
     delivered: Vec<EffectId>,
 }
 
+impl UnderWay {
+    fn awaited(self) -> Option<(Ticket, SlotSequence)> {
+        Some((self.ticket?, self.sequence))
+    }
+}
+
 /// Why nothing of a slot may be written now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Trouble {
@@ -82,21 +88,21 @@ impl SlotState {
         self.told >= self.sequence
     }
 
-    /// The commits up to `last` have landed: gives the instances that wait for them.
-    pub(super) fn land(&mut self, last: SlotSequence) -> Vec<Ticket> {
-        self.take(last).filter_map(|commit| commit.ticket).collect()
+    /// The commits up to `last` have landed: gives those that instances wait for, in order.
+    pub(super) fn land(&mut self, last: SlotSequence) -> Vec<(Ticket, SlotSequence)> {
+        self.take(last).filter_map(UnderWay::awaited).collect()
     }
 
-    /// The commits up to `last` were not applied, as if they had never begun: gives the instances
-    /// that wait for them.
-    pub(super) fn refuse(&mut self, last: SlotSequence) -> Vec<Ticket> {
+    /// The commits up to `last` were not applied, as if they had never begun: gives those that
+    /// instances wait for, in order.
+    pub(super) fn refuse(&mut self, last: SlotSequence) -> Vec<(Ticket, SlotSequence)> {
         let refused: Vec<UnderWay> = self.take(last).collect();
         for commit in &refused {
             self.open
                 .retain(|effect| effect.sequence != commit.sequence);
             self.delivered.extend(&commit.delivered);
         }
-        refused.iter().filter_map(|commit| commit.ticket).collect()
+        refused.into_iter().filter_map(UnderWay::awaited).collect()
     }
 
     fn take(&mut self, last: SlotSequence) -> impl Iterator<Item = UnderWay> {

@@ -5,4 +5,6 @@ mod commands;
 mod commits;
 mod failures;
 mod interleavings;
+mod lost;
+mod pipelining;
 mod room;

@@ -10,7 +10,8 @@
 use firn_model::id::{Slot, SlotSequence};
 use firn_store::{Head, Outcome};
 
-use super::instance::{Committing, Phase};
+use super::instance::Phase;
+use super::pipeline::Committing;
 use super::slot::Trouble;
 use super::{Lane, Now, Output, Ticket};
 use crate::refusal::Refusal;
@@ -23,8 +24,8 @@ impl<R> Lane<R> {
         match outcome {
             // Whatever lands lands behind all that came before it.
             Outcome::Landed => {
-                for ticket in state.land(last) {
-                    self.landed(ticket, now);
+                for (ticket, sequence) in state.land(last) {
+                    self.landed(ticket, sequence, now);
                 }
             }
             Outcome::Refused { head } if state.trouble != Some(Trouble::Unknown) => {
@@ -48,8 +49,8 @@ impl<R> Lane<R> {
         let state = self.slot(slot);
         let last = state.last();
         if head.epoch == state.epoch() {
-            for ticket in state.land(head.sequence) {
-                self.landed(ticket, now);
+            for (ticket, sequence) in state.land(head.sequence) {
+                self.landed(ticket, sequence, now);
             }
         } else {
             // Another owner went on from there: whether from our commits nobody can tell.
@@ -61,60 +62,48 @@ impl<R> Lane<R> {
         self.recover(slot, now);
     }
 
-    /// The commit of an instance is durable: the gate opens.
-    fn landed(&mut self, ticket: Ticket, now: Now) {
-        let Some(instance) = self.alive(ticket) else {
-            return;
-        };
-        let Phase::Committing(_) = instance.phase else {
-            return;
-        };
-        let Phase::Committing(committing) = std::mem::replace(&mut instance.phase, Phase::Ready)
-        else {
-            unreachable!("checked above")
-        };
-        let Committing {
-            reply,
-            settled,
-            hops,
-            then,
-        } = *committing;
-        match reply {
-            Some((reply, _)) => self.out.push(Output::Answer(reply, Ok(settled))),
-            None if settled.effects.is_empty() => {}
-            None => self.out.push(Output::Orphaned {
-                effects: settled.effects,
-                hops,
-            }),
+    /// A commit of an instance is durable: the gate opens for it, and for the decisions behind it
+    /// that have seen no later one.
+    fn landed(&mut self, ticket: Ticket, sequence: SlotSequence, now: Now) {
+        while let Some(done) = self.done(ticket, sequence) {
+            match (done.reply, done.answer) {
+                (Some((reply, _)), answer) => self.out.push(Output::Answer(reply, answer)),
+                (None, Ok(settled)) if !settled.effects.is_empty() => {
+                    self.out.push(Output::Orphaned {
+                        effects: settled.effects,
+                        hops: done.hops,
+                    });
+                }
+                (None, _) => {}
+            }
         }
-        self.finish(ticket.index, then, now);
+        if self.alive(ticket).is_some() {
+            self.finish(ticket.index, now);
+        }
+    }
+
+    /// The next decision of an instance that waited for no commit after this one.
+    fn done(&mut self, ticket: Ticket, sequence: SlotSequence) -> Option<Committing<R>> {
+        self.alive(ticket)?.pipeline.done(sequence)
     }
 
     /// The commits of a slot up to `last` were not applied, as far as is known.
     fn refuse_commits(&mut self, slot: Slot, last: SlotSequence, refusal: &Refusal, now: Now) {
-        for ticket in self.slot(slot).refuse(last) {
-            self.refused(ticket, refusal);
+        for (ticket, sequence) in self.slot(slot).refuse(last) {
+            self.refused(ticket, sequence, refusal);
         }
         if !self.slot(slot).delivered.is_empty() {
             self.keep_house_of(slot, now);
         }
     }
 
-    /// The commit of an instance was not applied, as far as is known.
-    fn refused(&mut self, ticket: Ticket, refusal: &Refusal) {
-        let Some(instance) = self.alive(ticket) else {
-            return;
-        };
-        let Phase::Committing(_) = instance.phase else {
-            return;
-        };
-        let Phase::Committing(committing) =
-            std::mem::replace(&mut instance.phase, Phase::Suspended)
-        else {
-            unreachable!("checked above")
-        };
-        if let Some((reply, _)) = committing.reply {
-            self.refuse(reply, refusal.clone());
+    /// A commit of an instance was not applied, as far as is known: what has seen its state is
+    /// refused like it.
+    fn refused(&mut self, ticket: Ticket, sequence: SlotSequence, refusal: &Refusal) {
+        while let Some(done) = self.done(ticket, sequence) {
+            if let Some((reply, _)) = done.reply {
+                self.refuse(reply, refusal.clone());
+            }
         }
     }
 
@@ -139,22 +128,21 @@ impl<R> Lane<R> {
             .is_some_and(|state| state.trouble.is_some())
     }
 
-    /// Drops what an instance holds and keeps its queue until the slot has recovered. A commit that
-    /// is under way goes on to its outcome.
+    /// Drops what an instance holds and keeps its queue until the slot has recovered. Commits that
+    /// are under way go on to their outcome.
     pub(super) fn suspend(&mut self, index: usize) {
         let instance = &mut self.instances[index];
-        match std::mem::replace(&mut instance.phase, Phase::Suspended) {
-            phase @ Phase::Committing(_) => instance.phase = phase,
-            Phase::Running(running) => {
-                self.out
-                    .push(Output::Answer(running.reply, Err(Refusal::CommitRefused)));
-            }
-            Phase::Looking(Some(next)) => instance.queue.push_front(*next),
-            _ => {}
+        let phase = std::mem::replace(&mut instance.phase, Phase::Suspended);
+        if let Phase::Looking(Some(next)) = phase {
+            instance.queue.push_front(next);
         }
-        if let Some(next) = instance.queue.front_mut() {
+        for waiting in &mut instance.queue {
             // Another owner may serve it meanwhile.
-            next.is_new = false;
+            waiting.is_new = false;
+        }
+        for running in instance.pipeline.take_running() {
+            let refused = Err(Refusal::CommitRefused);
+            self.out.push(Output::Answer(running.reply, refused));
         }
         self.reset_stream(index);
     }

@@ -183,12 +183,19 @@ impl Replicas {
 
     /// The stream is over.
     pub(super) fn ended(&mut self, index: usize, end: End) {
-        if matches!(self.entities[index].stream, Stream::Closing(_)) {
+        let entity = &self.entities[index];
+        let was_released = end == End::Released && entity.open.is_empty();
+        if was_released || matches!(entity.stream, Stream::Closing(_)) {
             return self.forget_stream(index);
         }
         match end {
             End::Completed => {
                 let text = "the function ended the stream";
+                self.crash(index, Fault::Termination, text);
+            }
+            // What crossed it on its way may change the value, so it is not sent again.
+            End::Released => {
+                let text = "the function let go of it with commands open";
                 self.crash(index, Fault::Termination, text);
             }
             End::Terminated { cause } => self.crash(index, Fault::Termination, &cause),

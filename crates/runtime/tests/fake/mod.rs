@@ -385,6 +385,13 @@ pub(crate) fn die() -> Decision {
 
 const DIE: &str = "die";
 
+/// The function lets go of the entity without looking at this one.
+pub(crate) fn let_go() -> Decision {
+    failure(LET_GO)
+}
+
+const LET_GO: &str = "let go";
+
 fn is_failure(decision: &Decision, text: &str) -> bool {
     matches!(&decision.answer, Answer::Failure(failure) if failure.text == text)
 }
@@ -541,6 +548,9 @@ impl EntityStream for FakeStream {
             self.is_up.store(false, Ordering::Relaxed);
             let cause = "it died".to_owned();
             return (self.events)(StreamEvent::Ended(End::Terminated { cause }));
+        }
+        if is_failure(&decision, LET_GO) {
+            return (self.events)(StreamEvent::Ended(End::Released));
         }
         if let Mutation::Append(append) = &decision.mutation {
             let text = |payload: &Payload| String::from_utf8_lossy(&payload.bytes).into_owned();

@@ -4,7 +4,8 @@ use firn_model::contract::{FunctionInfo, Kind};
 use firn_model::limit::DELETE_GRACE;
 use firn_model::policy::{
     ActionEffects, Delete, EmptyAnswer, FailedQueue, FailureMutation, Headers, HttpErrors,
-    OpenCommands, Pipelining, Policies, Replay, ReplyType, StreamFailure, Texts, UnnamedFailure,
+    LostCommands, OpenCommands, Pipelining, Policies, Replay, ReplyType, StreamFailure, Texts,
+    UnnamedFailure,
 };
 use firn_model::replicated::Consistency;
 use firn_model::status::GrpcCode;
@@ -64,6 +65,7 @@ fn cloudstate(
             Headers::All
         },
         pipelining: Pipelining::Off,
+        lost_commands: LostCommands::Fail,
         action_effects: ActionEffects::AtMostOnce,
         replay: replay(dialect, info),
         snapshot_every: None,
@@ -94,6 +96,7 @@ fn kalix(info: &FunctionInfo, kind: Kind, declared: &Component) -> Policies {
             .filter(|_| kind == Kind::Replicated),
         headers: Headers::Listed(declared.forward_headers.clone()),
         pipelining: Pipelining::Off,
+        lost_commands: LostCommands::Fail,
         action_effects: ActionEffects::AtMostOnce,
         replay: Replay::FromSnapshot,
         snapshot_every: (kind == Kind::EventSourced).then_some(SNAPSHOT_EVERY),

@@ -16,7 +16,8 @@ use firn_model::key::Key;
 use firn_model::payload::message_url;
 use firn_model::policy::{
     ActionEffects, Delete, EmptyAnswer, FailedQueue, FailureMutation, Headers, HttpErrors,
-    OpenCommands, Pipelining, Policies, Replay, ReplyType, StreamFailure, Texts, UnnamedFailure,
+    LostCommands, OpenCommands, Pipelining, Policies, Replay, ReplyType, StreamFailure, Texts,
+    UnnamedFailure,
 };
 use firn_model::replicated::DataType;
 use firn_model::status::GrpcCode;
@@ -475,6 +476,8 @@ fn policies(declared: &wire::Component) -> Policies {
             false => Headers::Listed(declared.headers.clone()),
         },
         pipelining: Pipelining::Off,
+        // R27, R92.
+        lost_commands: LostCommands::SendAgain,
         action_effects: ActionEffects::AtMostOnce,
         replay: Replay::FromSnapshot,
         // The function adds them to its decisions (R51).

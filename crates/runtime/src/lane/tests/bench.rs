@@ -17,7 +17,7 @@ use firn_testkit::policies;
 use crate::lane::{
     Command, Config, Idempotency, Input, Lane, Now, Origin, Output, Settled, Ticket,
 };
-use crate::link::StreamEvent;
+use crate::link::{End, StreamEvent};
 use crate::refusal::Refusal;
 
 const PROTO: &str = r#"
@@ -94,7 +94,7 @@ impl Bench {
         Command {
             id: EntityId::single(id),
             method: self.contract.method(path).expect("a method").clone(),
-            message: Bytes::from_static(b"request"),
+            message: Bytes::from(reply.to_string()),
             metadata: None::<Metadata>,
             deadline: None,
             idempotency: None,
@@ -157,6 +157,53 @@ impl Bench {
             Output::Send(ticket, _) => Some(*ticket),
             _ => None,
         })
+    }
+
+    /// Takes all commands that were sent: which they are, in order.
+    pub(super) fn sent_all(&mut self) -> Vec<u32> {
+        let mut sent = Vec::new();
+        self.out.retain(|output| match output {
+            Output::Send(_, command) => {
+                let text = std::str::from_utf8(&command.message).expect("text");
+                sent.push(text.parse().expect("a number"));
+                false
+            }
+            _ => true,
+        });
+        sent
+    }
+
+    /// The life of the one instance that is in memory.
+    pub(super) fn ticket(&self) -> Ticket {
+        let (index, instance) = self.lane.instances.iter().next().expect("an instance");
+        let life = instance.life;
+        Ticket { index, life }
+    }
+
+    /// The stream of this ticket ends.
+    pub(super) fn end(&mut self, ticket: Ticket, end: End) {
+        self.on(Input::Stream(ticket, StreamEvent::Ended(end)));
+    }
+
+    /// Takes all answers: to whom, and whether they are good.
+    pub(super) fn answers(&mut self) -> Vec<(u32, bool)> {
+        let mut answers = Vec::new();
+        self.out.retain(|output| match output {
+            Output::Answer(to, answer) => {
+                answers.push((*to, answer.is_ok()));
+                false
+            }
+            _ => true,
+        });
+        answers
+    }
+
+    pub(super) fn has_load(&self) -> bool {
+        self.has(|output| matches!(output, Output::Load(..)))
+    }
+
+    pub(super) fn was_reset(&self, ticket: Ticket) -> bool {
+        self.has(|output| matches!(output, Output::Reset(it) if *it == ticket))
     }
 
     pub(super) fn has_sent(&self) -> bool {
@@ -271,6 +318,16 @@ pub(super) fn failure(restart: bool) -> Answer {
         details: Vec::new(),
         restart,
     })
+}
+
+/// A failure outside of a reply.
+pub(super) fn broken() -> Failure {
+    Failure {
+        text: "broken".into(),
+        code: None,
+        details: Vec::new(),
+        restart: false,
+    }
 }
 
 /// A decision that only answers.

@@ -1,6 +1,5 @@
 //! Instances that fail, each in its way.
 
-use firn_model::decision::Failure;
 use firn_store::{Entity, ReadError};
 use firn_testkit::policies;
 
@@ -8,15 +7,6 @@ use super::bench::*;
 use crate::lane::{Input, Output};
 use crate::link::{End, StreamEvent};
 use crate::refusal::{Fault, Refusal};
-
-fn broken() -> Failure {
-    Failure {
-        text: "broken".into(),
-        code: None,
-        details: Vec::new(),
-        restart: false,
-    }
-}
 
 fn end(bench: &mut Bench, ticket: crate::lane::Ticket, end: End) {
     bench.on(Input::Stream(ticket, StreamEvent::Ended(end)));

@@ -1,13 +1,17 @@
 //! Random interleavings of everything that can happen to a lane.
 //!
 //! A small world stands around one lane: a store that checks the fence and sometimes cannot tell an
-//! outcome, a function that decides when it likes, streams that end when they like, callers with
-//! idempotency keys, effects that are delivered until they are answered, other owners, crashes.
+//! outcome, a function that decides when it likes, also when nobody listens any more, streams that
+//! end when they like, callers with idempotency keys, effects that are delivered until they are
+//! answered, other owners, crashes.
+//!
 //! Whatever happens: an acknowledged command is in the store, nothing is in the store twice, nobody
-//! hears of a commit that has not landed, no entity has two commands with the function at once, an
-//! effect and a keyed command run once, every place for a stream is given back, and everybody gets
-//! an answer in the end.
+//! hears of a state that has not landed, every change is written on the very state that it was decided
+//! on, answers and changes of an entity keep the order of its commands, no entity has two commands
+//! with the function at once unless it pipelines, an effect and a keyed command run once, every place
+//! for a stream is given back, and everybody gets one answer in the end.
 
+mod function;
 mod store;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
@@ -16,20 +20,21 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use firn_model::contract::{Contract, Kind};
-use firn_model::decision::{Answer, Append, Decision, Mutation};
+use firn_model::decision::Mutation;
 use firn_model::id::{EffectId, EntityId, EntityKey, Slot, SlotSequence, StorageName};
-use firn_model::payload::Payload;
-use firn_model::policy::{Delete, FailureMutation, Policies};
-use firn_store::{Commit, Head, Outcome, Timestamp};
+use firn_model::limit::PIPELINED_COMMANDS_MAX;
+use firn_model::policy::{Delete, Pipelining, Policies, StreamFailure};
+use firn_store::{Change, Commit, Head, Outcome, Timestamp};
 use firn_testkit::contract::{Declared, contract};
 use firn_testkit::policies;
 use proptest::prelude::*;
 
-use super::bench::{effect, failure, of_one_slot, payload, read};
+use super::bench::{broken, of_one_slot, payload};
 use crate::lane::{Caused, Command, Config, Idempotency, Input, Lane, Now, Origin, Output, Ticket};
 use crate::link::{End, StreamEvent};
 use crate::refusal::Refusal;
-use store::Store;
+use function::{decision, keeps};
+use store::{Cause, State, Store};
 
 const PROTO: &str = r#"
     syntax = "proto3";
@@ -68,11 +73,20 @@ struct World {
     /// Open streams: their entity, and what the function has.
     streams: BTreeMap<u64, Open>,
     closing: Vec<Ticket>,
+    /// Streams that were reset while the function had something to answer on them.
+    ghosts: Vec<Ticket>,
+    /// What is being decided, while the lane hears of it.
+    deciding: Option<Cause>,
+    causes: HashMap<(Slot, SlotSequence), Cause>,
     /// Places for streams that the lane holds.
     held: usize,
     // Whom the callers are.
-    asked: BTreeSet<u32>,
+    asked: BTreeMap<u32, EntityKey>,
     answered: HashMap<u32, Answered>,
+    /// The last command of an entity that was acknowledged.
+    acknowledged: HashMap<EntityKey, u32>,
+    /// The state after each decision.
+    decided: HashMap<u32, State>,
     /// Commands whose decision holds a mutation that is kept.
     wrote: BTreeSet<u32>,
     /// Deliveries that are to be tried, and those that wait for an answer.
@@ -92,8 +106,11 @@ struct Look {
 struct Open {
     ticket: Ticket,
     key: EntityKey,
-    command: Option<u32>,
+    commands: VecDeque<u32>,
     snapshot: bool,
+    /// The entity as the function has it.
+    state: State,
+    is_deleted: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,9 +160,14 @@ impl World {
             resolves: VecDeque::new(),
             streams: BTreeMap::new(),
             closing: Vec::new(),
+            ghosts: Vec::new(),
+            deciding: None,
+            causes: HashMap::new(),
             held: 0,
-            asked: BTreeSet::new(),
+            asked: BTreeMap::new(),
             answered: HashMap::new(),
+            acknowledged: HashMap::new(),
+            decided: HashMap::new(),
             wrote: BTreeSet::new(),
             deliveries: VecDeque::new(),
             delivering: HashMap::new(),
@@ -207,9 +229,11 @@ impl World {
                 assert!(other.is_none(), "two streams of one entity");
                 let open = Open {
                     ticket,
-                    key,
-                    command: None,
+                    commands: VecDeque::new(),
                     snapshot: false,
+                    state: self.store.state(&key),
+                    is_deleted: opening.entity.deleted_until.is_some(),
+                    key,
                 };
                 self.streams.insert(ticket.life, open);
             }
@@ -217,24 +241,46 @@ impl World {
                 let text = std::str::from_utf8(&command.message).expect("text");
                 let id = text.parse().expect("a number");
                 // A stream may have ended before the lane has heard of it.
+                let max = match self.policies.pipelining {
+                    Pipelining::Off => 1,
+                    Pipelining::On => PIPELINED_COMMANDS_MAX,
+                };
                 if let Some(open) = self.streams.get_mut(&ticket.life) {
-                    assert_eq!(open.command.replace(id), None, "two commands at once");
+                    open.commands.push_back(id);
+                    assert!(open.commands.len() <= max, "too many commands at once");
                     assert!(!open.snapshot, "a command beside a request for a snapshot");
                 }
             }
             Output::RequestSnapshot(ticket) => {
                 if let Some(open) = self.streams.get_mut(&ticket.life) {
-                    assert_eq!(open.command, None, "a request beside a command");
+                    assert!(open.commands.is_empty(), "a request beside a command");
                     open.snapshot = true;
                 }
             }
-            Output::HalfClose(ticket) => self.closing.push(ticket),
+            Output::HalfClose(ticket) => {
+                let open = self.streams.get(&ticket.life);
+                let has_none = open.is_none_or(|open| open.commands.is_empty());
+                assert!(has_none, "the function still has a command");
+                self.closing.push(ticket);
+            }
             Output::Reset(ticket) => {
-                self.streams.remove(&ticket.life);
+                let open = self.streams.remove(&ticket.life);
+                if open.is_some_and(|open| !open.commands.is_empty()) {
+                    self.ghosts.push(ticket);
+                }
             }
             Output::Commit(commit) => {
                 let own = self.begun.get(&commit.slot).copied().unwrap_or_default();
                 assert_eq!(commit.epoch, own.epoch, "written as somebody else");
+                let place = (commit.slot, commit.sequence);
+                self.causes.remove(&place);
+                if is_decided(&commit) {
+                    let cause = self
+                        .deciding
+                        .take()
+                        .expect("nothing else changes an entity");
+                    self.causes.insert(place, cause);
+                }
                 let under_way = self.commits.entry(commit.slot).or_default();
                 under_way.push_back(*commit);
             }
@@ -261,6 +307,7 @@ impl World {
         match answered {
             Answered::Acknowledged => {
                 assert_eq!(self.wrote.contains(&id), is_written, "{id}: an open gate");
+                self.acknowledged(id);
             }
             Answered::Refused => assert!(!is_written, "{id} was refused and is stored"),
             Answered::Unknown => {}
@@ -280,6 +327,20 @@ impl World {
         self.deliver(result.unwrap_or_default());
     }
 
+    /// An acknowledged command comes after those before it, and has seen nothing that is not stored.
+    fn acknowledged(&mut self, id: u32) {
+        let key = &self.asked[&id];
+        let before = self.acknowledged.insert(key.clone(), id);
+        assert!(before.is_none_or(|before| before < id), "out of order");
+        if let Some(state) = self.decided.get(&id) {
+            let was_there = self.store.was_in(key, *state);
+            assert!(
+                was_there,
+                "{id} was answered from a state that is not stored"
+            );
+        }
+    }
+
     fn deliver(&mut self, effects: Vec<Caused>) {
         let origins = effects.into_iter().filter_map(|caused| caused.origin);
         self.deliveries.extend(origins);
@@ -293,15 +354,18 @@ impl World {
     ) -> u32 {
         let id = self.next;
         self.next += 1;
-        self.asked.insert(id);
         let (service, entity) = &self.entities[entity as usize % self.entities.len()];
+        let key = EntityKey::new(StorageName::new(*service), entity.as_str());
+        self.asked.insert(id, key);
+        let own = self.now + Duration::from_secs(u64::from(id % 50) + 1);
+        let deadline = id.is_multiple_of(3).then(|| self.start + own);
         let path = format!("/{service}/Do");
         let command = Command {
             id: EntityId::single(entity.as_str()),
             method: self.contract.method(&path).expect("a method").clone(),
             message: Bytes::from(id.to_string()),
             metadata: None,
-            deadline: None,
+            deadline,
             idempotency: idempotency_key.map(|key| Idempotency {
                 key: format!("k{key}").into(),
                 request_hash: 7,
@@ -349,7 +413,7 @@ impl World {
 
     /// The function answers one of its commands, or a request for a snapshot.
     fn decide(&mut self, which: u32, how: u32) {
-        let is_busy = |open: &Open| open.command.is_some() || open.snapshot;
+        let is_busy = |open: &Open| !open.commands.is_empty() || open.snapshot;
         let busy: Vec<u64> = self
             .streams
             .iter()
@@ -361,47 +425,47 @@ impl World {
         };
         let open = self.streams.get_mut(&life).expect("just found");
         let ticket = open.ticket;
-        let Some(id) = open.command.take() else {
+        let Some(id) = open.commands.pop_front() else {
             open.snapshot = false;
             let snapshot = how.is_multiple_of(2).then(|| payload("snapshot"));
             return self.on(Input::Stream(ticket, StreamEvent::Snapshot(snapshot)));
         };
+        if (how / 512).is_multiple_of(16)
+            && self.policies.stream_failure == StreamFailure::FailsCommand
+        {
+            let failed = StreamEvent::CommandFailed(broken());
+            return self.on(Input::Stream(ticket, failed));
+        }
         let is_cart = open.key.storage.as_str() == "t.Cart";
-        let decision = self.decision(id, is_cart, how);
+        let decision = decision(id, is_cart, how);
+        let before = open.state;
+        let changes = keeps(&self.policies, &decision)
+            && decision.mutation != Mutation::Nothing
+            && (decision.mutation.writes() || !open.is_deleted);
+        if changes {
+            open.state = before.after(id);
+            let delete = matches!(decision.mutation, Mutation::Delete { .. });
+            open.is_deleted |= delete && self.policies.delete != Delete::Plain;
+            let after = open.state;
+            self.deciding = Some(Cause { id, before, after });
+            if !delete {
+                self.wrote.insert(id);
+            }
+        }
+        self.decided.insert(id, open.state);
         self.on(Input::Stream(ticket, StreamEvent::Decided(decision)));
+        self.deciding = None;
     }
 
-    fn decision(&mut self, id: u32, is_cart: bool, how: u32) -> Decision {
-        let text = Payload::new("n", Bytes::from(id.to_string()));
-        let mutation = match how % 8 {
-            0 | 1 => Mutation::Nothing,
-            2 if !is_cart => Mutation::Delete { grace: None },
-            _ if is_cart => Mutation::Append(Append {
-                events: vec![text],
-                ..Append::default()
-            }),
-            _ => Mutation::Set(text),
-        };
-        let answer = match (how / 8) % 8 {
-            0 => failure(false),
-            1 => failure(true),
-            _ => read().answer,
-        };
-        let keeps = match &answer {
-            Answer::Failure(failure) => {
-                !failure.restart && self.policies.failure_mutation == FailureMutation::Keep
-            }
-            _ => true,
-        };
-        if keeps && mutation.writes() {
-            self.wrote.insert(id);
-        }
-        let count = if is_cart { (how / 64) % 3 } else { 0 };
-        let effects = (0..count).map(|_| effect("t.Note", "Do")).collect();
-        Decision {
-            answer,
-            mutation,
-            effects,
+    /// The function answers on a stream that was reset.
+    fn haunt(&mut self, how: u32) {
+        if let Some(ticket) = self.ghosts.pop() {
+            let event = match how % 4 {
+                0 => StreamEvent::CommandFailed(broken()),
+                1 => StreamEvent::Ended(End::Released),
+                _ => StreamEvent::Decided(decision(u32::MAX, true, how)),
+            };
+            self.on(Input::Stream(ticket, event));
         }
     }
 
@@ -418,15 +482,17 @@ impl World {
             return;
         }
         let cause = "chance".to_owned();
-        let end = match (badly, which % 3) {
+        let end = match (badly, which % 8) {
             (false, _) => End::Completed,
             (true, 0) => End::Unreachable { cause },
-            (true, _) => End::Terminated { cause },
+            (true, 1..4) => End::Terminated { cause },
+            (true, 4) => End::Failed(broken()),
+            (true, _) => End::Released,
         };
         self.on(Input::Stream(ticket, StreamEvent::Ended(end)));
     }
 
-    /// The store decides about the oldest commit of a slot, and may not be able to tell.
+    /// The store decides about the oldest commits of a slot, and may not be able to tell.
     fn write(&mut self, which: u32, how: u32) {
         let slots: Vec<Slot> = self
             .commits
@@ -438,14 +504,15 @@ impl World {
             return;
         };
         let under_way = self.commits.get_mut(&slot).expect("just found");
-        let commit = under_way.pop_front().expect("just found");
-        let last = commit.sequence;
+        let count = under_way.len().min(1 + (how / 8) as usize % 3);
+        let batch: Vec<Commit> = under_way.drain(..count).collect();
+        let last = batch.last().expect("just found").sequence;
         let unknown = || Outcome::Unknown {
             cause: "chance".to_owned(),
         };
         let outcome = match how % 8 {
             0 => unknown(),
-            other => match self.store.write(&commit) {
+            other => match self.store.write(&batch, &self.causes) {
                 _ if other == 1 => unknown(),
                 Ok(()) => Outcome::Landed,
                 Err(head) => Outcome::Refused { head },
@@ -477,7 +544,7 @@ impl World {
 
     /// The process ends and begins again: callers and the function's memory are gone.
     fn crash(&mut self) {
-        for id in &self.asked {
+        for id in self.asked.keys() {
             self.answered.entry(*id).or_insert(Answered::Unknown);
         }
         self.loads.clear();
@@ -487,6 +554,8 @@ impl World {
         self.resolves.clear();
         self.streams.clear();
         self.closing.clear();
+        self.ghosts.clear();
+        self.causes.clear();
         self.deliveries.clear();
         self.delivering.clear();
         self.held = 0;
@@ -518,6 +587,7 @@ impl World {
             15 | 16 => self.write(a, b),
             17 => self.resolve(),
             18 => self.end(a, false),
+            19 if b % 4 == 3 => self.haunt(a),
             19 => self.end(a, b % 4 == 0),
             20 => self.pass(Duration::from_secs(u64::from(a % 40))),
             21 => self.expired(a),
@@ -546,6 +616,7 @@ impl World {
         for round in 0..20_000 {
             let is_done = self.deliveries.is_empty()
                 && self.commits.values().all(VecDeque::is_empty)
+                && self.resolves.is_empty()
                 && self.asked.len() == self.answered.len();
             if is_done && !draining {
                 draining = true;
@@ -575,7 +646,7 @@ impl World {
     fn check_answers(&self) {
         let unanswered: Vec<_> = self
             .asked
-            .iter()
+            .keys()
             .filter(|id| !self.answered.contains_key(id))
             .collect();
         assert!(unanswered.is_empty(), "nobody answered {unanswered:?}");
@@ -601,6 +672,14 @@ impl World {
             assert!(arrived, "{effect:?} never arrived");
         }
     }
+}
+
+/// Whether a commit changes an entity as its function decided.
+fn is_decided(commit: &Commit) -> bool {
+    matches!(
+        commit.change,
+        Some(Change::Append { .. } | Change::Set(_) | Change::Delete { .. })
+    )
 }
 
 fn pick<T: Copy>(of: &[T], which: u32) -> Option<T> {
@@ -631,5 +710,22 @@ proptest! {
     #[test]
     fn nothing_acknowledged_is_lost_by_plain_functions(steps in steps()) {
         live(policies::plain(), steps);
+    }
+
+    #[test]
+    fn nothing_acknowledged_is_lost_by_pipelined_functions(steps in steps()) {
+        live(policies::pipelined(), steps);
+    }
+
+    #[test]
+    fn nothing_acknowledged_is_lost_where_tombstones_are_pipelined(steps in steps()) {
+        let delete = policies::careful().delete;
+        live(Policies { delete, ..policies::pipelined() }, steps);
+    }
+
+    #[test]
+    fn nothing_acknowledged_is_lost_where_lost_commands_of_a_pipeline_fail(steps in steps()) {
+        let pipelining = Pipelining::On;
+        live(Policies { pipelining, ..policies::plain() }, steps);
     }
 }

@@ -1,11 +1,36 @@
 //! A store for one lane: checks the fence, and every rule of what may be written.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use firn_model::id::{EffectId, EntityKey, Slot, SlotSequence};
 use firn_store::{Change, Commit, Entity, Head, ReplyRecord, Timestamp};
 
 use crate::lane::Known;
+
+/// The state of an entity, as a name for the whole way to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(super) struct State(u64);
+
+impl State {
+    /// The state after the change of this command.
+    pub(super) fn after(self, id: u32) -> Self {
+        let mut hasher = DefaultHasher::new();
+        (self.0, id).hash(&mut hasher);
+        Self(hasher.finish())
+    }
+}
+
+/// Where a change comes from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Cause {
+    /// The command.
+    pub(super) id: u32,
+    /// The state in which it was decided.
+    pub(super) before: State,
+    /// The state that it leads to.
+    pub(super) after: State,
+}
 
 /// What is durable.
 #[derive(Default)]
@@ -17,6 +42,10 @@ pub(super) struct Store {
     pub(super) outbox: BTreeSet<EffectId>,
     /// The commands whose mutation is stored or was.
     pub(super) written: HashSet<u32>,
+    /// The states that each entity ever had.
+    states: HashSet<(EntityKey, State)>,
+    /// The last command that changed each entity.
+    changed: HashMap<EntityKey, u32>,
     /// The effects that were ever received, trimmed receipts too.
     pub(super) received: HashSet<EffectId>,
     /// The effects that were ever caused.
@@ -27,6 +56,7 @@ pub(super) struct Store {
 struct Row {
     last_event: u64,
     deleted_until: Option<Timestamp>,
+    state: State,
 }
 
 impl Store {
@@ -37,6 +67,15 @@ impl Store {
             deleted_until: row.deleted_until,
             ..Entity::default()
         }
+    }
+
+    pub(super) fn state(&self, key: &EntityKey) -> State {
+        self.entities.get(key).copied().unwrap_or_default().state
+    }
+
+    /// Whether the entity ever had this state.
+    pub(super) fn was_in(&self, key: &EntityKey, state: State) -> bool {
+        state == State::default() || self.states.contains(&(key.clone(), state))
     }
 
     pub(super) fn known(
@@ -52,15 +91,35 @@ impl Store {
         }
     }
 
-    /// Writes a commit if the fence lets it pass.
-    pub(super) fn write(&mut self, commit: &Commit) -> Result<(), Head> {
-        let head = self.heads.entry(commit.slot).or_default();
-        if head.epoch != commit.epoch || head.sequence.next() != commit.sequence {
-            return Err(*head);
+    /// Writes commits of one slot if the fence lets all of them pass.
+    pub(super) fn write(
+        &mut self,
+        batch: &[Commit],
+        causes: &HashMap<(Slot, SlotSequence), Cause>,
+    ) -> Result<(), Head> {
+        let head = *self.heads.entry(batch[0].slot).or_default();
+        let mut sequence = head.sequence;
+        for commit in batch {
+            sequence = sequence.next();
+            if head.epoch != commit.epoch || sequence != commit.sequence {
+                return Err(head);
+            }
         }
+        for commit in batch {
+            let cause = causes.get(&(commit.slot, commit.sequence)).copied();
+            self.write_one(commit, cause);
+        }
+        Ok(())
+    }
+
+    fn write_one(&mut self, commit: &Commit, cause: Option<Cause>) {
+        let head = self.heads.entry(commit.slot).or_default();
         head.sequence = commit.sequence;
         if let (Some(key), Some(change)) = (&commit.key, &commit.change) {
             self.change(key, change, commit.at);
+            if let Some(cause) = cause {
+                self.follow(key, cause);
+            }
         }
         if let (Some(key), Some(record)) = (&commit.key, &commit.reply_record) {
             let name = (key.clone(), record.idempotency_key.clone());
@@ -87,7 +146,19 @@ impl Store {
         for effect in &commit.delivered {
             self.outbox.remove(effect);
         }
-        Ok(())
+    }
+
+    /// A change follows the state that it was decided in, and the command before it.
+    fn follow(&mut self, key: &EntityKey, cause: Cause) {
+        let row = self.entities.entry(key.clone()).or_default();
+        assert_eq!(row.state, cause.before, "{} saw another state", cause.id);
+        row.state = cause.after;
+        self.states.insert((key.clone(), cause.after));
+        let before = self.changed.insert(key.clone(), cause.id);
+        assert!(
+            before.is_none_or(|before| before < cause.id),
+            "out of order"
+        );
     }
 
     fn trim(&mut self, receiver: Slot, sender: Slot, below: SlotSequence) {
@@ -105,6 +176,7 @@ impl Store {
         match change {
             Change::Append { first, events, .. } => {
                 assert_eq!(*first, row.last_event + 1, "a gap in an entity");
+                assert_eq!(row.deleted_until, None, "a deleted entity has changed");
                 row.last_event += events.len() as u64;
                 for event in events {
                     let id = number(&event.bytes);
