@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 
 from firn._component import Component
 from firn._contract import contract_of
@@ -333,7 +334,14 @@ class Function:
         assert self._connected is not None, "_start has made it"
         try:
             while (data := await stream.read()) is not END:  # R84
-                session.receive(data)
+                try:
+                    session.receive(data)
+                except DecodeError as error:
+                    raise ConnectionLost(f"Firn sent what cannot be read: {error}") from error
+                except Exception as error:
+                    # A fault of the SDK ends this connection, not the process.
+                    log.exception("the connection is given up: a fault of the SDK")
+                    raise ConnectionLost(f"a fault of the SDK: {error!r}") from error
                 if self._session is None and session.welcome is not None:
                     self._session = session
                     self._connected.set()

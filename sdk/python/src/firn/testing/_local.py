@@ -1,0 +1,121 @@
+"""A real Firn for integration tests."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+START_SECONDS = 30.0
+STOP_SECONDS = 15.0
+
+
+class FirnNotFound(Exception):
+    """There is no Firn to start."""
+
+
+class LocalFirn:
+    """Firn on free ports of this machine, with nothing stored: `with LocalFirn() as firn`.
+
+    It is ready when the block begins, and stopped when it ends.
+    """
+
+    def __init__(self, binary: str | os.PathLike[str] | None = None, *arguments: str, token: str = "") -> None:
+        """`binary` is the program; otherwise FIRN_BIN, or `firn` on the PATH. `arguments` are added."""
+        self._binary = binary
+        self._arguments = arguments
+        self._token = token
+        self._process: subprocess.Popen[str] | None = None
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._lines: list[str] = []
+        self._up: dict[str, Any] | None = None
+        self._ready = threading.Event()
+        self.function_address = ""
+        """What a function dials: `Function.start(firn.function_address)`."""
+        self.client_address = ""
+        """Where clients reach the services, as `host:port`."""
+        self.admin_address = ""
+        """Where health and metrics are, as `host:port`."""
+
+    def start(self) -> Self:
+        """Starts Firn and waits until it is up."""
+        program = self._binary or os.environ.get("FIRN_BIN") or shutil.which("firn")
+        if not program:
+            raise FirnNotFound("set FIRN_BIN to the firn program, or put it on the PATH")
+        self._folder = tempfile.TemporaryDirectory(prefix="firn-")
+        command = [os.fspath(program), "proxy", "--family", "firn", "--store", "memory:"]
+        for flag in ("--listen", "--function-listen", "--admin"):
+            command += [flag, "127.0.0.1:0"]
+        if self._token:
+            command += ["--function-token", self._token]
+        # Settings of this process's surroundings are not those of the test.
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("FIRN_")}
+        self._process = subprocess.Popen(
+            [*command, *self._arguments],
+            cwd=self._folder.name,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        threading.Thread(target=self._read, name="firn's log", daemon=True).start()
+        self._ready.wait(START_SECONDS)
+        if self._up is None:
+            log = self.log
+            self.stop()
+            raise RuntimeError(f"Firn did not start within {START_SECONDS:g} s:\n{log}")
+        self.client_address = str(self._up["clients"])
+        self.function_address = f"http://{self._up['functions']}"
+        self.admin_address = str(self._up["admin"])
+        return self
+
+    def _read(self) -> None:
+        assert self._process is not None and self._process.stderr is not None
+        for line in self._process.stderr:
+            self._lines.append(line)
+            if self._up is None and "Firn is up" in line:
+                self._up = json.loads(line)
+                self._ready.set()
+        self._ready.set()
+
+    @property
+    def log(self) -> str:
+        """What Firn has logged so far: one JSON object for each line."""
+        return "".join(self._lines)
+
+    def stop(self) -> None:
+        """Stops Firn, and waits until it has ended."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.terminate()
+            try:
+                process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            assert process.stderr is not None
+            process.stderr.close()
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None
+
+    @property
+    def folder(self) -> Path:
+        """The folder that Firn runs in."""
+        assert self._folder is not None, "Firn runs"
+        return Path(self._folder.name)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
