@@ -151,6 +151,10 @@ impl<P: Protocol> EntityStream for Stream<P> {
         }
     }
 
+    fn pass(&mut self, _number: u64) {
+        // These protocols never ask: their functions make no calls through Firn.
+    }
+
     fn half_close(&mut self) {
         self.sender.half_close();
     }

@@ -282,7 +282,7 @@ fn is_other(earlier: &Contract, now: &Contract) -> bool {
         let mut all: Vec<String> = contract
             .components
             .iter()
-            .map(|c| format!("{c:?}"))
+            .map(|c| format!("{} {} {} {:?}", c.service, c.kind, c.storage, c.policies))
             .collect();
         all.sort();
         all

@@ -150,6 +150,8 @@ impl World {
                 method: contract.method("/t.S/M").expect("a method").clone(),
                 message: Bytes::from_static(b"\x0a\x01e"),
                 metadata: None,
+                deadline: std::time::Instant::now(),
+                hops: 0,
             },
             streamed: false,
         }

@@ -176,6 +176,11 @@ impl Driver {
                     stream.request_snapshot();
                 }
             }
+            Output::Pass(ticket, number) => {
+                if let Some(stream) = self.open.get_mut(&ticket) {
+                    stream.pass(number);
+                }
+            }
             Output::HalfClose(ticket) => {
                 if let Some(stream) = self.open.get_mut(&ticket) {
                     debug!(lane = self.index, "an entity stream is half-closed");

@@ -254,6 +254,8 @@ pub enum Output<R> {
     Send(Ticket, EntityCommand),
     /// Ask for a snapshot on an open stream.
     RequestSnapshot(Ticket),
+    /// Everything that the function may have seen when it asked with this number is durable.
+    Pass(Ticket, u64),
     /// Half-close a stream.
     HalfClose(Ticket),
     /// Reset a stream.

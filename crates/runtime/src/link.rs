@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use firn_model::call::Reply;
+use firn_model::code::Code;
 use firn_model::contract::{Component, Finding, Method, Weight};
 use firn_model::decision::{Answer, Decision, Effect, Failure};
 use firn_model::id::EntityId;
@@ -42,6 +43,10 @@ pub struct EntityCommand {
     pub message: Bytes,
     /// Headers the function may see, already filtered by policy; `None` leaves the field unset.
     pub metadata: Option<Metadata>,
+    /// When its caller stops waiting.
+    pub deadline: Instant,
+    /// How many forwards, effects and calls led to it.
+    pub hops: u32,
 }
 
 /// What comes back on an entity stream. An answer belongs to the open command, of several to the one
@@ -55,6 +60,9 @@ pub enum StreamEvent {
     CommandFailed(Failure),
     /// The state that was asked for; `None` if the function has none to give.
     Snapshot(Option<Payload>),
+    /// The function wants to let something out, for example a call: it is told by
+    /// [`EntityStream::pass`] with this number once all that it may have seen is durable, or never.
+    Gate(u64),
     /// The stream is over; nothing follows.
     Ended(End),
 }
@@ -90,6 +98,14 @@ pub enum End {
         /// What was wrong, for the log.
         cause: String,
     },
+    /// The function answered something that its contract, or the state of the entity, does not
+    /// allow.
+    Unfit {
+        /// The stable code.
+        code: Code,
+        /// What was wrong.
+        cause: String,
+    },
 }
 
 /// Takes the events of one stream. Never blocks: a stream has at most a few events under way, and one
@@ -105,6 +121,9 @@ pub trait EntityStream: Send {
 
     /// Asks for a snapshot; only where the component's policy allows it.
     fn request_snapshot(&mut self);
+
+    /// Says that what waited at the gate with this number may go out.
+    fn pass(&mut self, number: u64);
 
     /// Half-closes: the function completes its side, which comes as [`End::Completed`].
     fn half_close(&mut self);

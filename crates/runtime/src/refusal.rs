@@ -64,6 +64,13 @@ pub enum Fault {
     Reply,
     /// It sent a message without content.
     Message,
+    /// It answered something that its contract, or the state of the entity, does not allow.
+    Unfit {
+        /// The stable code.
+        code: Code,
+        /// What was wrong.
+        cause: String,
+    },
     /// It ended the stream.
     Termination,
 }
@@ -151,6 +158,11 @@ impl Refusal {
             ),
             Self::Failed(Fault::Reply) => fixed(texts.reply, Code::ProtocolViolated),
             Self::Failed(Fault::Message) => fixed(texts.message, Code::ProtocolViolated),
+            Self::Failed(Fault::Unfit { code, cause }) => Status::refused(
+                GrpcCode::Internal,
+                *code,
+                format!("the function's decision is refused: {cause}; not applied"),
+            ),
             Self::Failed(Fault::Termination) => fixed(texts.termination, Code::FunctionFailed),
             Self::QueuedBehindFailure => fixed(texts.queued, Code::FunctionFailed),
             Self::InvalidChange { reason } => Status::refused(

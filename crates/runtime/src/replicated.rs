@@ -127,6 +127,8 @@ pub struct Command {
     pub streamed: bool,
     /// The effect that caused it, if one did.
     pub origin: Option<Origin>,
+    /// How many forwards, effects and calls led to it.
+    pub hops: u32,
 }
 
 impl Command {

@@ -15,6 +15,7 @@ use firn_wire::v1::convert::{self, State};
 use firn_wire::v1::data;
 use firn_wire::v1::message::{Delete, change};
 
+use super::action::timeout_ms;
 use super::hub::Connection;
 use super::session::Sent;
 
@@ -101,6 +102,10 @@ impl EntityStream for Held {
         // The policy of the family never asks: snapshots come with decisions (R51).
     }
 
+    fn pass(&mut self, number: u64) {
+        self.connection.pass(number);
+    }
+
     fn half_close(&mut self) {
         self.connection.lock().half_close(self.incarnation);
     }
@@ -153,10 +158,10 @@ fn sent(command: EntityCommand, key: EntityKey) -> Sent {
         method: command.method,
         message: command.message,
         metadata: command.metadata.and_then(convert::metadata),
-        timeout_ms: 60_000,
+        timeout_ms: timeout_ms(Some(command.deadline)),
         within: Within {
             waiter: Waiter::Entity(key),
-            hops: 0,
+            hops: command.hops,
         },
     }
 }
@@ -168,6 +173,8 @@ impl EntityStream for Nothing {
     fn command(&mut self, _command: EntityCommand) {}
 
     fn request_snapshot(&mut self) {}
+
+    fn pass(&mut self, _number: u64) {}
 
     fn half_close(&mut self) {}
 }

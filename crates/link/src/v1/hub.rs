@@ -25,6 +25,7 @@ use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
+use super::calls::UnderWay;
 use super::session::{Components, Limits, Session};
 use super::{action, entity};
 use crate::watch::Check;
@@ -64,7 +65,7 @@ pub enum Event {
 pub struct Hub {
     functions: Mutex<Functions>,
     check: Check,
-    pub(crate) calls: Arc<dyn Calls>,
+    calls: Arc<dyn Calls>,
     pub(crate) tasks: TaskTracker,
     events: mpsc::UnboundedSender<Event>,
     told: Mutex<HashSet<String>>,
@@ -89,6 +90,7 @@ struct Function {
 /// One connection of a function.
 pub(crate) struct Connection {
     session: Mutex<Session>,
+    pub(crate) calls: UnderWay,
     pub(crate) process: String,
 }
 
@@ -175,6 +177,7 @@ impl Hub {
         let session = Session::new(limits, function.components.clone());
         let connection = Arc::new(Connection {
             session: Mutex::new(session),
+            calls: UnderWay::new(self.calls.clone(), self.tasks.clone()),
             process: process.clone(),
         });
         function.connections.push(connection.clone());

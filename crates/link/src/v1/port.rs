@@ -37,7 +37,6 @@ use tonic::{Status, Streaming};
 use tonic_prost::ProstCodec;
 use tracing::{Instrument, debug, info_span, warn};
 
-use super::calls::UnderWay;
 use super::hub::{Connection, Hub};
 use super::session::{Broken, Limits, Todo, shown};
 
@@ -467,11 +466,6 @@ async fn begin(shared: Arc<Shared>, mut batches: Streaming<FunctionBatch>) -> Be
         connection: connection.clone(),
     };
     let reader = Reader {
-        calls: UnderWay::new(
-            connection.clone(),
-            shared.hub.calls.clone(),
-            shared.hub.tasks.clone(),
-        ),
         connection: connection.clone(),
     };
     let rest: Vec<_> = frames.collect();
@@ -570,6 +564,7 @@ struct EndOnDrop {
 impl Drop for EndOnDrop {
     fn drop(&mut self) {
         self.hub.leave(&self.connection);
+        self.connection.calls.end();
         self.connection
             .lock()
             .end("the connection to the function ended");
@@ -579,7 +574,6 @@ impl Drop for EndOnDrop {
 /// Reads what a function sends, at all times (R84).
 struct Reader {
     connection: Arc<Connection>,
-    calls: UnderWay,
 }
 
 impl Reader {
@@ -604,13 +598,8 @@ impl Reader {
         };
         for todo in todo {
             match todo {
-                Todo::Call {
-                    id,
-                    within,
-                    target,
-                    timeout_ms,
-                } => self.calls.begin(id, within, target, timeout_ms),
-                Todo::CancelCall(id) => self.calls.cancel(id),
+                Todo::Call(call) => self.connection.begin_call(call),
+                Todo::CancelCall(id) => self.connection.cancel_call(id),
                 Todo::Leave => debug!(process = self.connection.process, "a function wants to go"),
             }
         }

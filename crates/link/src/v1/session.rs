@@ -20,6 +20,7 @@ use firn_model::contract::{Component, Finding, Method};
 use firn_model::decision::Answer;
 use firn_model::id::EntityId;
 use firn_model::replicated::{CancelAnswer, Delta, Reply, StreamedMessage};
+use firn_model::status::{GrpcCode, Status};
 use firn_runtime::calls::Within;
 use firn_runtime::link::{ActionAnswer, End, EventSink, ReplicaEvent, ReplicaSink, StreamEvent};
 use firn_wire::v1::chunk::{Assembler, Taken};
@@ -69,6 +70,8 @@ pub(crate) struct Session {
     /// Commands that wait for credit, in order.
     waiting: VecDeque<Waiting>,
     last_call: u64,
+    /// Calls that wait until what their handlers saw is durable, with their incarnations.
+    gated: HashMap<u64, (u64, Calling)>,
     calls_open: u32,
     phase: Phase,
 }
@@ -161,16 +164,20 @@ struct Waiting {
 #[derive(Debug)]
 pub(crate) enum Todo {
     /// Carry out a call of the function.
-    Call {
-        id: u64,
-        within: Option<Within>,
-        target: wire::Target,
-        timeout_ms: u64,
-    },
+    Call(Calling),
     /// The function does not wait for a call any more.
     CancelCall(u64),
     /// Nothing new may be sent here; others take over.
     Leave,
+}
+
+/// A call of the function.
+#[derive(Debug)]
+pub(crate) struct Calling {
+    pub(crate) id: u64,
+    pub(crate) within: Option<Within>,
+    pub(crate) target: wire::Target,
+    pub(crate) timeout_ms: u64,
 }
 
 /// Why a connection cannot go on.
@@ -204,6 +211,7 @@ impl Session {
             credit: limits.commands,
             waiting: VecDeque::new(),
             last_call: 0,
+            gated: HashMap::new(),
             calls_open: 0,
             phase: Phase::Serving,
         }
@@ -445,6 +453,7 @@ impl Session {
 
     /// Sends Close, unless the function never heard of the incarnation.
     fn close(&mut self, incarnation: u64) {
+        self.refuse_gated(incarnation);
         self.forget_waiting(incarnation);
         let Some(instance) = self.instances.get(&incarnation) else {
             return;
@@ -815,6 +824,7 @@ impl Session {
 
     /// The function has let go of an incarnation.
     fn closed(&mut self, incarnation: u64) {
+        self.refuse_gated(incarnation);
         self.forget_waiting(incarnation);
         let Some(instance) = self.instances.remove(&incarnation) else {
             return;
@@ -827,7 +837,7 @@ impl Session {
             // Unasked, it has answered everything that it knew of (R42).
             sink.end(match instance.completes {
                 true => End::Completed,
-                false => released(),
+                false => End::Released,
             });
         }
         self.give_back(given_back);
@@ -841,6 +851,7 @@ impl Session {
             target,
             timeout_ms,
         } = call;
+        let within = self.within(command);
         let refusal = if id <= self.last_call {
             Some((
                 Code::FrameIllegal,
@@ -858,19 +869,58 @@ impl Session {
         self.calls_open += 1;
         match refusal {
             Some((code, text)) => {
-                let status = firn_model::status::Status::refused(
-                    firn_model::status::GrpcCode::ResourceExhausted,
-                    code,
-                    text,
-                );
+                let status = Status::refused(GrpcCode::ResourceExhausted, code, text);
                 self.call_result(id, Err(&status));
             }
-            None => todo.push(Todo::Call {
-                id,
-                within: self.within(command),
-                target: target.unwrap_or_default(),
-                timeout_ms,
-            }),
+            None => {
+                let call = Calling {
+                    id,
+                    within,
+                    target: target.unwrap_or_default(),
+                    timeout_ms,
+                };
+                if let Some(call) = self.ask_gate(command, call) {
+                    todo.push(Todo::Call(call));
+                }
+            }
+        }
+    }
+
+    /// Lets a call of an entity's handler wait until everything is durable that it may have seen
+    /// (R71); gives back one that need not.
+    fn ask_gate(&mut self, command: u64, call: Calling) -> Option<Calling> {
+        let Some(Open::Entity { incarnation, .. }) = self.commands.get(&command) else {
+            return Some(call);
+        };
+        let incarnation = *incarnation;
+        let instance = self.instances.get(&incarnation);
+        match instance.and_then(|instance| instance.sink.as_ref()) {
+            Some(Sink::Entity(sink)) => {
+                sink(StreamEvent::Gate(call.id));
+                self.gated.insert(call.id, (incarnation, call));
+            }
+            _ => self.call_result(call.id, Err(&void())),
+        }
+        None
+    }
+
+    /// The call that waited at the gate with this number may go out.
+    pub(crate) fn pass(&mut self, number: u64) -> Option<Calling> {
+        self.gated.remove(&number).map(|(_, call)| call)
+    }
+
+    /// Refuses the calls of an incarnation that wait at the gate.
+    fn refuse_gated(&mut self, incarnation: u64) {
+        let mut of_it: Vec<u64> = Vec::new();
+        self.gated.retain(|id, (whose, _)| {
+            let stays = *whose != incarnation;
+            if !stays {
+                of_it.push(*id);
+            }
+            stays
+        });
+        for id in of_it {
+            self.call_result(id, Err(&void()));
         }
     }
 
@@ -888,7 +938,7 @@ impl Session {
     pub(crate) fn call_result(
         &mut self,
         id: u64,
-        result: Result<firn_model::call::Reply, &firn_model::status::Status>,
+        result: Result<firn_model::call::Reply, &Status>,
     ) {
         self.calls_open = self.calls_open.saturating_sub(1);
         let (result, metadata) = match result {
@@ -937,7 +987,7 @@ impl Session {
             return;
         }
         if let Some(sink) = instance.sink.take() {
-            sink.end(released());
+            sink.end(End::Released);
             self.close(incarnation);
         }
     }
@@ -1013,7 +1063,7 @@ impl Session {
     }
 
     fn end_broken(&mut self, incarnation: u64, code: Code, cause: String) {
-        self.end_instance(incarnation, unfit(code, cause));
+        self.end_instance(incarnation, End::Unfit { code, cause });
     }
 
     fn end_instance(&mut self, incarnation: u64, end: End) {
@@ -1100,16 +1150,13 @@ fn unreachable(cause: &str) -> End {
     }
 }
 
-/// The function has let go of an entity, or is to: what it did not answer it did not look at.
-fn released() -> End {
-    End::Terminated {
-        cause: "released".to_owned(),
-    }
-}
-
-/// The function broke the rules for one entity.
-fn unfit(_code: Code, cause: String) -> End {
-    End::WrongMessage { cause }
+/// Why a call is refused whose handler saw what never became durable.
+fn void() -> Status {
+    Status::refused(
+        GrpcCode::Unavailable,
+        Code::CommitRefused,
+        "what the handler saw was not written; the call was not made",
+    )
 }
 
 fn illegal(text: String) -> Broken {

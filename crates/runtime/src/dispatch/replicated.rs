@@ -118,6 +118,7 @@ impl Dispatcher {
             deadline: request.deadline,
             streamed,
             origin: request.origin,
+            hops: request.hops,
         };
         Ok((command, key))
     }

@@ -10,7 +10,7 @@ use firn_store::{Change, Commit, ReplyRecord, StoredAnswer, Timestamp};
 
 use super::due::Item;
 use super::instance::{Accepted, Instance, Phase, Stream, Then};
-use super::pipeline::Committing;
+use super::pipeline::{self, Committing};
 use super::{Caused, Lane, Now, Origin, Output, Settled, Ticket};
 use crate::refusal::Refusal;
 use crate::reply::chosen;
@@ -112,10 +112,28 @@ impl<R> Lane<R> {
         }
         pipeline.wait(Committing {
             commit: None,
-            reply: Some((command.reply, command.deadline)),
-            answer,
-            hops: command.hops,
+            then: pipeline::Then::Answer {
+                reply: Some((command.reply, command.deadline)),
+                answer,
+                hops: command.hops,
+            },
         });
+    }
+
+    /// The function wants to let something out once everything that it may have seen is durable.
+    pub(super) fn gate(&mut self, index: usize, number: u64) {
+        let instance = &mut self.instances[index];
+        if instance.pipeline.is_committing() {
+            return instance.pipeline.wait(Committing {
+                commit: None,
+                then: pipeline::Then::Pass(number),
+            });
+        }
+        let ticket = Ticket {
+            index,
+            life: instance.life,
+        };
+        self.out.push(Output::Pass(ticket, number));
     }
 
     /// Whether an effect goes to the outbox: those on entities do, those on actions run at most
@@ -164,9 +182,11 @@ impl<R> Lane<R> {
         instance.note(commit.change.as_ref());
         instance.pipeline.wait(Committing {
             commit: Some(commit.sequence),
-            reply,
-            answer: Ok(settled),
-            hops: commit.hops,
+            then: pipeline::Then::Answer {
+                reply,
+                answer: Ok(settled),
+                hops: commit.hops,
+            },
         });
         self.out.push(Output::Commit(Box::new(commit)));
     }

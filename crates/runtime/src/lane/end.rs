@@ -40,6 +40,7 @@ impl<R> Lane<R> {
                     self.restart(index, now);
                 }
             }
+            StreamEvent::Gate(number) => self.gate(index, number),
             StreamEvent::Snapshot(payload) => {
                 if matches!(instance.phase, Phase::Snapshotting { .. }) {
                     self.snapshotted(index, payload, now);
@@ -69,6 +70,10 @@ impl<R> Lane<R> {
             End::Failed(failure) => {
                 self.report(index, &failure.text);
                 self.failed(index, Fault::Failure(failure), now);
+            }
+            End::Unfit { code, cause } => {
+                self.report(index, &cause);
+                self.failed(index, Fault::Unfit { code, cause }, now);
             }
             End::WrongReply { cause } => {
                 self.report(index, &cause);

@@ -314,6 +314,8 @@ impl<R> Lane<R> {
             method: next.method.clone(),
             message: next.message.clone(),
             metadata: next.metadata.clone(),
+            deadline: next.deadline,
+            hops: next.hops,
         };
         let deadline = next.deadline;
         instance.pipeline.send(next);

@@ -31,18 +31,30 @@ pub(super) struct Pipeline<R> {
     committing: VecDeque<Box<Committing<R>>>,
 }
 
-/// A decision that is to be answered once what it depends on is durable.
+/// Something that waits until what it depends on is durable.
 #[derive(Debug)]
 pub(super) struct Committing<R> {
     /// Its own commit; `None` if it only waits for those before it.
     pub(super) commit: Option<SlotSequence>,
-    /// Whom to answer, and until when; `None` for a commit that no command waits for, or when the
-    /// caller was told that the outcome is unknown.
-    pub(super) reply: Option<(R, Instant)>,
-    /// What to answer then.
-    pub(super) answer: Result<Settled, Refusal>,
-    /// How many forwards and effects led to the command.
-    pub(super) hops: u32,
+    /// What is to be done then.
+    pub(super) then: Then<R>,
+}
+
+/// What is done once a commit has an outcome.
+#[derive(Debug)]
+pub(super) enum Then<R> {
+    /// A decision is answered.
+    Answer {
+        /// Whom to answer, and until when; `None` for a commit that no command waits for, or when
+        /// the caller was told that the outcome is unknown.
+        reply: Option<(R, Instant)>,
+        /// What to answer.
+        answer: Result<Settled, Refusal>,
+        /// How many forwards and effects led to the command.
+        hops: u32,
+    },
+    /// The function is told that it may let something out.
+    Pass(u64),
 }
 
 impl<R> Default for Pipeline<R> {
@@ -108,13 +120,13 @@ impl<R> Pipeline<R> {
         std::mem::take(&mut self.running)
     }
 
-    /// A decision waits, for its commit or for those before it.
+    /// Something waits, for its commit or for those before it.
     pub(super) fn wait(&mut self, committing: Committing<R>) {
         debug_assert!(committing.commit.is_some() || self.is_committing());
         self.committing.push_back(Box::new(committing));
     }
 
-    /// The commits up to `last` have an outcome: gives the next decision that waited for no other.
+    /// The commits up to `last` have an outcome: gives the next that waited for no other.
     pub(super) fn done(&mut self, last: SlotSequence) -> Option<Committing<R>> {
         let first = self.committing.front()?;
         let is_done = first.commit.is_none_or(|commit| commit <= last);
@@ -124,9 +136,12 @@ impl<R> Pipeline<R> {
 
     /// The callers who have waited for commits until now.
     pub(super) fn stop_waiting(&mut self, now: Instant) -> Vec<R> {
-        let late = |committing: &mut Box<Committing<R>>| {
-            let (reply, _) = committing.reply.take_if(|(_, until)| *until <= now)?;
-            Some(reply)
+        let late = |committing: &mut Box<Committing<R>>| match &mut committing.then {
+            Then::Answer { reply, .. } => {
+                let (reply, _) = reply.take_if(|(_, until)| *until <= now)?;
+                Some(reply)
+            }
+            Then::Pass(_) => None,
         };
         self.committing.iter_mut().filter_map(late).collect()
     }
@@ -135,7 +150,10 @@ impl<R> Pipeline<R> {
     pub(super) fn due(&self) -> Option<Instant> {
         let running = self.running.iter().map(|command| command.deadline);
         let committing = self.committing.iter();
-        let committing = committing.filter_map(|committing| Some(committing.reply.as_ref()?.1));
+        let committing = committing.filter_map(|committing| match &committing.then {
+            Then::Answer { reply, .. } => reply.as_ref().map(|(_, until)| *until),
+            Then::Pass(_) => None,
+        });
         running.chain(committing).min()
     }
 

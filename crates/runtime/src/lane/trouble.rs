@@ -11,7 +11,7 @@ use firn_model::id::{Slot, SlotSequence};
 use firn_store::{Head, Outcome};
 
 use super::instance::Phase;
-use super::pipeline::Committing;
+use super::pipeline::{Committing, Then};
 use super::slot::Trouble;
 use super::{Lane, Now, Output, Ticket};
 use crate::refusal::Refusal;
@@ -66,15 +66,22 @@ impl<R> Lane<R> {
     /// that have seen no later one.
     fn landed(&mut self, ticket: Ticket, sequence: SlotSequence, now: Now) {
         while let Some(done) = self.done(ticket, sequence) {
-            match (done.reply, done.answer) {
-                (Some((reply, _)), answer) => self.out.push(Output::Answer(reply, answer)),
-                (None, Ok(settled)) if !settled.effects.is_empty() => {
-                    self.out.push(Output::Orphaned {
-                        effects: settled.effects,
-                        hops: done.hops,
-                    });
-                }
-                (None, _) => {}
+            match done.then {
+                Then::Pass(number) => self.out.push(Output::Pass(ticket, number)),
+                Then::Answer {
+                    reply: Some((reply, _)),
+                    answer,
+                    ..
+                } => self.out.push(Output::Answer(reply, answer)),
+                Then::Answer {
+                    reply: None,
+                    answer: Ok(settled),
+                    hops,
+                } if !settled.effects.is_empty() => self.out.push(Output::Orphaned {
+                    effects: settled.effects,
+                    hops,
+                }),
+                Then::Answer { reply: None, .. } => {}
             }
         }
         if self.alive(ticket).is_some() {
@@ -101,7 +108,12 @@ impl<R> Lane<R> {
     /// refused like it.
     fn refused(&mut self, ticket: Ticket, sequence: SlotSequence, refusal: &Refusal) {
         while let Some(done) = self.done(ticket, sequence) {
-            if let Some((reply, _)) = done.reply {
+            // What waited to be let out stays in: its handler ends with the incarnation.
+            if let Then::Answer {
+                reply: Some((reply, _)),
+                ..
+            } = done.then
+            {
                 self.refuse(reply, refusal.clone());
             }
         }

@@ -118,6 +118,8 @@ impl Replicas {
                     method: command.method,
                     message: command.message,
                     metadata: command.metadata,
+                    deadline: command.deadline,
+                    hops: command.hops,
                 },
                 streamed: command.streamed,
             };

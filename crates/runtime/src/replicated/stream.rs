@@ -205,6 +205,10 @@ impl Replicas {
             }
             End::WrongReply { cause } => self.crash(index, Fault::Reply, &cause),
             End::WrongMessage { cause } => self.crash(index, Fault::Message, &cause),
+            End::Unfit { code, cause } => {
+                let text = cause.clone();
+                self.crash(index, Fault::Unfit { code, cause }, &text);
+            }
             End::Unreachable { cause } => self.unreachable(index, cause),
         }
     }

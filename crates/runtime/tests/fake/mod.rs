@@ -559,6 +559,8 @@ impl EntityStream for FakeStream {
         (self.events)(StreamEvent::Decided(decision));
     }
 
+    fn pass(&mut self, _number: u64) {}
+
     fn request_snapshot(&mut self) {
         (self.events)(StreamEvent::Snapshot(None));
     }

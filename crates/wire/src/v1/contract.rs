@@ -475,7 +475,7 @@ fn policies(declared: &wire::Component) -> Policies {
             true => Headers::All,
             false => Headers::Listed(declared.headers.clone()),
         },
-        pipelining: Pipelining::Off,
+        pipelining: Pipelining::On,
         // R27, R92.
         lost_commands: LostCommands::SendAgain,
         action_effects: ActionEffects::AtMostOnce,

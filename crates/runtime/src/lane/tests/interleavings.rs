@@ -291,7 +291,7 @@ impl World {
             }
             Output::Answer(id, result) => self.answered(id, result.map(|settled| settled.effects)),
             Output::Orphaned { effects, .. } => self.deliver(effects),
-            Output::NoRoom | Output::Report { .. } => {}
+            Output::Pass(..) | Output::NoRoom | Output::Report { .. } => {}
         }
     }
 

@@ -484,3 +484,53 @@ fn failure_of_a_command_is_told_when_what_it_has_seen_is_durable() {
     let expected = Refusal::Failed(Fault::Command(broken()));
     assert_eq!(bench.answer(2), Err(expected));
 }
+
+/// What the function was let out.
+fn passed(bench: &mut Bench) -> Vec<u64> {
+    let mut numbers = Vec::new();
+    let pick = |output: &Output<u32>| match output {
+        Output::Pass(_, number) => Some(*number),
+        _ => None,
+    };
+    while bench.has(|output| pick(output).is_some()) {
+        numbers.push(bench.take(pick));
+    }
+    numbers
+}
+
+#[test]
+fn gate_is_open_where_nothing_undurable_was_seen() {
+    let (mut bench, ticket) = pipelined(1);
+    bench.on(Input::Stream(ticket, StreamEvent::Gate(7)));
+    assert_eq!(passed(&mut bench), [7]);
+}
+
+#[test]
+fn gate_opens_when_all_that_was_seen_is_durable() {
+    let (mut bench, ticket) = pipelined(4);
+    bench.decide(ticket, append(&["x"]));
+    bench.decide(ticket, append(&["y"]));
+    bench.on(Input::Stream(ticket, StreamEvent::Gate(7)));
+    bench.decide(ticket, append(&["z"]));
+    let [x, y, z] = [(); 3].map(|()| bench.commit());
+    bench.land(&x);
+    assert!(passed(&mut bench).is_empty());
+    bench.land(&y);
+    assert_eq!(passed(&mut bench), [7]);
+    bench.land(&z);
+    assert!(passed(&mut bench).is_empty());
+}
+
+#[test]
+fn gate_stays_closed_where_what_was_seen_is_refused() {
+    let (mut bench, ticket) = pipelined(2);
+    bench.decide(ticket, append(&["x"]));
+    bench.on(Input::Stream(ticket, StreamEvent::Gate(7)));
+    let x = bench.commit();
+    bench.refuse(&x, 9);
+    assert!(passed(&mut bench).is_empty());
+    assert!(
+        bench.was_reset(ticket),
+        "the link refuses what waits with the incarnation"
+    );
+}

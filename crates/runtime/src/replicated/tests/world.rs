@@ -262,6 +262,7 @@ impl World {
             deadline: self.now + time,
             streamed,
             origin: None,
+            hops: 0,
         };
         self.feed(node, Input::Command(command));
         call
