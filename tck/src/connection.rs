@@ -1,0 +1,904 @@
+//! One connection as Firn sees it, and the referee over everything that comes on it.
+//!
+//! [`Connection`] is a machine without I/O: [`Connection::take`] is given each batch of the function
+//! and holds it against the requirements that are about any frame at any time; what is left goes to
+//! the check as [`Event`]s. So every check also checks order, versions, credit and chunks. The frames
+//! that the machine wants to send collect in [`Connection::outbox`].
+//!
+//! # How it works
+//! A command is known by its *ticket*, the number it was first sent with: when the function lets go of
+//! an incarnation while commands of it are on their way (R42), they are sent again under new numbers.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use prost::Message as _;
+
+use crate::fault::Fault;
+use crate::oracle::{self, Asked, Circumstances};
+use crate::proto::model::{Called, Reply};
+use crate::proto::text_of;
+use crate::proto::v1::firn_frame::Frame as Sent;
+use crate::proto::v1::function_frame::Frame;
+use crate::proto::v1::{
+    self, Call, CallResult, Chunk, Credit, Decision, FirnFrame, FunctionBatch, FunctionFrame,
+    Metadata, call_result, decision,
+};
+use crate::record::Record;
+use crate::service::{Plan, Service, is_target, streams};
+use crate::show;
+
+/// The largest batch of several frames (R8).
+pub(crate) const BATCH_BYTES_MAX: usize = 1 << 20;
+
+/// An entity of a model service.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Entity {
+    pub(crate) service: Service,
+    pub(crate) id: String,
+}
+
+/// How a decision is judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Judge {
+    /// By what the steps mean, on the record; the record takes the mutation.
+    Steps,
+    /// By the check. The record takes the mutation.
+    Check,
+    /// By the check, since nothing that the kit knows is behind it. No record is touched.
+    Raw,
+}
+
+/// A command that is open.
+pub(crate) struct Open {
+    pub(crate) ticket: u64,
+    pub(crate) service: Service,
+    pub(crate) method: &'static str,
+    pub(crate) incarnation: u64,
+    pub(crate) asked: Asked,
+    pub(crate) headers: Metadata,
+    pub(crate) judge: Judge,
+    pub(crate) called: Vec<Called>,
+    /// Calls that were made, also those without an answer yet.
+    calls: usize,
+    /// The function has shown that it received it.
+    seen: bool,
+    pub(crate) cancelled: bool,
+    /// Replies that the function may send.
+    pub(crate) replies_left: u64,
+    /// Messages that the kit may send.
+    pub(crate) messages_left: u64,
+}
+
+/// A command that is to be sent.
+pub(crate) struct NewCommand {
+    pub(crate) service: Service,
+    pub(crate) method: &'static str,
+    pub(crate) asked: Asked,
+    pub(crate) headers: Metadata,
+    pub(crate) judge: Judge,
+}
+
+struct Incarnation {
+    entity: Entity,
+    /// Open commands, in order.
+    open: VecDeque<u64>,
+    /// Close was sent.
+    closing: bool,
+}
+
+/// What a check hears of.
+#[derive(Debug)]
+pub(crate) enum Event {
+    Decision {
+        ticket: u64,
+        decision: Decision,
+    },
+    Reply {
+        ticket: u64,
+        reply: v1::Reply,
+    },
+    /// Its incarnation was closed by the kit before there was a decision.
+    Void,
+    Call(Call),
+    MessageCredit {
+        ticket: u64,
+    },
+    Closed {
+        incarnation: u64,
+        entity: Entity,
+        asked: bool,
+    },
+    Goodbye,
+    Ended(String),
+}
+
+/// A frame that comes in pieces.
+#[derive(Default)]
+struct Transfer {
+    bytes: Vec<u8>,
+    subject: u64,
+    /// What came whole since its beginning.
+    passed: Vec<About>,
+}
+
+/// What a frame is about, for the order between frames.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum About {
+    Incarnation(u64),
+    Command(u64),
+    Call(u64),
+}
+
+/// See the module.
+pub(crate) struct Connection {
+    pub(crate) hello: v1::Hello,
+    pub(crate) plan: Plan,
+    pub(crate) welcome: v1::Welcome,
+    pub(crate) outbox: Vec<FirnFrame>,
+    pub(crate) events: VecDeque<Event>,
+    pub(crate) open: BTreeMap<u64, Open>,
+    /// Whether calls are answered at once, or left to the check.
+    pub(crate) answers_calls: bool,
+    /// Whether each reply gives leave for another one.
+    pub(crate) grants_replies: bool,
+    /// Commands that the kit may open yet.
+    pub(crate) commands_left: u64,
+    incarnations: BTreeMap<u64, Incarnation>,
+    by_entity: BTreeMap<Entity, u64>,
+    /// Closed from both sides at once: a second Closed may come, or not.
+    crossed: BTreeSet<u64>,
+    pub(crate) calls: BTreeMap<u64, Call>,
+    calls_left: u64,
+    last_call: u64,
+    transfers: BTreeMap<u64, Transfer>,
+    last_command: u64,
+    last_incarnation: u64,
+    last_transfer: u64,
+    /// The most commands that were open at once.
+    pub(crate) open_max: usize,
+}
+
+/// The kit's store.
+pub(crate) type Store = BTreeMap<Entity, Record>;
+
+impl Connection {
+    pub(crate) fn new(hello: v1::Hello, welcome: v1::Welcome, numbers: Numbers) -> Self {
+        let plan = Plan::of(hello.contract.as_ref().unwrap_or(&v1::Contract::default()));
+        let mut connection = Self {
+            plan,
+            outbox: Vec::new(),
+            events: VecDeque::new(),
+            open: BTreeMap::new(),
+            answers_calls: true,
+            grants_replies: true,
+            commands_left: 0,
+            incarnations: BTreeMap::new(),
+            by_entity: BTreeMap::new(),
+            crossed: BTreeSet::new(),
+            calls: BTreeMap::new(),
+            calls_left: welcome.calls.into(),
+            last_call: 0,
+            transfers: BTreeMap::new(),
+            last_command: 0,
+            last_incarnation: numbers.last_incarnation,
+            last_transfer: 0,
+            open_max: 0,
+            hello,
+            welcome,
+        };
+        connection.commands_left = connection.hello_commands();
+        connection
+    }
+
+    pub(crate) fn numbers(&self) -> Numbers {
+        Numbers {
+            last_incarnation: self.last_incarnation,
+        }
+    }
+
+    // -----------------------------------------------------------------------------------------
+    // What the kit sends
+
+    /// A command of an action.
+    pub(crate) fn action(&mut self, new: NewCommand) -> Result<u64, Fault> {
+        self.command(new, 0, None, None)
+    }
+
+    /// A command of an entity, with the opening of its record if it has no incarnation.
+    pub(crate) fn process(
+        &mut self,
+        entity: &Entity,
+        new: NewCommand,
+        store: &Store,
+    ) -> Result<u64, Fault> {
+        self.process_again(entity, new, store, None)
+    }
+
+    fn process_again(
+        &mut self,
+        entity: &Entity,
+        new: NewCommand,
+        store: &Store,
+        ticket: Option<u64>,
+    ) -> Result<u64, Fault> {
+        if let Some(&incarnation) = self.by_entity.get(entity) {
+            return self.command(new, incarnation, None, ticket);
+        }
+        let record = store.get(entity).cloned();
+        let record = record.unwrap_or_else(|| Record::new(entity.service));
+        self.open_with(entity, new, record.opening(&entity.id), ticket)
+    }
+
+    /// The first command of a new incarnation, with any opening.
+    pub(crate) fn open_with(
+        &mut self,
+        entity: &Entity,
+        new: NewCommand,
+        opening: v1::Opening,
+        ticket: Option<u64>,
+    ) -> Result<u64, Fault> {
+        self.last_incarnation += 1;
+        let incarnation = self.last_incarnation;
+        self.by_entity.insert(entity.clone(), incarnation);
+        self.incarnations.insert(
+            incarnation,
+            Incarnation {
+                entity: entity.clone(),
+                open: VecDeque::new(),
+                closing: false,
+            },
+        );
+        self.command(new, incarnation, Some(opening), ticket)
+    }
+
+    fn command(
+        &mut self,
+        new: NewCommand,
+        incarnation: u64,
+        opening: Option<v1::Opening>,
+        ticket: Option<u64>,
+    ) -> Result<u64, Fault> {
+        let (component, method) = self.plan.place(new.service, new.method)?;
+        self.last_command += 1;
+        let id = self.last_command;
+        let (streams_requests, _) = streams(new.method);
+        let message = if streams_requests {
+            Vec::new()
+        } else {
+            new.asked.encode()
+        };
+        self.outbox.push(frame(Sent::Command(v1::Command {
+            id,
+            component,
+            method,
+            incarnation,
+            opening,
+            message: message.into(),
+            metadata: (!new.headers.entries.is_empty()).then(|| new.headers.clone()),
+            timeout_ms: 60_000,
+        })));
+        if let Some(one) = self.incarnations.get_mut(&incarnation) {
+            one.open.push_back(id);
+        }
+        let messages = self.hello.call_messages;
+        self.open.insert(
+            id,
+            Open {
+                ticket: ticket.unwrap_or(id),
+                service: new.service,
+                method: new.method,
+                incarnation,
+                asked: new.asked,
+                headers: new.headers,
+                judge: new.judge,
+                called: Vec::new(),
+                calls: 0,
+                seen: false,
+                cancelled: false,
+                replies_left: self.welcome.call_messages.into(),
+                messages_left: if messages == 0 { 16 } else { messages.into() },
+            },
+        );
+        self.commands_left = self.commands_left.saturating_sub(1);
+        self.open_max = self.open_max.max(self.open.len());
+        Ok(ticket.unwrap_or(id))
+    }
+
+    /// How many commands the function granted to begin with.
+    pub(crate) fn hello_commands(&self) -> u64 {
+        match self.hello.commands {
+            0 => 1_024,
+            commands => commands.into(),
+        }
+    }
+
+    /// Whether a command of an entity is open, or its incarnation is being closed.
+    pub(crate) fn is_busy(&self, entity: &Entity) -> bool {
+        let mut incarnations = self.incarnations.values();
+        incarnations.any(|one| one.entity == *entity && (one.closing || !one.open.is_empty()))
+    }
+
+    /// Forgets what was judged already.
+    pub(crate) fn forget_decisions(&mut self) {
+        self.events.retain(|event| matches!(event, Event::Ended(_)));
+    }
+
+    /// Uses up a number, for a command that the machine shall not know of.
+    pub(crate) fn skip_command(&mut self) -> u64 {
+        self.last_command += 1;
+        self.last_command
+    }
+
+    /// Uses up a number of an incarnation that never was. The function may say Closed of it.
+    pub(crate) fn unknown_incarnation(&mut self) -> u64 {
+        self.last_incarnation += 1;
+        self.crossed.insert(self.last_incarnation);
+        self.last_incarnation
+    }
+
+    /// Closes the incarnation of an entity, if it has one.
+    pub(crate) fn close(&mut self, entity: &Entity) -> Option<u64> {
+        let incarnation = self.by_entity.remove(entity)?;
+        if let Some(one) = self.incarnations.get_mut(&incarnation) {
+            one.closing = true;
+        }
+        self.outbox
+            .push(frame(Sent::Close(v1::Close { incarnation })));
+        Some(incarnation)
+    }
+
+    /// The incarnation that an entity has.
+    pub(crate) fn incarnation(&self, entity: &Entity) -> Option<u64> {
+        self.by_entity.get(entity).copied()
+    }
+
+    /// Closes all incarnations and cancels all that streams or hangs.
+    pub(crate) fn close_all(&mut self) {
+        for entity in self.by_entity.keys().cloned().collect::<Vec<_>>() {
+            self.close(&entity);
+        }
+        let actions: Vec<u64> = self
+            .open
+            .iter()
+            .filter(|(_, open)| open.incarnation == 0 && !open.cancelled)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in actions {
+            self.cancel(id);
+        }
+        for call in self.calls.keys().copied().collect::<Vec<_>>() {
+            self.answer_call(call, Ok(Reply::default()));
+        }
+    }
+
+    /// Says that a command's caller has gone.
+    pub(crate) fn cancel(&mut self, ticket: u64) {
+        if let Some((id, open)) = self.open.iter_mut().find(|(_, open)| open.ticket == ticket) {
+            open.cancelled = true;
+            self.outbox
+                .push(frame(Sent::Cancel(v1::Cancel { id: *id })));
+        }
+    }
+
+    /// Whether nothing is open.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.open.is_empty() && self.incarnations.is_empty()
+    }
+
+    /// What is open, for people.
+    pub(crate) fn open_things(&self) -> String {
+        let commands: Vec<u64> = self.open.keys().copied().collect();
+        let incarnations: Vec<u64> = self.incarnations.keys().copied().collect();
+        show::short(&format!(
+            "commands {commands:?}, incarnations {incarnations:?}"
+        ))
+    }
+
+    /// Tells a replicated entity of a change elsewhere.
+    pub(crate) fn change(&mut self, entity: &Entity, change: v1::change::Change) {
+        if let Some(&incarnation) = self.by_entity.get(entity) {
+            let change = Some(change);
+            self.outbox.push(frame(Sent::Change(v1::Change {
+                incarnation,
+                change,
+            })));
+        }
+    }
+
+    /// Answers a call, with a reply or with a failure's code and text.
+    pub(crate) fn answer_call(&mut self, id: u64, result: Result<Reply, v1::Failure>) {
+        let Some(call) = self.calls.remove(&id) else {
+            return;
+        };
+        self.calls_left += 1;
+        let called = match &result {
+            Ok(reply) => Called {
+                reply: Some(reply.clone()),
+                ..Called::default()
+            },
+            Err(failure) => Called {
+                reply: None,
+                code: failure.code,
+                message: failure.message.clone(),
+                details: failure.details.iter().filter_map(text_of).collect(),
+            },
+        };
+        if let Some(open) = self.open.get_mut(&call.command) {
+            open.called.push(called);
+        }
+        let result = match result {
+            Ok(reply) => call_result::Result::Reply(reply.encode_to_vec().into()),
+            Err(failure) => call_result::Result::Failure(failure),
+        };
+        self.outbox.push(frame(Sent::CallResult(CallResult {
+            id,
+            result: Some(result),
+            metadata: None,
+        })));
+    }
+
+    /// The batches in which frames travel, in order.
+    pub(crate) fn batches(&mut self, frames: Vec<FirnFrame>) -> Vec<v1::FirnBatch> {
+        let mut batches = Vec::new();
+        let mut batch = v1::FirnBatch::default();
+        let mut bytes = 0;
+        for one in frames {
+            let length = one.encoded_len();
+            let is_chunk = matches!(one.frame, Some(Sent::Chunk(_)));
+            let chunks = if length > self.welcome.chunk_bytes as usize && !is_chunk {
+                self.chunks(&one)
+            } else {
+                vec![one]
+            };
+            for one in chunks {
+                let length = one.encoded_len() + 8;
+                if bytes + length > BATCH_BYTES_MAX && !batch.frames.is_empty() {
+                    batches.push(std::mem::take(&mut batch));
+                    bytes = 0;
+                }
+                bytes += length;
+                batch.frames.push(one);
+            }
+        }
+        if !batch.frames.is_empty() {
+            batches.push(batch);
+        }
+        batches
+    }
+
+    /// A frame in pieces.
+    pub(crate) fn chunks(&mut self, whole: &FirnFrame) -> Vec<FirnFrame> {
+        self.last_transfer += 1;
+        let transfer = self.last_transfer;
+        let bytes = bytes::Bytes::from(whole.encode_to_vec());
+        let size = self.welcome.chunk_bytes as usize;
+        let mut chunks = Vec::new();
+        let mut at = 0;
+        while at < bytes.len() {
+            let end = (at + size).min(bytes.len());
+            chunks.push(frame(Sent::Chunk(Chunk {
+                transfer,
+                data: bytes.slice(at..end),
+                last: end == bytes.len(),
+                subject: 0,
+            })));
+            at = end;
+        }
+        chunks
+    }
+
+    // -----------------------------------------------------------------------------------------
+    // What the function sends
+
+    /// Takes one message of the function's stream.
+    pub(crate) fn take(&mut self, message: bytes::Bytes, store: &mut Store) -> Result<(), Fault> {
+        let length = message.len();
+        let batch = FunctionBatch::decode(message).map_err(|error| {
+            Fault::new("R83", "a FunctionBatch", format!("{length} bytes: {error}"))
+        })?;
+        if length > BATCH_BYTES_MAX && batch.frames.len() > 1 {
+            let came = format!("{length} bytes with {} frames", batch.frames.len());
+            return Err(Fault::new("R8", "a batch of at most 1 MiB", came));
+        }
+        for frame in batch.frames {
+            self.take_frame(frame, store)?;
+        }
+        Ok(())
+    }
+
+    fn take_frame(&mut self, frame: FunctionFrame, store: &mut Store) -> Result<(), Fault> {
+        let length = frame.encoded_len();
+        let chunk_bytes = self.welcome.chunk_bytes as usize;
+        match frame.frame {
+            Some(Frame::Chunk(chunk)) => self.take_chunk(chunk, store),
+            Some(frame) if length > chunk_bytes => Err(Fault::new(
+                "R81",
+                format!("a frame above {chunk_bytes} bytes in chunks"),
+                format!(
+                    "{} with {length} bytes",
+                    show::function_frame(&FunctionFrame { frame: Some(frame) })
+                ),
+            )),
+            Some(frame) => {
+                if let Some(about) = self.about(&frame) {
+                    for transfer in self.transfers.values_mut() {
+                        transfer.passed.push(about);
+                    }
+                }
+                self.take_whole(frame, store)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// What a frame is about, if order with others matters.
+    fn about(&self, frame: &Frame) -> Option<About> {
+        let of_command = |id: u64| match self.open.get(&id) {
+            Some(open) if open.incarnation != 0 => About::Incarnation(open.incarnation),
+            _ => About::Command(id),
+        };
+        match frame {
+            Frame::Decision(one) => Some(of_command(one.command)),
+            Frame::Reply(one) => Some(of_command(one.command)),
+            Frame::Closed(one) => Some(About::Incarnation(one.incarnation)),
+            Frame::Call(one) => Some(About::Call(one.id)),
+            Frame::Cancel(one) => Some(About::Call(one.id)),
+            _ => None,
+        }
+    }
+
+    fn take_chunk(&mut self, chunk: Chunk, store: &mut Store) -> Result<(), Fault> {
+        let (size, limit) = (self.welcome.chunk_bytes as usize, self.welcome.frame_bytes);
+        if chunk.data.len() > size {
+            let came = format!("{} bytes", chunk.data.len());
+            return Err(Fault::new(
+                "R81",
+                format!("chunks of at most {size} bytes"),
+                came,
+            ));
+        }
+        let transfer = self.transfers.entry(chunk.transfer).or_default();
+        transfer.bytes.extend_from_slice(&chunk.data);
+        transfer.subject = chunk.subject;
+        if transfer.bytes.len() as u64 > limit {
+            let came = format!("{} bytes and more", transfer.bytes.len());
+            return Err(Fault::new(
+                "R82",
+                format!("frames of at most {limit} bytes"),
+                came,
+            ));
+        }
+        if !chunk.last {
+            return Ok(());
+        }
+        let whole = self.transfers.remove(&chunk.transfer).unwrap_or_default();
+        let length = whole.bytes.len();
+        let frame = FunctionFrame::decode(whole.bytes.as_slice()).map_err(|error| {
+            let came = format!("{length} bytes: {error}");
+            Fault::new("R81", "chunks that make up a frame", came)
+        })?;
+        let Some(frame) = frame.frame else {
+            return Ok(());
+        };
+        let subject = match &frame {
+            Frame::Decision(one) => one.command,
+            Frame::Reply(one) => one.command,
+            Frame::Call(one) => one.id,
+            _ => 0,
+        };
+        let about = self.about(&frame);
+        let frame = FunctionFrame { frame: Some(frame) };
+        if whole.subject != subject {
+            let expected = format!("subject {subject} for {}", show::function_frame(&frame));
+            return Err(Fault::new("R82", expected, format!("{}", whole.subject)));
+        }
+        if about.is_some_and(|about| whole.passed.contains(&about)) {
+            return Err(Fault::new(
+                "R81",
+                "frames about one subject in order",
+                format!("a frame that overtook {}", show::function_frame(&frame)),
+            ));
+        }
+        if let Some(about) = about {
+            for transfer in self.transfers.values_mut() {
+                transfer.passed.push(about);
+            }
+        }
+        match frame.frame {
+            Some(Frame::Chunk(_)) => {
+                Err(Fault::new("R81", "a frame in chunks", "a chunk in chunks"))
+            }
+            Some(frame) => self.take_whole(frame, store),
+            None => Ok(()),
+        }
+    }
+
+    fn take_whole(&mut self, frame: Frame, store: &mut Store) -> Result<(), Fault> {
+        match frame {
+            Frame::Hello(_) => Err(Fault::new("R2", "one Hello only", "a second one")),
+            Frame::Decision(decision) => self.take_decision(decision, store),
+            Frame::Reply(reply) => self.take_reply(reply),
+            Frame::Credit(credit) => {
+                self.take_credit(credit);
+                Ok(())
+            }
+            Frame::Closed(closed) => self.take_closed(closed.incarnation, store),
+            Frame::Call(call) => self.take_call(call),
+            // The call is answered all the same (R74).
+            Frame::Cancel(_) => Ok(()),
+            Frame::Goodbye(_) => {
+                self.events.push_back(Event::Goodbye);
+                Ok(())
+            }
+            Frame::Chunk(_) => Ok(()),
+        }
+    }
+
+    fn take_decision(&mut self, decision: Decision, store: &mut Store) -> Result<(), Fault> {
+        let id = decision.command;
+        let Some(open) = self.open.get_mut(&id) else {
+            return Err(Fault::new(
+                if id <= self.last_command {
+                    "R41"
+                } else {
+                    "R20"
+                },
+                "decisions of open commands only",
+                show::decision(&decision),
+            ));
+        };
+        open.seen = true;
+        let (service, ticket) = (open.service, open.ticket);
+        let incarnation = open.incarnation;
+        if let Some(one) = self.incarnations.get_mut(&incarnation) {
+            let in_order = one.open.front() == Some(&id) || matches!(service, Service::Data(_));
+            if !in_order && !one.closing {
+                return Err(Fault::new(
+                    "R21",
+                    format!("the decision of command {} first", one.open[0]),
+                    show::decision(&decision),
+                ));
+            }
+            one.open.retain(|other| *other != id);
+            if one.closing {
+                self.open.remove(&id);
+                self.commands_left += 1;
+                self.events.push_back(Event::Void);
+                return Ok(());
+            }
+        }
+        let Some(open) = self.open.remove(&id) else {
+            return Ok(());
+        };
+        self.commands_left += 1;
+        if open.incarnation == 0 {
+            judge_action(&open, &decision)?;
+        } else if open.judge != Judge::Raw {
+            self.judge_entity(&open, &decision, store)?;
+        }
+        self.events.push_back(Event::Decision { ticket, decision });
+        Ok(())
+    }
+
+    fn judge_entity(
+        &self,
+        open: &Open,
+        decision: &Decision,
+        store: &mut Store,
+    ) -> Result<(), Fault> {
+        let Some(incarnation) = self.incarnations.get(&open.incarnation) else {
+            return Ok(());
+        };
+        let entity = &incarnation.entity;
+        let new = || Record::new(entity.service);
+        let record = store.entry(entity.clone()).or_insert_with(new);
+        if open.judge == Judge::Steps && open.method == "Process" && !open.cancelled {
+            let with = Circumstances {
+                entity_id: &entity.id,
+                called: &open.called,
+                headers: &open.headers,
+            };
+            oracle::check(record, &open.asked, &with, decision)?;
+        }
+        if matches!(decision.answer, Some(decision::Answer::Failure(_))) {
+            return Ok(());
+        }
+        record.apply(decision)
+    }
+
+    fn take_reply(&mut self, reply: v1::Reply) -> Result<(), Fault> {
+        let Some(open) = self.open.get_mut(&reply.command) else {
+            let came = format!("Reply {}", reply.command);
+            return Err(Fault::new("R60", "replies of open commands only", came));
+        };
+        open.seen = true;
+        if !streams(open.method).1 {
+            let came = format!("Reply {}", reply.command);
+            return Err(Fault::new(
+                "R60",
+                "no Reply where replies are not streamed",
+                came,
+            ));
+        }
+        if open.replies_left == 0 {
+            let came = format!("one more of command {}", reply.command);
+            return Err(Fault::new("R61", "no Reply without credit", came));
+        }
+        open.replies_left -= 1;
+        if self.grants_replies {
+            self.grant(reply.command, 1);
+        }
+        let ticket = self.open.get(&reply.command).map_or(0, |open| open.ticket);
+        self.events.push_back(Event::Reply { ticket, reply });
+        Ok(())
+    }
+
+    /// Lets the function send more replies of a command.
+    pub(crate) fn grant(&mut self, command: u64, amount: u32) {
+        if let Some(open) = self.open.get_mut(&command) {
+            open.replies_left += u64::from(amount);
+            self.outbox
+                .push(frame(Sent::Credit(Credit { command, amount })));
+        }
+    }
+
+    /// Lets the function open more calls.
+    pub(crate) fn grant_calls(&mut self, amount: u32) {
+        self.calls_left += u64::from(amount);
+        self.outbox
+            .push(frame(Sent::Credit(Credit { command: 0, amount })));
+    }
+
+    fn take_credit(&mut self, credit: Credit) {
+        if credit.command == 0 {
+            self.commands_left += u64::from(credit.amount);
+        } else if let Some(open) = self.open.get_mut(&credit.command) {
+            open.seen = true;
+            open.messages_left += u64::from(credit.amount);
+            self.events.push_back(Event::MessageCredit {
+                ticket: open.ticket,
+            });
+        }
+    }
+
+    fn take_closed(&mut self, incarnation: u64, store: &Store) -> Result<(), Fault> {
+        let Some(one) = self.incarnations.remove(&incarnation) else {
+            if self.crossed.remove(&incarnation) {
+                return Ok(());
+            }
+            let came = format!("Closed {incarnation}");
+            return Err(Fault::new(
+                "R41",
+                "one Closed of an incarnation that is open",
+                came,
+            ));
+        };
+        let entity = one.entity.clone();
+        let mut again = Vec::new();
+        for id in one.open {
+            let Some(open) = self.open.remove(&id) else {
+                continue;
+            };
+            self.commands_left += 1;
+            if one.closing {
+                self.events.push_back(Event::Void);
+            } else if open.seen {
+                return Err(Fault::new(
+                    "R42",
+                    format!(
+                        "no Closed {incarnation} before command {id}, which it received, is answered"
+                    ),
+                    "Closed",
+                ));
+            } else {
+                again.push(open);
+            }
+        }
+        if one.closing {
+            // Only for those that crossed: the function sent one Closed and will send a second.
+            self.crossed.insert(incarnation);
+        } else {
+            self.by_entity.remove(&entity);
+        }
+        self.events.push_back(Event::Closed {
+            incarnation,
+            entity: entity.clone(),
+            asked: one.closing,
+        });
+        for open in again {
+            let new = NewCommand {
+                service: open.service,
+                method: open.method,
+                asked: open.asked,
+                headers: open.headers,
+                judge: open.judge,
+            };
+            self.process_again(&entity, new, store, Some(open.ticket))?;
+        }
+        Ok(())
+    }
+
+    fn take_call(&mut self, call: Call) -> Result<(), Fault> {
+        if call.id <= self.last_call {
+            let came = format!("call {} after {}", call.id, self.last_call);
+            return Err(Fault::new("R70", "calls numbered upwards", came));
+        }
+        self.last_call = call.id;
+        if self.calls_left == 0 {
+            let came = format!("call {}", call.id);
+            return Err(Fault::new("R73", "no call without credit", came));
+        }
+        self.calls_left -= 1;
+        if let Some(open) = self.open.get_mut(&call.command) {
+            open.seen = true;
+            let wanted = open.asked.calls();
+            let target = wanted.get(open.calls).copied();
+            if streams(open.method) == (false, false)
+                && !target.is_some_and(|target| is_target(call.target.as_ref(), target))
+            {
+                return Err(Fault::new(
+                    "R70",
+                    show::short(&format!("a call of {target:?}")),
+                    show::short(&format!("{:?}", call.target)),
+                ));
+            }
+            open.calls += 1;
+        } else if call.command == 0 || call.command > self.last_command {
+            let came = format!("call {} of command {}", call.id, call.command);
+            return Err(Fault::new("R70", "a call that names its command", came));
+        }
+        let id = call.id;
+        self.calls.insert(id, call.clone());
+        if self.answers_calls {
+            self.answer_call(id, Ok(answer_of(id)));
+        } else {
+            self.events.push_back(Event::Call(call));
+        }
+        Ok(())
+    }
+}
+
+/// Incarnations are never numbered twice, whatever the connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Numbers {
+    last_incarnation: u64,
+}
+
+/// What the kit answers calls with, unless a check does it.
+fn answer_of(call: u64) -> Reply {
+    Reply {
+        text: format!("answer {call}"),
+        count: call,
+        ..Reply::default()
+    }
+}
+
+fn judge_action(open: &Open, decision: &Decision) -> Result<(), Fault> {
+    let mutation = decision
+        .mutation
+        .as_ref()
+        .and_then(|one| one.mutation.as_ref());
+    if mutation.is_some() || !decision.timers.is_empty() {
+        let came = show::decision(decision);
+        return Err(Fault::new(
+            "R25",
+            "no mutation and no timer of an action",
+            came,
+        ));
+    }
+    if open.cancelled || open.judge != Judge::Steps || matches!(open.method, "Spread" | "Converse")
+    {
+        return Ok(());
+    }
+    let with = Circumstances {
+        entity_id: "",
+        called: &open.called,
+        headers: &open.headers,
+    };
+    oracle::check(&Record::new(Service::Action), &open.asked, &with, decision)
+}
+
+/// A frame of the kit.
+pub(crate) fn frame(frame: Sent) -> FirnFrame {
+    FirnFrame { frame: Some(frame) }
+}

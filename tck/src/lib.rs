@@ -1,0 +1,38 @@
+//! The conformance kit: judges a function, in any language, from outside.
+//!
+//! [`run`] plays Firn at an address. The function under test is a program with the model services of
+//! `proto/firn/tck/v1/model.proto`; it dials in, and the kit checks that it keeps the requirements of
+//! `proto/firn/v1/README.md`, one [`Outcome`] for each check.
+//!
+//! The crate knows nothing of Firn's own crates: it reads the protocol anew, so that a mistake there
+//! is not made here again.
+//!
+//! # Where what is
+//! - `run`: the order of the checks, their time, their report in `report`.
+//! - `checks`, `workload`: what is checked, written with `kit`.
+//! - `connection`: Firn's side of a connection and the referee over all that comes on it; `oracle`:
+//!   what steps mean; `record` and `data`: the store.
+//! - `wire`: gRPC.
+
+mod fault;
+mod report;
+mod run;
+
+mod checks;
+mod connection;
+mod data;
+mod kit;
+mod oracle;
+mod proto;
+mod record;
+mod service;
+mod show;
+mod wire;
+mod workload;
+
+#[cfg(test)]
+mod tests;
+
+pub use fault::Fault;
+pub use report::{Outcome, Output, Silent, Summary, Text, Verdict};
+pub use run::{COMMANDS_DEFAULT, Options, TIMEOUT_DEFAULT, list, run};
