@@ -19,7 +19,6 @@ pub mod data;
 /// The messages: `proto/firn/v1/function.proto`, generated.
 #[rustfmt::skip]
 #[expect(missing_docs, reason = "the proto file says what each field is for")]
-#[expect(clippy::large_enum_variant, reason = "messages are taken apart at once, none is kept")]
 pub mod message {
     include!("generated/v1.rs");
 }

@@ -65,9 +65,7 @@ impl Connection {
             let result = called.await;
             let was_open = connection.calls.lock().remove(&id).is_some();
             if was_open {
-                connection
-                    .lock()
-                    .call_result(id, result.as_ref().map(Clone::clone));
+                connection.lock().call_result(id, result);
             }
         });
         noted.insert(id, task.abort_handle());
@@ -95,6 +93,6 @@ impl Connection {
             Code::FunctionFailed,
             "the function cancelled its call",
         );
-        session.call_result(id, Err(&status));
+        session.call_result(id, Err(status));
     }
 }

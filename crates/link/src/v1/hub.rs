@@ -5,8 +5,9 @@
 //! served as one. An entity's incarnation begins on the connection of its function that has least to
 //! do, and stays there; when that ends, the next incarnation begins on another (R17, R92).
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
 use firn_model::code::Code;
@@ -63,7 +64,9 @@ pub enum Event {
 
 /// The connected functions.
 pub struct Hub {
-    functions: Mutex<Functions>,
+    functions: RwLock<Functions>,
+    /// How many connections take something new.
+    open: AtomicUsize,
     check: Check,
     calls: Arc<dyn Calls>,
     pub(crate) tasks: TaskTracker,
@@ -74,6 +77,8 @@ pub struct Hub {
 #[derive(Default)]
 struct Functions {
     all: Vec<Function>,
+    /// Whose a service is.
+    by_service: HashMap<String, usize>,
     /// What is to be said about the contracts that are served.
     warnings: Vec<Finding>,
     /// Why nobody may join any more.
@@ -92,6 +97,8 @@ pub(crate) struct Connection {
     session: Mutex<Session>,
     pub(crate) calls: UnderWay,
     pub(crate) process: String,
+    /// Whether something new may begin here.
+    is_open: AtomicBool,
 }
 
 impl Connection {
@@ -114,7 +121,8 @@ impl Hub {
     ) -> (Arc<Self>, mpsc::UnboundedReceiver<Event>) {
         let (events, receiver) = mpsc::unbounded_channel();
         let hub = Self {
-            functions: Mutex::default(),
+            functions: RwLock::default(),
+            open: AtomicUsize::new(0),
             check,
             calls,
             tasks,
@@ -124,25 +132,32 @@ impl Hub {
         (Arc::new(hub), receiver)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Functions> {
+    fn read(&self) -> RwLockReadGuard<'_, Functions> {
+        // What is written is put in its place as a whole, so what is read is whole.
         self.functions
-            .lock()
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Functions> {
+        self.functions
+            .write()
             .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What of the contracts works otherwise than a person may expect (R18).
     pub(crate) fn warnings(&self) -> Vec<Finding> {
-        self.lock().warnings.clone()
+        self.read().warnings.clone()
     }
 
     /// From now on nobody may join, for this reason.
     pub fn close(&self, why: Finding) {
-        self.lock().closed = Some(why);
+        self.write().closed = Some(why);
     }
 
     /// Says to every function that Firn ends.
     pub fn goodbye(&self) {
-        for function in &self.lock().all {
+        for function in &self.read().all {
             for connection in &function.connections {
                 connection.lock().goodbye();
             }
@@ -163,7 +178,7 @@ impl Hub {
             info: contract::info(hello.info),
             contract: hello.contract.unwrap_or_default(),
         };
-        let mut functions = self.lock();
+        let mut functions = self.write();
         let index = match self.find_or_read(&mut functions, declaration) {
             Ok(index) => index,
             Err(findings) => {
@@ -179,8 +194,10 @@ impl Hub {
             session: Mutex::new(session),
             calls: UnderWay::new(self.calls.clone(), self.tasks.clone()),
             process: process.clone(),
+            is_open: AtomicBool::new(true),
         });
         function.connections.push(connection.clone());
+        self.open.fetch_add(1, Ordering::Relaxed);
         let connections = functions.connections();
         self.tell(Event::Joined {
             process,
@@ -235,6 +252,7 @@ impl Hub {
         for (function, components) in functions.all.iter_mut().zip(components) {
             function.components = components.into();
         }
+        functions.by_service = by_service(&functions.all);
         functions.warnings = contract.warnings.clone();
         self.tell(Event::Serving {
             contract: Arc::new(contract),
@@ -243,9 +261,17 @@ impl Hub {
         Ok(functions.all.len() - 1)
     }
 
+    /// Nothing new begins on a connection any more.
+    pub(crate) fn retire(&self, connection: &Connection) {
+        if connection.is_open.swap(false, Ordering::Relaxed) {
+            self.open.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
     /// A connection has ended.
     pub(crate) fn leave(&self, connection: &Arc<Connection>) {
-        let mut functions = self.lock();
+        self.retire(connection);
+        let mut functions = self.write();
         for function in &mut functions.all {
             function
                 .connections
@@ -260,14 +286,17 @@ impl Hub {
 
     /// The connection on which something new of a service begins: the one with least to do.
     fn pick(&self, service: &str) -> Option<Arc<Connection>> {
-        let functions = self.lock();
+        let functions = self.read();
         let function = functions.of(service)?;
-        let open = function.connections.iter().filter_map(|connection| {
-            let session = connection.lock();
-            session.is_open().then(|| (session.load(), connection))
-        });
-        let (_, least) = open.min_by_key(|(load, _)| *load)?;
-        Some(least.clone())
+        let open = function.connections.iter();
+        let mut open = open.filter(|connection| connection.is_open.load(Ordering::Relaxed));
+        let first = open.next()?;
+        let load = |connection: &Connection| connection.lock().load();
+        let Some(second) = open.next() else {
+            return Some(first.clone());
+        };
+        let all = [first, second].into_iter().chain(open);
+        all.min_by_key(|connection| load(connection)).cloned()
     }
 
     fn tell(&self, event: Event) {
@@ -290,11 +319,18 @@ impl Functions {
     }
 
     fn of(&self, service: &str) -> Option<&Function> {
-        self.all.iter().find(|function| {
-            let mut components = function.declaration.contract.components.iter();
-            components.any(|component| component.service == service)
-        })
+        self.all.get(*self.by_service.get(service)?)
     }
+}
+
+fn by_service(functions: &[Function]) -> HashMap<String, usize> {
+    let services = |(index, function): (usize, &Function)| -> Vec<(String, usize)> {
+        let components = function.declaration.contract.components.iter();
+        components
+            .map(|component| (component.service.clone(), index))
+            .collect()
+    };
+    functions.iter().enumerate().flat_map(services).collect()
 }
 
 /// How a process is named in the log.
@@ -309,9 +345,7 @@ const NOBODY: &str = "no process of the function is connected";
 
 impl Link for Hub {
     fn is_up(&self) -> bool {
-        let functions = self.lock();
-        let mut connections = functions.all.iter().flat_map(|it| &it.connections);
-        connections.any(|connection| connection.lock().is_open())
+        self.open.load(Ordering::Relaxed) > 0
     }
 
     fn open(&self, opening: Opening, events: EventSink) -> Box<dyn EntityStream> {
@@ -367,7 +401,7 @@ impl Link for Hub {
             Weight::Error => Severity::Error,
             Weight::Warning => Severity::Warning,
         };
-        let functions = self.lock();
+        let functions = self.read();
         let service = finding.service.as_deref().unwrap_or_default();
         let connections = functions.of(service).map(|function| &function.connections);
         for connection in connections.into_iter().flatten() {

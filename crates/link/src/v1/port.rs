@@ -452,8 +452,7 @@ async fn begin(shared: Arc<Shared>, mut batches: Streaming<FunctionBatch>) -> Be
         return Begun::Failed(illegal("the first frame is no Hello"));
     };
     let limits = limits(&hello, &shared.config);
-    let minor = hello.minor.min(MINOR);
-    let welcome = welcome(&shared.config, minor);
+    let welcome = welcome(&shared.config);
     let connection = match shared.hub.join(hello, limits) {
         Ok(connection) => connection,
         Err(findings) => return refusal(&findings),
@@ -466,6 +465,7 @@ async fn begin(shared: Arc<Shared>, mut batches: Streaming<FunctionBatch>) -> Be
         connection: connection.clone(),
     };
     let reader = Reader {
+        hub: shared.hub.clone(),
         connection: connection.clone(),
     };
     let rest: Vec<_> = frames.collect();
@@ -495,9 +495,10 @@ fn limits(hello: &Hello, config: &Config) -> Limits {
     }
 }
 
-fn welcome(config: &Config, minor: u32) -> Welcome {
+fn welcome(config: &Config) -> Welcome {
     Welcome {
-        minor,
+        // No function can speak less than the lowest (R5).
+        minor: MINOR,
         firn: config.version.to_owned(),
         calls: CALLS_MAX,
         call_messages: CALL_MESSAGES_DEFAULT,
@@ -573,6 +574,7 @@ impl Drop for EndOnDrop {
 
 /// Reads what a function sends, at all times (R84).
 struct Reader {
+    hub: Arc<Hub>,
     connection: Arc<Connection>,
 }
 
@@ -600,7 +602,7 @@ impl Reader {
             match todo {
                 Todo::Call(call) => self.connection.begin_call(call),
                 Todo::CancelCall(id) => self.connection.cancel_call(id),
-                Todo::Leave => debug!(process = self.connection.process, "a function wants to go"),
+                Todo::Leave => self.hub.retire(&self.connection),
             }
         }
         result.map_err(|error| {

@@ -24,7 +24,7 @@ use firn_model::status::{GrpcCode, Status};
 use firn_runtime::calls::Within;
 use firn_runtime::link::{ActionAnswer, End, EventSink, ReplicaEvent, ReplicaSink, StreamEvent};
 use firn_wire::v1::chunk::{Assembler, Taken};
-use firn_wire::v1::contract::Shape;
+use firn_wire::v1::contract::Place;
 use firn_wire::v1::convert::{self, Unfit};
 use firn_wire::v1::message::firn_frame::Frame as Out;
 use firn_wire::v1::message::function_frame::Frame as In;
@@ -53,7 +53,7 @@ pub(crate) struct Limits {
 }
 
 /// The components of a function by their places; `None` for one that is not served.
-pub(crate) type Components = Arc<[Option<(Arc<Component>, Shape)>]>;
+pub(crate) type Components = Arc<[Place]>;
 
 /// A connection.
 pub(crate) struct Session {
@@ -215,11 +215,6 @@ impl Session {
             calls_open: 0,
             phase: Phase::Serving,
         }
-    }
-
-    /// Whether something new may begin here.
-    pub(crate) fn is_open(&self) -> bool {
-        self.phase == Phase::Serving
     }
 
     /// How busy it is: fewer is better for the next.
@@ -870,7 +865,7 @@ impl Session {
         match refusal {
             Some((code, text)) => {
                 let status = Status::refused(GrpcCode::ResourceExhausted, code, text);
-                self.call_result(id, Err(&status));
+                self.call_result(id, Err(status));
             }
             None => {
                 let call = Calling {
@@ -899,7 +894,7 @@ impl Session {
                 sink(StreamEvent::Gate(call.id));
                 self.gated.insert(call.id, (incarnation, call));
             }
-            _ => self.call_result(call.id, Err(&void())),
+            _ => self.call_result(call.id, Err(void())),
         }
         None
     }
@@ -920,7 +915,7 @@ impl Session {
             stays
         });
         for id in of_it {
-            self.call_result(id, Err(&void()));
+            self.call_result(id, Err(void()));
         }
     }
 
@@ -935,11 +930,7 @@ impl Session {
     }
 
     /// Answers a call of the function.
-    pub(crate) fn call_result(
-        &mut self,
-        id: u64,
-        result: Result<firn_model::call::Reply, &Status>,
-    ) {
+    pub(crate) fn call_result(&mut self, id: u64, result: Result<firn_model::call::Reply, Status>) {
         self.calls_open = self.calls_open.saturating_sub(1);
         let (result, metadata) = match result {
             Ok(reply) => (
@@ -947,7 +938,7 @@ impl Session {
                 convert::metadata(reply.metadata),
             ),
             Err(status) => (
-                wire::call_result::Result::Failure(convert::failure(status)),
+                wire::call_result::Result::Failure(convert::failure(&status)),
                 None,
             ),
         };

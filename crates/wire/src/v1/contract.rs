@@ -53,14 +53,16 @@ pub struct Shape {
     pub data: Option<DataType>,
 }
 
+/// A place in the list of components: what is there, or `None` if it is not served.
+pub type Place = Option<(Arc<Component>, Shape)>;
+
 /// A contract, and what decisions may hold.
 #[derive(Debug)]
 pub struct Declared {
     /// What is declared and served.
     pub contract: Contract,
-    /// For each function, in the order given, each of its components by its place; `None` for one
-    /// that is not served.
-    pub functions: Vec<Vec<Option<(Arc<Component>, Shape)>>>,
+    /// For each function, in the order given, each of its components by its place.
+    pub functions: Vec<Vec<Place>>,
 }
 
 /// Who a function says it is.
@@ -478,7 +480,8 @@ fn policies(declared: &wire::Component) -> Policies {
         pipelining: Pipelining::On,
         // R27, R92.
         lost_commands: LostCommands::SendAgain,
-        action_effects: ActionEffects::AtMostOnce,
+        // R28.
+        action_effects: ActionEffects::AtLeastOnce,
         replay: Replay::FromSnapshot,
         // The function adds them to its decisions (R51).
         snapshot_every: None,
