@@ -8,8 +8,8 @@ from firn.data import Counter
 
 
 @dataclass
-class Account:
-    balance: int = 0
+class Balance:
+    amount: int = 0
 
 
 @dataclass
@@ -21,15 +21,15 @@ class Change:
 # endregion
 
 # region: value entity
-account = firn.ValueEntity("bank.Account", id="account_id", state=Account)
+account = firn.ValueEntity("bank.Account", id="account_id", state=Balance)
 
 
 @account.handler(http="POST /accounts/{account_id}/change")
-def change(request: Change, ctx: firn.ValueContext[Account]) -> Account:
-    balance = ctx.state.balance + request.amount
-    if balance < 0:
-        raise firn.Failure(firn.Code.FAILED_PRECONDITION, f"only {ctx.state.balance} is there")
-    ctx.set(Account(balance))
+def change(request: Change, ctx: firn.ValueContext[Balance]) -> Balance:
+    amount = ctx.state.amount + request.amount
+    if amount < 0:
+        raise firn.Failure(firn.Code.FAILED_PRECONDITION, f"only {ctx.state.amount} is there")
+    ctx.set(Balance(amount))
     return ctx.state
 
 
@@ -42,16 +42,16 @@ class Changed:
     amount: int
 
 
-ledger = firn.EventSourcedEntity("bank.Ledger", id="account_id", state=Account, snapshot_every=100)
+ledger = firn.EventSourcedEntity("bank.Ledger", id="account_id", state=Balance, snapshot_every=100)
 
 
 @ledger.event
-def changed(state: Account, event: Changed) -> Account:
-    return Account(state.balance + event.amount)
+def changed(state: Balance, event: Changed) -> Balance:
+    return Balance(state.amount + event.amount)
 
 
 @ledger.handler
-def book(request: Change, ctx: firn.EventSourcedContext[Account]) -> Account:
+def book(request: Change, ctx: firn.EventSourcedContext[Balance]) -> Balance:
     ctx.emit(Changed(request.amount))
     return ctx.state  # the event is in it already
 
@@ -83,9 +83,9 @@ visits = firn.ReplicatedEntity("bank.Visits", id="account_id", data=Counter)
 
 
 @visits.handler
-def visit(request: Change, ctx: firn.ReplicatedContext[Counter]) -> Account:
+def visit(request: Change, ctx: firn.ReplicatedContext[Counter]) -> Balance:
     ctx.data.add(request.amount)
-    return Account(ctx.data.value)
+    return Balance(ctx.data.value)
 
 
 # endregion

@@ -7,14 +7,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent.parent / "s
 
 # region: kit
 from firn.testing import Kit
-from quickstart import Account, Change, account, change
+from quickstart import Balance, Change, account, change
 
 
 def test_an_account_changes() -> None:
-    kit = Kit(account, "alice", state=Account(10))
-    assert kit.send(change(Change("alice", -3))).reply == Account(7)
+    kit = Kit(account, "alice", state=Balance(10))
+    assert kit.send(change(Change("alice", -3))).reply == Balance(7)
     assert str(kit.send(change(Change("alice", -8))).failure) == "FAILED_PRECONDITION: only 7 is there"
-    assert kit.state == Account(7)
+    assert kit.state == Balance(7)
 
 
 # endregion

@@ -79,12 +79,12 @@ async def test_a_leaderboard_is_watched() -> None:
 
 async def test_the_quick_start_works() -> None:
     account = testing.Kit(quickstart.account, "a")
-    assert account.send(quickstart.change(quickstart.Change("a", 5))).reply == quickstart.Account(5)
+    assert account.send(quickstart.change(quickstart.Change("a", 5))).reply == quickstart.Balance(5)
     assert account.send(quickstart.change(quickstart.Change("a", -6))).failure is not None
     ledger = testing.Kit(quickstart.ledger, "a")
     assert ledger.send(quickstart.book(quickstart.Change("a", 5))).events == [quickstart.Changed(5)]
     transfers = testing.Kit(quickstart.transfers)
-    transfers.answer(quickstart.change, quickstart.Account(1))
+    transfers.answer(quickstart.change, quickstart.Balance(1))
     await transfers.asend(quickstart.transfer(quickstart.Transfer("a", "b", 3)))
     assert transfers.calls == [
         quickstart.change(quickstart.Change("a", -3)),

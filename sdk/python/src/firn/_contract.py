@@ -69,12 +69,13 @@ def _types(component: Component[Any]) -> list[type]:
     return [*kinds, *component.stored]
 
 
-def _declared_files(components: Iterable[Component[Any]]) -> list[descriptor_pb2.FileDescriptorProto]:
+def _declared_files(components: Sequence[Component[Any]]) -> list[descriptor_pb2.FileDescriptorProto]:
     """The files of services that are declared in code.
 
     A type that several services of a package use is in the file of the first, which the others import.
     """
     files: list[descriptor_pb2.FileDescriptorProto] = []
+    services = {component.service for component in components}
     # By full name: the type, and the file that has it.
     places: dict[str, tuple[type, str]] = {}
     for component in components:
@@ -88,6 +89,8 @@ def _declared_files(components: Iterable[Component[Any]]) -> list[descriptor_pb2
                 imports[kind.DESCRIPTOR.file.name] = None
         for kind in _schema.reachable(kind for kind in kinds if not issubclass(kind, Message)):
             name = _schema.full_name(kind, component.package)
+            if name in services:
+                raise DeclarationError(f"{name} is a service and a type at once; rename one of them")
             known, place = places.setdefault(name, (kind, file.name))
             if known is not kind:
                 raise DeclarationError(f"two types are called {name}; rename one of them")
