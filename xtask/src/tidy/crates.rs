@@ -6,7 +6,7 @@ use super::Tree;
 /// those before it.
 const ORDER: &[&str] = &[
     "model", "wire", "store", "crdt", "runtime", "link", "edge", "cluster", "eventing", "operator",
-    "firn",
+    "tck", "firn",
 ];
 
 /// Helps tests, so it may know all that it likes, and nobody may know it outside tests.
@@ -71,6 +71,22 @@ const IGNORANCE: &[Ignorance] = &[
         ],
         instead: "the edge knows no family; it reads policies and hands calls to its backend",
     },
+    Ignorance {
+        crate_name: "tck",
+        of: &[
+            "firn-model",
+            "firn-wire",
+            "firn-store",
+            "firn-crdt",
+            "firn-runtime",
+            "firn-link",
+            "firn-edge",
+            "tonic",
+            "clap",
+        ],
+        instead: "the conformance kit judges from outside: it reads the protocol anew, so that a \
+                  mistake in Firn is not made there again",
+    },
 ];
 
 /// The dependencies that a `Cargo.toml` lists in one table (`dependencies`, also of targets).
@@ -88,14 +104,17 @@ fn dependencies(manifest: &toml::Table, table: &str) -> Vec<String> {
     all
 }
 
-/// Every crate's short name, with its manifest's path and content.
+/// Every crate's short name, with its manifest's path and content. The conformance kit is a crate
+/// beside `crates`.
 fn manifests(tree: &Tree) -> Vec<(&str, &str, Result<toml::Table, String>)> {
-    tree.below("crates/", "/Cargo.toml")
+    tree.below("", "/Cargo.toml")
         .filter_map(|file| {
-            let name = file
-                .path
-                .strip_prefix("crates/")?
-                .strip_suffix("/Cargo.toml")?;
+            let folder = file.path.strip_suffix("/Cargo.toml")?;
+            let name = match folder.strip_prefix("crates/") {
+                Some(name) => name,
+                None if folder == "tck" => folder,
+                None => return None,
+            };
             let table = file
                 .text
                 .parse()
@@ -236,6 +255,15 @@ mod tests {
             &["fjall"],
         );
         check(ignorance, &[("crates/firn/Cargo.toml", direct)], &[]);
+    }
+
+    #[test]
+    fn the_conformance_kit_knows_nothing_of_firn() {
+        let on_model = "[dependencies]\nfirn-model.workspace = true\n";
+        check(ignorance, &[("tck/Cargo.toml", on_model)], &["firn-model"]);
+        let on_kit = "[dependencies]\nfirn-tck.workspace = true\n";
+        check(order, &[("crates/firn/Cargo.toml", on_kit)], &[]);
+        check(order, &[("crates/edge/Cargo.toml", on_kit)], &["firn-tck"]);
     }
 
     #[test]
