@@ -137,11 +137,15 @@ pub enum LostCommands {
     SendAgain,
 }
 
-/// Whether an effect on an action is redelivered after a crash.
+/// Whether an effect on an action is redelivered after a crash. What counts is the policy of the
+/// component that receives it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ActionEffects {
     /// Started once after the commit, lost with the process (Cloudstate, Akka Serverless, Kalix).
     AtMostOnce,
+    /// Kept in the outbox until it is answered, also by a later process, so that it may run twice
+    /// (Firn). Effects that actions cause themselves have no commit, and happen once at most.
+    AtLeastOnce,
 }
 
 /// How an event sourced instance is brought up to date.

@@ -284,7 +284,11 @@ impl Dispatcher {
 
     /// Calls an action with one message.
     async fn act(&self, request: Request) -> Result<Settled, Refused> {
-        let served = self.served_now()?;
+        let again = |status| Refused {
+            status,
+            again: true,
+        };
+        let served = self.served_now().map_err(again)?;
         let Request {
             method,
             message,
@@ -311,14 +315,16 @@ impl Dispatcher {
         };
         let call = served.link.act(call, message);
         match tokio::time::timeout_at(deadline.into(), call).await {
-            Ok(answer) => {
-                let ActionAnswer { answer, effects } = answer?;
-                Ok(Settled {
-                    answer,
-                    effects: without_origin(effects),
-                })
-            }
-            Err(_) => Err(Refusal::Timeout.status(&component).into()),
+            Ok(Ok(ActionAnswer { answer, effects })) => Ok(Settled {
+                answer,
+                effects: without_origin(effects),
+            }),
+            Ok(Err(status)) => Err(Refused {
+                // What the function chose comes as an answer, what it did wrong counts as one.
+                again: status.code == GrpcCode::Unavailable,
+                status,
+            }),
+            Err(_) => Err(again(Refusal::Timeout.status(&component))),
         }
     }
 
@@ -456,14 +462,16 @@ impl Dispatcher {
         trace: Trace,
     ) -> Result<(), Refused> {
         let call = effect.call.clone();
-        let method = match self.served_now() {
-            Ok(_) => self.target(&call, &trace)?,
-            Err(status) => {
-                return Err(Refused {
-                    status,
-                    again: true,
-                });
-            }
+        let again = |status| Refused {
+            status,
+            again: true,
+        };
+        let served = self.served_now().map_err(again)?;
+        let method = match served.contract.method(&call.path()) {
+            Some(method) => method.clone(),
+            // It was known when it was stored: its function has not connected yet.
+            None if origin.is_some() => return Err(again(unknown_target(&call))),
+            None => self.target(&call, &trace)?,
         };
         let request = Request {
             method,
@@ -560,14 +568,14 @@ impl Dispatcher {
         let served = self.served_now()?;
         let path = forward.path();
         served.contract.method(&path).cloned().ok_or_else(|| {
-            let text = format!("forward or effect to an unknown method: {path}");
+            let status = unknown_target(forward);
             self.report(
                 Weight::Error,
                 Code::TargetUnknown,
                 &forward.service,
-                format!("{text}{trace}"),
+                format!("{}{trace}", status.message),
             );
-            Status::refused(GrpcCode::Internal, Code::TargetUnknown, text)
+            status
         })
     }
 
@@ -659,6 +667,11 @@ fn seen(component: &Component, source: Source, metadata: Metadata) -> Option<Met
         (Headers::Listed(listed), Source::Client) => Some(metadata.only(listed)),
         (Headers::All, _) | (Headers::Listed(_), Source::Function) => Some(metadata),
     }
+}
+
+fn unknown_target(forward: &Forward) -> Status {
+    let text = format!("forward or effect to an unknown method: {}", forward.path());
+    Status::refused(GrpcCode::Internal, Code::TargetUnknown, text)
 }
 
 fn key_refused() -> Status {

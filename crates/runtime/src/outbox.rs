@@ -2,7 +2,8 @@
 //!
 //! An effect on an entity is in its sender's commit, so it is known after a crash. It is called
 //! until an answer comes (also a failure is one); its identity travels with it, and the receiver
-//! stores that in the commit of the command, so a second delivery finds the first.
+//! stores that in the commit of the command, so a second delivery finds the first. An effect on an
+//! action is there too where the action's policy says so; actions keep no receipts.
 
 use std::collections::HashMap;
 use std::sync::Arc;

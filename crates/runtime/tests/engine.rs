@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use firn_model::code::Code;
 use firn_model::decision::{Answer, Append, Decision, Mutation};
 use firn_model::id::{EffectId, EntityKey, Epoch, SlotSequence, StorageName};
-use firn_model::policy::{EmptyAnswer, Policies};
+use firn_model::policy::{ActionEffects, EmptyAnswer, Policies};
 use firn_model::status::GrpcCode;
 use firn_store::memory::Memory;
 use firn_store::{Change, Commit, Store, Timestamp};
@@ -608,6 +608,60 @@ async fn effect_that_the_function_died_of_is_delivered_to_the_next() {
     bench.wait_for("Target", 2).await;
     assert!(engine.drain().await);
     assert_eq!(bench.calls("Target"), 2);
+}
+
+fn at_least_once() -> Policies {
+    Policies {
+        action_effects: ActionEffects::AtLeastOnce,
+        ..policies::pipelined()
+    }
+}
+
+#[tokio::test]
+async fn effect_on_an_action_is_delivered_until_it_is_answered() {
+    let died = AtomicBool::new(false);
+    let bench = Bench::with(at_least_once(), move |asked| match asked.method.as_str() {
+        "Start" => Decision {
+            effects: vec![effect("t.Act", "Do", "1", "", true)],
+            ..reply("done")
+        },
+        _ if died.swap(true, Ordering::Relaxed) => failure("an answer like any other"),
+        _ => fake::die(),
+    });
+    let engine = bench.engine(Arc::new(Memory::new())).await;
+    let start = engine.ask("/t.Cart/Start", "1", "");
+    let revive = async {
+        bench.wait_for("Do", 1).await;
+        bench.is_up.store(true, Ordering::Relaxed);
+    };
+    let (started, ()) = tokio::join!(start, revive);
+    started.expect("a reply");
+    assert!(engine.drain().await);
+    assert_eq!(bench.calls("Do"), 2);
+}
+
+#[tokio::test]
+async fn effect_on_an_action_survives_the_process() {
+    let ended = Arc::new(AtomicBool::new(false));
+    let has_ended = ended.clone();
+    let bench = Bench::with(at_least_once(), move |asked| match asked.method.as_str() {
+        "Start" => Decision {
+            effects: vec![effect("t.Act", "Do", "1", "", false)],
+            ..reply("done")
+        },
+        _ if has_ended.load(Ordering::Relaxed) => reply(""),
+        _ => fake::hang(),
+    });
+    let store = Arc::new(Memory::new());
+    let engine = bench.engine(store.clone()).await;
+    engine.ask("/t.Cart/Start", "1", "").await.expect("a reply");
+    bench.wait_for("Do", 1).await;
+    drop(engine);
+    ended.store(true, Ordering::Relaxed);
+    let engine = bench.engine(store.clone()).await;
+    bench.wait_for("Do", 2).await;
+    assert!(engine.drain().await);
+    assert_eq!(store.outbox(None, 1).await, Ok(Vec::new()));
 }
 
 #[tokio::test]

@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use firn_model::contract::Component;
 use firn_model::decision::{Answer, Append, Decision, Effect, Mutation};
 use firn_model::id::{EffectId, Slot};
 use firn_model::payload::Payload;
-use firn_model::policy::{Delete, FailureMutation};
+use firn_model::policy::{ActionEffects, Delete, FailureMutation};
 use firn_store::{Change, Commit, ReplyRecord, StoredAnswer, Timestamp};
 
 use super::due::Item;
@@ -136,13 +137,13 @@ impl<R> Lane<R> {
         self.out.push(Output::Pass(ticket, number));
     }
 
-    /// Whether an effect goes to the outbox: those on entities do, those on actions run at most
-    /// once and those on nobody are refused when they run.
+    /// Whether an effect goes to the outbox: those on entities do, those on actions by policy, and
+    /// those on nobody are refused when they run.
     fn is_stored(&self, effect: &Effect) -> bool {
         self.contract
             .as_ref()
             .and_then(|contract| contract.method(&effect.call.path()))
-            .is_some_and(|method| method.component.kind.is_entity())
+            .is_some_and(|method| is_kept(&method.component))
     }
 
     /// Gives the effects their identities and puts those that are stored into the commit.
@@ -283,6 +284,11 @@ impl<R> Lane<R> {
             self.out.push(Output::Commit(Box::new(commit)));
         }
     }
+}
+
+/// Whether effects on a component are kept until they are delivered.
+fn is_kept(component: &Component) -> bool {
+    component.kind.is_entity() || component.policies.action_effects == ActionEffects::AtLeastOnce
 }
 
 /// What of a mutation is kept beside this answer.

@@ -18,7 +18,7 @@ use firn_model::id::NodeId;
 use firn_model::metadata::Metadata;
 use firn_model::payload::Payload;
 use firn_model::policy::Policies;
-use firn_model::status::Status;
+use firn_model::status::{GrpcCode, Status};
 use firn_runtime::dispatch::Dispatcher;
 use firn_runtime::engine::{Config, Engine, EntityStreams, Served};
 use firn_runtime::lane;
@@ -500,6 +500,11 @@ impl Link for FakeLink {
             .ask(service, &call.method.name, &message, Vec::new());
         if is_failure(&decision, HANG) {
             return Box::pin(std::future::pending());
+        }
+        if is_failure(&decision, DIE) {
+            self.is_up.store(false, Ordering::Relaxed);
+            let status = Status::chosen(GrpcCode::Unavailable, "it died");
+            return Box::pin(async { Err(status) });
         }
         let answer = ActionAnswer {
             answer: decision.answer,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use firn_model::decision::{Answer, Append, Decision, Mutation};
 use firn_model::id::{EffectId, Slot, SlotSequence};
+use firn_model::policy::{ActionEffects, Policies};
 use firn_store::{Change, Entity, ReplyRecord, StoredAnswer, Timestamp};
 
 use super::bench::*;
@@ -259,6 +260,26 @@ fn effects_on_entities_are_stored_and_those_on_actions_are_not() {
         .map(|caused| caused.origin.map(|it| it.effect.index))
         .collect();
     assert_eq!(ids, [None, Some(0), None]);
+}
+
+#[test]
+fn effects_on_actions_are_stored_where_their_component_wants_them_at_least_once() {
+    let policies = Policies {
+        action_effects: ActionEffects::AtLeastOnce,
+        ..firn_testkit::policies::careful()
+    };
+    let mut bench = Bench::with(policies, Default::default());
+    let ticket = bench.running_cart("a", 1);
+    let effects = vec![effect("t.Act", "Do")];
+    bench.decide(ticket, Decision { effects, ..read() });
+    let commit = bench.commit();
+    assert_eq!(commit.effects, [effect("t.Act", "Do")]);
+    bench.land(&commit);
+    assert!(
+        bench.answer(1).expect("settled").effects[0]
+            .origin
+            .is_some()
+    );
 }
 
 #[test]
