@@ -461,6 +461,7 @@ export class Session {
     if (context === undefined) return;
     context._requests?.fail(cancellation());
     context._cancel();
+    this.calls.release(context);
     const timer = setTimeout(() => this.#fail(context, cancellation()), CANCEL_GRACE_MS);
     timer.unref();
   }
