@@ -1,0 +1,300 @@
+//! What the engine asks of a connection: incarnations and commands.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use firn_model::contract::Component;
+use firn_model::id::EntityId;
+use firn_model::replicated::Delta;
+use firn_runtime::link::{End, EventSink, ReplicaSink};
+use firn_wire::v1::convert;
+use firn_wire::v1::message as wire;
+use firn_wire::v1::message::firn_frame::Frame as Out;
+
+use super::{Instance, Open, Phase, Sent, Session, Sink, Watch};
+use crate::v1::action::Replies;
+use crate::v1::outbox::Subject;
+
+impl Session {
+    /// Begins an incarnation of a value or event sourced entity.
+    pub(crate) fn open_entity(
+        &mut self,
+        component: &Component,
+        id: &EntityId,
+        state: convert::State,
+        sink: EventSink,
+    ) -> u64 {
+        self.open(component, id, state, Sink::Entity(sink))
+    }
+
+    /// Begins an incarnation of a replicated entity.
+    pub(crate) fn open_replica(
+        &mut self,
+        component: &Component,
+        id: &EntityId,
+        value: Option<Delta>,
+        sink: ReplicaSink,
+    ) -> u64 {
+        self.open(
+            component,
+            id,
+            convert::State::Replicated(value),
+            Sink::Replica(sink),
+        )
+    }
+
+    pub(super) fn open(
+        &mut self,
+        component: &Component,
+        id: &EntityId,
+        state: convert::State,
+        sink: Sink,
+    ) -> u64 {
+        self.last_incarnation += 1;
+        let opening = convert::opening(component.kind, id.shown(), state);
+        if self.phase != Phase::Serving {
+            sink.end(unreachable("the connection ended"));
+            return self.last_incarnation;
+        }
+        let instance = Instance {
+            component: component.place as usize,
+            sink: Some(sink),
+            open: VecDeque::new(),
+            version: opening.version,
+            opening: Some(opening),
+            completes: false,
+        };
+        self.instances.insert(self.last_incarnation, instance);
+        self.last_incarnation
+    }
+
+    /// Sends a command to a value or event sourced entity.
+    pub(crate) fn command(&mut self, incarnation: u64, sent: Sent) {
+        let (method, within) = (sent.method.clone(), sent.within.clone());
+        self.send(incarnation, sent, |incarnation| Open::Entity {
+            incarnation,
+            method,
+            within,
+        });
+    }
+
+    /// Sends a command to a replicated entity.
+    pub(crate) fn replica_command(
+        &mut self,
+        incarnation: u64,
+        sent: Sent,
+        number: i64,
+        streamed: bool,
+    ) {
+        let stream = match streamed {
+            true => Watch::Silent,
+            false => Watch::Unary,
+        };
+        let (method, within) = (sent.method.clone(), sent.within.clone());
+        self.send(incarnation, sent, |incarnation| Open::Replica {
+            incarnation,
+            method,
+            number,
+            stream,
+            within,
+        });
+    }
+
+    pub(super) fn send(&mut self, incarnation: u64, sent: Sent, open: impl FnOnce(u64) -> Open) {
+        let instance = self.instances.get_mut(&incarnation);
+        let Some(instance) = instance.filter(|instance| instance.sink.is_some()) else {
+            // The end of the incarnation is on its way to the engine, and answers it.
+            return;
+        };
+        let opening = instance.opening.take();
+        self.last_command += 1;
+        let id = self.last_command;
+        instance.open.push_back(id);
+        self.commands.insert(id, open(incarnation));
+        let frame = command(id, incarnation, sent, opening);
+        self.send_command(Subject::Incarnation(incarnation), id, frame);
+    }
+
+    /// Sends a command of an action; gives its number, or the replies back if nothing may begin.
+    pub(crate) fn act(&mut self, sent: Sent, replies: Replies) -> Result<u64, Replies> {
+        if self.phase != Phase::Serving {
+            return Err(replies);
+        }
+        self.last_command += 1;
+        let id = self.last_command;
+        let method = sent.method.clone();
+        self.commands.insert(
+            id,
+            Open::Action {
+                method,
+                replies,
+                within: sent.within.clone(),
+                granted: self.limits.reply_messages,
+            },
+        );
+        let frame = command(id, 0, sent, None);
+        self.send_command(Subject::Command(id), id, frame);
+        Ok(id)
+    }
+
+    /// How many requests of a streamed call may be sent to begin with.
+    pub(crate) fn request_messages(&self) -> usize {
+        self.limits.request_messages
+    }
+
+    /// Sends a further request of an action's call, or their end.
+    pub(crate) fn request(&mut self, command: u64, message: Option<Bytes>) {
+        if !matches!(self.commands.get(&command), Some(Open::Action { .. })) {
+            return;
+        }
+        let end = message.is_none();
+        let frame = Out::Message(wire::Message {
+            command,
+            message,
+            end,
+        });
+        self.push(Subject::Command(command), command, frame);
+    }
+
+    /// Lets the function send more replies of an action's call.
+    pub(crate) fn grant(&mut self, command: u64, amount: u32) {
+        if let Some(Open::Action { granted, .. }) = self.commands.get_mut(&command) {
+            *granted = granted.saturating_add(amount);
+            self.out.push(
+                Subject::Command(command),
+                Out::Credit(wire::Credit { command, amount }),
+            );
+        }
+    }
+
+    /// The caller of an action has gone.
+    pub(crate) fn cancel_action(&mut self, command: u64) {
+        if let Some(open @ Open::Action { .. }) = self.commands.get_mut(&command) {
+            *open = Open::Cancelled;
+            self.cancel(Subject::Command(command), command);
+        }
+    }
+
+    /// The caller of a streamed command of a replicated entity has gone.
+    pub(crate) fn cancel_watch(&mut self, incarnation: u64, asked: i64) {
+        let Some(instance) = self.instances.get(&incarnation) else {
+            return;
+        };
+        for id in &instance.open {
+            if let Some(Open::Replica { number, stream, .. }) = self.commands.get_mut(id)
+                && *number == asked
+            {
+                let accepted = *stream == Watch::Accepted;
+                *stream = Watch::Cancelled { accepted };
+                let id = *id;
+                return self.cancel(Subject::Incarnation(incarnation), id);
+            }
+        }
+    }
+
+    pub(super) fn cancel(&mut self, subject: Subject, command: u64) {
+        self.push(subject, command, Out::Cancel(wire::Cancel { id: command }));
+    }
+
+    /// Tells the function what others did to a replicated entity.
+    pub(crate) fn change(&mut self, incarnation: u64, change: wire::change::Change) {
+        let Some(instance) = self.instances.get_mut(&incarnation) else {
+            return;
+        };
+        if instance.sink.is_none() {
+            return;
+        }
+        if instance.opening.is_some() {
+            // Nothing was sent yet. What the first command brings would be older than this.
+            return self.end_instance(incarnation, End::Completed);
+        }
+        let frame = Out::Change(wire::Change {
+            incarnation,
+            change: Some(change),
+        });
+        let last = instance.open.back().copied();
+        self.push(Subject::Incarnation(incarnation), last.unwrap_or(0), frame);
+    }
+
+    /// The engine is done with an incarnation, and is told when the function is.
+    pub(crate) fn half_close(&mut self, incarnation: u64) {
+        let Some(instance) = self.instances.get_mut(&incarnation) else {
+            return;
+        };
+        instance.completes = true;
+        self.close(incarnation);
+    }
+
+    /// The engine wants to hear nothing of an incarnation any more.
+    pub(crate) fn reset(&mut self, incarnation: u64) {
+        if let Some(instance) = self.instances.get_mut(&incarnation) {
+            let was_closing = instance.completes;
+            instance.completes = false;
+            if was_closing {
+                instance.sink = None;
+            } else if instance.sink.take().is_some() {
+                self.close(incarnation);
+            }
+        }
+    }
+
+    /// Sends Close, unless the function never heard of the incarnation.
+    pub(super) fn close(&mut self, incarnation: u64) {
+        self.refuse_gated(incarnation);
+        self.forget_waiting(incarnation);
+        let Some(instance) = self.instances.get(&incarnation) else {
+            return;
+        };
+        if instance.opening.is_some() {
+            return self.closed(incarnation);
+        }
+        self.out.push(
+            Subject::Incarnation(incarnation),
+            Out::Close(wire::Close { incarnation }),
+        );
+    }
+
+    /// Takes back the commands of an incarnation that wait for credit. If the first is among them,
+    /// the function never heard of it.
+    pub(super) fn forget_waiting(&mut self, incarnation: u64) {
+        let Self {
+            waiting,
+            commands,
+            instances,
+            ..
+        } = self;
+        let Some(instance) = instances.get_mut(&incarnation) else {
+            return;
+        };
+        waiting.retain_mut(|it| {
+            if it.subject != Subject::Incarnation(incarnation) {
+                return true;
+            }
+            if let Out::Command(command) = &mut it.frame {
+                instance.opening = command.opening.take().or(instance.opening.take());
+            }
+            instance.open.retain(|open| *open != it.command);
+            commands.remove(&it.command);
+            false
+        });
+    }
+}
+
+fn command(id: u64, incarnation: u64, sent: Sent, opening: Option<wire::Opening>) -> Out {
+    Out::Command(wire::Command {
+        id,
+        component: sent.method.component.place,
+        method: sent.method.place,
+        incarnation,
+        opening,
+        message: sent.message,
+        metadata: sent.metadata,
+        timeout_ms: sent.timeout_ms,
+    })
+}
+
+fn unreachable(cause: &str) -> End {
+    End::Unreachable {
+        cause: cause.to_owned(),
+    }
+}

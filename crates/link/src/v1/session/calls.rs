@@ -1,0 +1,135 @@
+//! Calls of the function through Firn: accepted, held at the gate, answered (R70 to R73).
+
+use firn_model::call::Reply;
+use firn_model::code::Code;
+use firn_model::status::{GrpcCode, Status};
+use firn_runtime::calls::Within;
+use firn_runtime::link::StreamEvent;
+use firn_wire::v1::convert;
+use firn_wire::v1::message as wire;
+use firn_wire::v1::message::firn_frame::Frame as Out;
+
+use super::{Calling, Open, Session, Sink, Todo};
+use crate::v1::outbox::Subject;
+
+impl Session {
+    pub(super) fn called(&mut self, call: wire::Call, todo: &mut Vec<Todo>) {
+        let wire::Call {
+            id,
+            command,
+            target,
+            timeout_ms,
+        } = call;
+        let within = self.within(command);
+        let refusal = if id <= self.last_call {
+            Some((
+                Code::FrameIllegal,
+                format!("call {id} is not above {}", self.last_call),
+            ))
+        } else if self.calls_open >= self.limits.calls {
+            Some((
+                Code::CallsExceeded,
+                format!("{} calls are open already", self.limits.calls),
+            ))
+        } else {
+            None
+        };
+        self.last_call = self.last_call.max(id);
+        self.calls_open += 1;
+        match refusal {
+            Some((code, text)) => {
+                let status = Status::refused(GrpcCode::ResourceExhausted, code, text);
+                self.call_result(id, Err(status));
+            }
+            None => {
+                let call = Calling {
+                    id,
+                    within,
+                    target: target.unwrap_or_default(),
+                    timeout_ms,
+                };
+                if let Some(call) = self.ask_gate(command, call) {
+                    todo.push(Todo::Call(call));
+                }
+            }
+        }
+    }
+
+    /// Lets a call of an entity's handler wait until everything is durable that it may have seen
+    /// (R71); gives back one that need not.
+    pub(super) fn ask_gate(&mut self, command: u64, call: Calling) -> Option<Calling> {
+        let Some(Open::Entity { incarnation, .. }) = self.commands.get(&command) else {
+            return Some(call);
+        };
+        let incarnation = *incarnation;
+        let instance = self.instances.get(&incarnation);
+        match instance.and_then(|instance| instance.sink.as_ref()) {
+            Some(Sink::Entity(sink)) => {
+                sink(StreamEvent::Gate(call.id));
+                self.gated.insert(call.id, (incarnation, call));
+            }
+            _ => self.call_result(call.id, Err(void())),
+        }
+        None
+    }
+
+    /// The call that waited at the gate with this number may go out.
+    pub(crate) fn pass(&mut self, number: u64) -> Option<Calling> {
+        self.gated.remove(&number).map(|(_, call)| call)
+    }
+
+    /// Refuses the calls of an incarnation that wait at the gate.
+    pub(super) fn refuse_gated(&mut self, incarnation: u64) {
+        let mut of_it: Vec<u64> = Vec::new();
+        self.gated.retain(|id, (whose, _)| {
+            let stays = *whose != incarnation;
+            if !stays {
+                of_it.push(*id);
+            }
+            stays
+        });
+        for id in of_it {
+            self.call_result(id, Err(void()));
+        }
+    }
+
+    /// In whose name a handler of this command makes calls.
+    pub(super) fn within(&self, command: u64) -> Option<Within> {
+        match self.commands.get(&command)? {
+            Open::Entity { within, .. }
+            | Open::Replica { within, .. }
+            | Open::Action { within, .. } => Some(within.clone()),
+            Open::Cancelled => None,
+        }
+    }
+
+    /// Answers a call of the function.
+    pub(crate) fn call_result(&mut self, id: u64, result: Result<Reply, Status>) {
+        self.calls_open = self.calls_open.saturating_sub(1);
+        let (result, metadata) = match result {
+            Ok(reply) => (
+                wire::call_result::Result::Reply(reply.payload.bytes),
+                convert::metadata(reply.metadata),
+            ),
+            Err(status) => (
+                wire::call_result::Result::Failure(convert::failure(&status)),
+                None,
+            ),
+        };
+        let frame = Out::CallResult(wire::CallResult {
+            id,
+            result: Some(result),
+            metadata,
+        });
+        self.out.push(Subject::Call(id), frame);
+    }
+}
+
+/// Why a call is refused whose handler saw what never became durable.
+fn void() -> Status {
+    Status::refused(
+        GrpcCode::Unavailable,
+        Code::CommitRefused,
+        "what the handler saw was not written; the call was not made",
+    )
+}

@@ -1,0 +1,98 @@
+//! How incarnations and connections end.
+
+use firn_model::code::Code;
+use firn_runtime::link::End;
+use firn_wire::v1::message as wire;
+use firn_wire::v1::message::firn_frame::Frame as Out;
+
+use super::{Open, Phase, Session, Todo};
+use crate::v1::outbox::Subject;
+
+impl Session {
+    /// The function wants to go (R90).
+    pub(super) fn leave(&mut self, todo: &mut Vec<Todo>) {
+        if self.phase != Phase::Serving {
+            return;
+        }
+        self.phase = Phase::Leaving;
+        todo.push(Todo::Leave);
+        let all: Vec<u64> = self.instances.keys().copied().collect();
+        for incarnation in all {
+            self.release_if_leaving(incarnation);
+        }
+        self.end_if_left();
+    }
+
+    /// Lets go of an incarnation that has nothing to do, on a connection that is to end.
+    pub(super) fn release_if_leaving(&mut self, incarnation: u64) {
+        if self.phase != Phase::Leaving {
+            return;
+        }
+        let Some(instance) = self.instances.get_mut(&incarnation) else {
+            return;
+        };
+        if !instance.open.is_empty() || instance.completes {
+            return;
+        }
+        if let Some(sink) = instance.sink.take() {
+            sink.end(End::Released);
+            self.close(incarnation);
+        }
+    }
+
+    pub(super) fn end_if_left(&mut self) {
+        if self.phase == Phase::Leaving && self.instances.is_empty() && self.commands.is_empty() {
+            self.phase = Phase::Over;
+            self.out.end();
+        }
+    }
+
+    /// The connection ended: everything that is open ends with it.
+    pub(crate) fn end(&mut self, cause: &str) {
+        self.phase = Phase::Over;
+        self.out.end();
+        for (_, instance) in self.instances.drain() {
+            if let Some(sink) = instance.sink {
+                sink.end(match instance.completes {
+                    true => End::Completed,
+                    false => End::Terminated {
+                        cause: cause.to_owned(),
+                    },
+                });
+            }
+        }
+        self.waiting.clear();
+        for (_, open) in self.commands.drain() {
+            if let Open::Action { replies, .. } = open {
+                replies.lost();
+            }
+        }
+    }
+
+    /// Says that Firn is to end (R91), and sends nothing after it.
+    pub(crate) fn goodbye(&mut self) {
+        self.phase = Phase::Over;
+        self.out
+            .push(Subject::Connection, Out::Goodbye(wire::Goodbye {}));
+        self.out.end();
+    }
+
+    /// The function broke the rules for one entity: its incarnation ends.
+    pub(super) fn broke(&mut self, incarnation: u64, command: u64, code: Code, text: String) {
+        self.notice(code, text.clone(), command);
+        self.end_broken(incarnation, code, text);
+    }
+
+    pub(super) fn end_broken(&mut self, incarnation: u64, code: Code, cause: String) {
+        self.end_instance(incarnation, End::Unfit { code, cause });
+    }
+
+    pub(super) fn end_instance(&mut self, incarnation: u64, end: End) {
+        if let Some(instance) = self.instances.get_mut(&incarnation)
+            && let Some(sink) = instance.sink.take()
+        {
+            sink.end(end);
+            self.close(incarnation);
+        }
+    }
+}

@@ -1,0 +1,396 @@
+//! What the function says: decisions, replies, credit, and that it has let go.
+
+use firn_model::code::Code;
+use firn_model::contract::Method;
+use firn_model::decision::{Answer, Effect};
+use firn_model::replicated::{CancelAnswer, Reply, StreamedMessage};
+use firn_runtime::link::{ActionAnswer, End, ReplicaEvent, StreamEvent};
+use firn_wire::v1::chunk::Taken;
+use firn_wire::v1::convert::{self, Unfit};
+use firn_wire::v1::message::firn_frame::Frame as Out;
+use firn_wire::v1::message::function_frame::Frame as In;
+use firn_wire::v1::message::{self as wire, FunctionFrame};
+use prost::Message as _;
+
+use super::{Broken, Open, Session, Sink, Todo, Watch};
+use crate::v1::action::Replies;
+use crate::v1::outbox::Subject;
+
+impl Session {
+    /// Takes a frame of the function.
+    ///
+    /// # Errors
+    /// [`Broken`] if the connection cannot go on (R83).
+    pub(crate) fn take(
+        &mut self,
+        frame: FunctionFrame,
+        todo: &mut Vec<Todo>,
+    ) -> Result<(), Broken> {
+        // A kind of a later version (R6).
+        let Some(frame) = frame.frame else {
+            return Ok(());
+        };
+        match frame {
+            In::Hello(_) => return Err(illegal("a second Hello".to_owned())),
+            In::Decision(decision) => self.decided(decision),
+            In::Reply(reply) => self.replied(reply),
+            In::Credit(credit) => self.granted(credit),
+            In::Chunk(chunk) => return self.chunk(chunk, todo),
+            In::Closed(wire::Closed { incarnation }) => self.closed(incarnation),
+            In::Call(call) => self.called(call, todo),
+            In::Cancel(wire::Cancel { id }) => todo.push(Todo::CancelCall(id)),
+            In::Goodbye(wire::Goodbye {}) => self.leave(todo),
+        }
+        Ok(())
+    }
+
+    pub(super) fn chunk(&mut self, chunk: wire::Chunk, todo: &mut Vec<Todo>) -> Result<(), Broken> {
+        let taken = self.assembler.take(chunk);
+        match taken.map_err(|error| illegal(error.to_string()))? {
+            Taken::Part => Ok(()),
+            Taken::TooLarge { subject } => {
+                self.too_large(subject);
+                Ok(())
+            }
+            Taken::Frame(bytes) => {
+                let frame = FunctionFrame::decode(bytes)
+                    .map_err(|error| illegal(format!("a frame in chunks is not legal: {error}")))?;
+                if let Some(In::Chunk(_)) = frame.frame {
+                    return Err(illegal("a chunk inside of chunks".to_owned()));
+                }
+                self.take(frame, todo)
+            }
+        }
+    }
+
+    /// A frame about this command, or call, was thrown away (R82).
+    pub(super) fn too_large(&mut self, subject: u64) {
+        let text = format!(
+            "a frame is above the limit of {} bytes and was thrown away",
+            self.limits.frame_bytes
+        );
+        self.notice(Code::FrameTooLarge, text.clone(), subject);
+        match self.commands.remove(&subject) {
+            Some(Open::Entity { incarnation, .. } | Open::Replica { incarnation, .. }) => {
+                self.give_back(1);
+                self.end_broken(incarnation, Code::FrameTooLarge, text);
+            }
+            Some(Open::Action { replies, .. }) => {
+                self.give_back(1);
+                replies.refuse(Code::FrameTooLarge, &text);
+            }
+            Some(Open::Cancelled) => self.give_back(1),
+            None => {}
+        }
+    }
+
+    pub(super) fn decided(&mut self, decision: wire::Decision) {
+        let id = decision.command;
+        match self.commands.remove(&id) {
+            None => {
+                let text = format!("command {id} is not open");
+                return self.notice(Code::DecisionUnexpected, text, id);
+            }
+            Some(Open::Cancelled) => {}
+            Some(Open::Entity {
+                incarnation,
+                method,
+                ..
+            }) => self.decided_entity(incarnation, &method, decision),
+            Some(Open::Replica {
+                incarnation,
+                method,
+                number,
+                stream,
+                ..
+            }) => self.decided_replica(incarnation, &method, (number, stream), decision),
+            Some(Open::Action {
+                method, replies, ..
+            }) => self.decided_action(&method, replies, decision),
+        }
+        self.give_back(1);
+    }
+
+    pub(super) fn decided_entity(
+        &mut self,
+        incarnation: u64,
+        method: &Method,
+        decision: wire::Decision,
+    ) {
+        let Some(instance) = self.instances.get_mut(&incarnation) else {
+            return;
+        };
+        let id = decision.command;
+        let first = instance.open.front().copied();
+        instance.open.retain(|open| *open != id);
+        let Some(Sink::Entity(sink)) = &instance.sink else {
+            // The incarnation is over, and its decisions are void (R41).
+            return;
+        };
+        if first != Some(id) {
+            let text = format!(
+                "command {id} is answered before command {}",
+                first.unwrap_or(0)
+            );
+            return self.broke(incarnation, id, Code::DecisionOutOfOrder, text);
+        }
+        let shape = &self.components[instance.component];
+        let shape = shape.as_ref().map(|(_, shape)| shape);
+        let shape = shape.expect("an instance is of a component that is served");
+        match convert::read_decision(decision, method, shape, instance.version) {
+            Ok((decision, version)) => {
+                instance.version = version;
+                sink(StreamEvent::Decided(decision));
+                self.release_if_leaving(incarnation);
+            }
+            Err(unfit) => self.broke(incarnation, id, unfit.code(), unfit.to_string()),
+        }
+    }
+
+    pub(super) fn decided_replica(
+        &mut self,
+        incarnation: u64,
+        method: &Method,
+        (number, stream): (i64, Watch),
+        decision: wire::Decision,
+    ) {
+        let Some(instance) = self.instances.get_mut(&incarnation) else {
+            return;
+        };
+        let id = decision.command;
+        instance.open.retain(|open| *open != id);
+        let Some(Sink::Replica(sink)) = &instance.sink else {
+            return;
+        };
+        let shape = &self.components[instance.component];
+        let shape = shape.as_ref().map(|(_, shape)| shape);
+        let shape = shape.expect("an instance is of a component that is served");
+        let read = convert::read_replicated(decision, method, shape);
+        let read = read.and_then(|read| match (&read.change, stream) {
+            (Some(_), Watch::Silent | Watch::Accepted) => Err(Unfit::Model {
+                kind: method.component.kind,
+                mutation: "a mutation at the end of a stream",
+            }),
+            _ => Ok(read),
+        });
+        let convert::ReplicaDecision {
+            answer,
+            effects,
+            change,
+        } = match read {
+            Ok(read) => read,
+            Err(unfit) => return self.broke(incarnation, id, unfit.code(), unfit.to_string()),
+        };
+        sink(match stream {
+            Watch::Unary => ReplicaEvent::Replied(Reply {
+                command: number,
+                answer,
+                effects,
+                change,
+                streamed: false,
+            }),
+            // A stream without messages ends as soon as it has begun.
+            Watch::Silent => match answer {
+                Answer::Failure(_) => ReplicaEvent::Replied(Reply {
+                    command: number,
+                    answer,
+                    effects,
+                    change,
+                    streamed: false,
+                }),
+                answer => {
+                    sink(accepted(number, Answer::Nothing, Vec::new()));
+                    ReplicaEvent::Streamed(StreamedMessage {
+                        command: number,
+                        answer,
+                        effects,
+                        ends: true,
+                    })
+                }
+            },
+            Watch::Accepted => ReplicaEvent::Streamed(StreamedMessage {
+                command: number,
+                answer,
+                effects,
+                ends: true,
+            }),
+            Watch::Cancelled { accepted } => {
+                if !accepted {
+                    sink(self::accepted(number, Answer::Nothing, Vec::new()));
+                }
+                ReplicaEvent::CancelAnswered(CancelAnswer {
+                    command: number,
+                    effects,
+                    change,
+                })
+            }
+        });
+        self.release_if_leaving(incarnation);
+    }
+
+    pub(super) fn decided_action(
+        &mut self,
+        method: &Method,
+        replies: Replies,
+        decision: wire::Decision,
+    ) {
+        let id = decision.command;
+        match convert::read_action(decision, method) {
+            Ok((answer, effects)) => replies.end(ActionAnswer { answer, effects }),
+            Err(unfit) => {
+                let text = unfit.to_string();
+                replies.refuse(unfit.code(), &text);
+                self.notice(unfit.code(), text, id);
+            }
+        }
+    }
+
+    pub(super) fn replied(&mut self, reply: wire::Reply) {
+        let id = reply.command;
+        match self.commands.get_mut(&id) {
+            None => {
+                let text = format!("command {id} is not open");
+                self.notice(Code::DecisionUnexpected, text, id);
+            }
+            Some(Open::Cancelled) => {}
+            Some(Open::Entity { incarnation, .. }) => {
+                let incarnation = *incarnation;
+                let text = "its replies are not streamed".to_owned();
+                self.broke(incarnation, id, Code::DecisionUnexpected, text);
+            }
+            Some(Open::Replica { .. }) => self.watched(reply),
+            Some(Open::Action {
+                granted: granted @ 1..,
+                method,
+                replies,
+                ..
+            }) if method.streams_out() => {
+                *granted -= 1;
+                let effects = convert::read_effects(reply.effects);
+                let answer = convert::read_reply(method, reply.message, reply.metadata);
+                match effects {
+                    Ok(effects) => replies.reply(ActionAnswer {
+                        answer: Answer::Reply(answer),
+                        effects,
+                    }),
+                    Err(unfit) => self.fail_action(id, unfit.code(), &unfit.to_string()),
+                }
+            }
+            Some(Open::Action { method, .. }) => {
+                let (code, text) = match method.streams_out() {
+                    true => (Code::CreditExceeded, "more replies than were granted"),
+                    false => (Code::DecisionUnexpected, "its replies are not streamed"),
+                };
+                self.fail_action(id, code, text);
+            }
+        }
+    }
+
+    pub(super) fn fail_action(&mut self, id: u64, code: Code, text: &str) {
+        if let Some(Open::Action { replies, .. }) = self.commands.insert(id, Open::Cancelled) {
+            replies.refuse(code, text);
+        }
+        self.cancel(Subject::Command(id), id);
+        self.notice(code, text.to_owned(), id);
+    }
+
+    /// A message of a streamed command of a replicated entity.
+    pub(super) fn watched(&mut self, reply: wire::Reply) {
+        let id = reply.command;
+        let Some(Open::Replica {
+            incarnation,
+            method,
+            number,
+            stream,
+            ..
+        }) = self.commands.get_mut(&id)
+        else {
+            return;
+        };
+        let (incarnation, number) = (*incarnation, *number);
+        let is_first = match *stream {
+            Watch::Silent => true,
+            Watch::Accepted => false,
+            // What crosses the word that the caller has gone.
+            Watch::Cancelled { .. } => return,
+            Watch::Unary => {
+                let text = "its replies are not streamed".to_owned();
+                return self.broke(incarnation, id, Code::DecisionUnexpected, text);
+            }
+        };
+        *stream = Watch::Accepted;
+        let answer = Answer::Reply(convert::read_reply(method, reply.message, reply.metadata));
+        let effects = match convert::read_effects(reply.effects) {
+            Ok(effects) => effects,
+            Err(unfit) => return self.broke(incarnation, id, unfit.code(), unfit.to_string()),
+        };
+        let instance = self.instances.get(&incarnation);
+        if let Some(Sink::Replica(sink)) = instance.and_then(|it| it.sink.as_ref()) {
+            sink(match is_first {
+                true => accepted(number, answer, effects),
+                false => ReplicaEvent::Streamed(StreamedMessage {
+                    command: number,
+                    answer,
+                    effects,
+                    ends: false,
+                }),
+            });
+            // The engine bounds what a slow caller may leave waiting, so the next may come.
+            let credit = wire::Credit {
+                command: id,
+                amount: 1,
+            };
+            self.out
+                .push(Subject::Incarnation(incarnation), Out::Credit(credit));
+        }
+    }
+
+    pub(super) fn granted(&mut self, credit: wire::Credit) {
+        let wire::Credit { command, amount } = credit;
+        if command == 0 {
+            return self.give_back(u64::from(amount));
+        }
+        if let Some(Open::Action { replies, .. }) = self.commands.get(&command) {
+            replies.grant_requests(amount);
+        }
+    }
+
+    /// The function has let go of an incarnation.
+    pub(super) fn closed(&mut self, incarnation: u64) {
+        self.refuse_gated(incarnation);
+        self.forget_waiting(incarnation);
+        let Some(instance) = self.instances.remove(&incarnation) else {
+            return;
+        };
+        let mut given_back = 0;
+        for command in &instance.open {
+            given_back += u64::from(self.commands.remove(command).is_some());
+        }
+        if let Some(sink) = instance.sink {
+            // Unasked, it has answered everything that it knew of (R42).
+            sink.end(match instance.completes {
+                true => End::Completed,
+                false => End::Released,
+            });
+        }
+        self.give_back(given_back);
+        self.end_if_left();
+    }
+}
+
+fn accepted(command: i64, answer: Answer, effects: Vec<Effect>) -> ReplicaEvent {
+    ReplicaEvent::Replied(Reply {
+        command,
+        answer,
+        effects,
+        change: None,
+        streamed: true,
+    })
+}
+
+fn illegal(text: String) -> Broken {
+    Broken {
+        code: Code::FrameIllegal,
+        text,
+    }
+}
