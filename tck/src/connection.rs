@@ -294,7 +294,6 @@ impl Connection {
                 messages_left: if messages == 0 { 16 } else { messages.into() },
             },
         );
-        self.commands_left = self.commands_left.saturating_sub(1);
         self.open_max = self.open_max.max(self.open.len());
         Ok(ticket.unwrap_or(id))
     }
@@ -334,12 +333,41 @@ impl Connection {
     /// Closes the incarnation of an entity, if it has one.
     pub(crate) fn close(&mut self, entity: &Entity) -> Option<u64> {
         let incarnation = self.by_entity.remove(entity)?;
+        if self.take_back(incarnation) {
+            self.incarnations.remove(&incarnation);
+            return None;
+        }
         if let Some(one) = self.incarnations.get_mut(&incarnation) {
             one.closing = true;
         }
         self.outbox
             .push(frame(Sent::Close(v1::Close { incarnation })));
         Some(incarnation)
+    }
+
+    /// Takes back the commands of an incarnation that wait for credit. Whether the one that opens it
+    /// was among them, so that the function never hears of it.
+    fn take_back(&mut self, incarnation: u64) -> bool {
+        if self.commands_left > 0 {
+            return false;
+        }
+        let mut opens = false;
+        let mut gone = Vec::new();
+        self.outbox.retain(|one| match &one.frame {
+            Some(Sent::Command(command)) if command.incarnation == incarnation => {
+                opens |= command.opening.is_some();
+                gone.push(command.id);
+                false
+            }
+            _ => true,
+        });
+        for id in &gone {
+            self.open.remove(id);
+        }
+        if let Some(one) = self.incarnations.get_mut(&incarnation) {
+            one.open.retain(|id| !gone.contains(id));
+        }
+        opens
     }
 
     /// The incarnation that an entity has.
@@ -437,7 +465,19 @@ impl Connection {
         let mut batches = Vec::new();
         let mut batch = v1::FirnBatch::default();
         let mut bytes = 0;
+        let mut held = false;
         for one in frames {
+            // Without credit a command waits (R80), and what must not overtake it; answers go on.
+            let waits = !matches!(one.frame, Some(Sent::CallResult(_) | Sent::Credit(_)));
+            let is_command = matches!(one.frame, Some(Sent::Command(_)));
+            held |= is_command && self.commands_left == 0;
+            if held && waits {
+                self.outbox.push(one);
+                continue;
+            }
+            if is_command {
+                self.commands_left -= 1;
+            }
             let length = one.encoded_len();
             let is_chunk = matches!(one.frame, Some(Sent::Chunk(_)));
             let chunks = if length > self.welcome.chunk_bytes as usize && !is_chunk {

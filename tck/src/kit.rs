@@ -249,8 +249,10 @@ impl Kit {
         all.extend(frames);
         let lines: Vec<String> = all.iter().map(show::firn_frame).collect();
         let batches = self.on()?.batches(all);
-        for line in lines {
-            self.note(format!("kit: {line}"));
+        if !batches.is_empty() {
+            for line in lines {
+                self.note(format!("kit: {line}"));
+            }
         }
         for batch in batches {
             self.send_bytes(&batch.encode_to_vec()).await?;

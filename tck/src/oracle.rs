@@ -12,7 +12,7 @@ use crate::proto::model::{
     step,
 };
 use crate::proto::v1::metadata::entry;
-use crate::proto::v1::{self, Decision, Metadata, decision, effect, mutation, timer};
+use crate::proto::v1::{self, DataType, Decision, Metadata, decision, effect, mutation, timer};
 use crate::proto::{text, text_of, unpack};
 use crate::record::Record;
 use crate::service::{Service, is_target};
@@ -441,7 +441,10 @@ fn check_data(record: &Record, request: &DataRequest, decision: &Decision) -> Re
         .and_then(|one| one.mutation.as_ref());
     let consistent = match mutation {
         Some(mutation::Mutation::Update(update)) => {
-            update.consistency.cast_unsigned() == request.consistency
+            // It may also say again what the component says.
+            let component = u32::from(record.service == Service::Data(DataType::Counter));
+            let given = update.consistency.cast_unsigned();
+            given == request.consistency || given == request.consistency.max(component)
         }
         _ => true,
     };

@@ -396,7 +396,8 @@ async fn cancelled(kit: &mut Kit) -> Result {
 async fn side_by_side(kit: &mut Kit) -> Result {
     kit.ready().await?;
     let mut hanging = Vec::new();
-    for _ in 0..10 {
+    let granted = kit.on()?.commands_left;
+    for _ in 1..granted.min(10) {
         hanging.push(kit.put_action("Unary", vec![hang()])?);
     }
     let decision = kit.ask_action(vec![set("first")]).await?;

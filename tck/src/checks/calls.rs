@@ -86,7 +86,8 @@ async fn any_order(kit: &mut Kit) -> Result {
     kit.ready().await?;
     kit.on()?.answers_calls = false;
     let mut tickets = Vec::new();
-    for number in 0..20 {
+    let granted = kit.on()?.commands_left;
+    for number in 0..granted.min(20) {
         tickets.push(kit.put_action("Unary", vec![call(&format!("{number}"))])?);
     }
     let mut calls = Vec::new();

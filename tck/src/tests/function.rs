@@ -163,6 +163,8 @@ async fn connect(
             ..Info::default()
         }),
         contract: Some(contract),
+        commands: if quirk == Quirk::FewCommands { 8 } else { 0 },
+        call_messages: if quirk == Quirk::FewCommands { 1 } else { 0 },
         ..Hello::default()
     };
     let (out, frames) = mpsc::unbounded_channel();

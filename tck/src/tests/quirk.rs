@@ -4,6 +4,8 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Quirk {
     None,
+    /// No mistake: it grants little.
+    FewCommands,
     CreditBeforeHello,
     HeadersAwaited,
     ComponentMissing,
