@@ -26,6 +26,7 @@ pub(crate) fn command() -> Command {
         .subcommand(call())
         .subcommand(entity())
         .subcommand(describe())
+        .subcommand(crate::tck::command())
         .subcommand(completions_command())
 }
 

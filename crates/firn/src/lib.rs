@@ -14,6 +14,7 @@ mod gateway;
 mod run;
 mod settings;
 mod store;
+mod tck;
 mod telemetry;
 
 use std::process::ExitCode;
@@ -33,6 +34,7 @@ pub fn command_line() -> ExitCode {
         Some(("call", flags)) => client::call::run(flags),
         Some(("entity", flags)) => client::entity::run(flags),
         Some(("describe", flags)) => client::describe::run(flags),
+        Some(("tck", flags)) => tck::run(flags),
         Some(("completions", flags)) => cli::completions(flags),
         _ => unreachable!("clap refuses a missing and an unknown command"),
     }

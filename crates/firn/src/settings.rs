@@ -632,7 +632,7 @@ fn family(text: &str) -> Result<Family, String> {
 }
 
 /// A number and its unit: `250ms`, `30s`, `5m`, `24h`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let digits = text
         .find(|c: char| !c.is_ascii_digit())
         .unwrap_or(text.len());

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 
 use bytes::Bytes;
+use firn_testkit::caller::Response;
+pub(crate) use firn_testkit::caller::{Call, Request, Talk, headers, request, text};
 use firn_testkit::client::{self, Answer, Client};
 use firn_testkit::firn::{Firn, Setup};
 use firn_testkit::function::declare::Declaration;
@@ -11,40 +13,14 @@ use firn_testkit::function::{Function, within};
 use firn_wire::dialect::{Dialect, Family};
 use firn_wire::superset::Any;
 use prost::Message;
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::metadata::{Ascii, MetadataKey, MetadataMap};
-use tonic::{Code, Status};
-
-/// The request of every method of the model.
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct Request {
-    #[prost(string, tag = "1")]
-    pub(crate) id: String,
-    #[prost(string, tag = "2")]
-    pub(crate) text: String,
-}
-
-/// The response of every method of the model.
-#[derive(Clone, PartialEq, Message)]
-pub(crate) struct Response {
-    #[prost(string, tag = "1")]
-    pub(crate) message: String,
-}
+use tonic::Code;
+use tonic::metadata::MetadataMap;
 
 /// What entities of the model keep.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Kept {
     #[prost(string, tag = "1")]
     pub(crate) value: String,
-}
-
-pub(crate) fn request(id: &str, text: &str) -> Request {
-    Request {
-        id: id.to_owned(),
-        text: text.to_owned(),
-    }
 }
 
 /// A request as the function gets it.
@@ -147,41 +123,17 @@ impl World {
 
     /// Calls a method message by message.
     pub(crate) fn talk(&self, method: &str) -> Talk {
-        let (client, path) = (self.client.clone(), format!("/model.{method}"));
-        let (requests, to_send) = mpsc::channel(16);
-        let (received, replies) = mpsc::channel(16);
-        let task = tokio::spawn(async move {
-            let request = tonic::Request::new(ReceiverStream::new(to_send));
-            let mut stream = match client.stream(&path, request).await {
-                Ok(response) => response.into_inner(),
-                Err(status) => return drop(received.send(Err(status)).await),
-            };
-            while let Some(item) = stream.message().await.transpose() {
-                let item = item.map(|message| text(&message));
-                if received.send(item).await.is_err() {
-                    return;
-                }
-            }
-        });
-        Talk {
-            requests,
-            replies,
-            task,
-        }
+        Talk::begin(&self.client, &format!("/model.{method}"))
     }
 
     /// Calls a method so that it waits behind the open command of its entity.
     ///
     /// Only with [`ONE_WAITS`]: of two commands one is then refused, so the other one waits.
     pub(crate) async fn queue(&self, method: &str, request: Request) -> Call {
-        let mut first = self.call(method, request.clone());
-        let mut second = self.call(method, request);
-        let refused = tokio::select! {
-            outcome = &mut first.0 => (outcome, second),
-            outcome = &mut second.0 => (outcome, first),
-        };
-        let (outcome, waiting) = refused;
-        let status = outcome.expect("a task").expect_err("a refusal");
+        let first = self.call(method, request.clone());
+        let second = self.call(method, request);
+        let (outcome, waiting) = Call::first(first, second).await;
+        let status = outcome.expect_err("a refusal");
         assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
         waiting
     }
@@ -225,35 +177,13 @@ impl World {
 
     /// Calls a method with headers.
     pub(crate) fn call_with(&self, method: &str, request: Request, headers: MetadataMap) -> Call {
-        let (client, path) = (self.client.clone(), format!("/model.{method}"));
-        Call(tokio::spawn(async move {
-            let message = Bytes::from(request.encode_to_vec());
-            let mut request = tonic::Request::new(tokio_stream::once(message));
-            *request.metadata_mut() = headers;
-            let response = client.stream(&path, request).await?;
-            let headers = response.metadata().clone();
-            let mut messages = Vec::new();
-            let mut stream = response.into_inner();
-            while let Some(message) = stream.message().await? {
-                messages.push(message);
-            }
-            Ok(Answered { headers, messages })
-        }))
+        let message = request.encode_to_vec().into();
+        Call::begin(&self.client, &format!("/model.{method}"), message, headers)
     }
 }
 
 /// Arguments that let one command wait for each entity.
 pub(crate) const ONE_WAITS: &[&str] = &["--mailbox", "1"];
-
-/// Headers of text.
-pub(crate) fn headers(entries: &[(&str, &str)]) -> MetadataMap {
-    let mut headers = MetadataMap::new();
-    for (name, value) in entries {
-        let name: MetadataKey<Ascii> = name.parse().expect("a name");
-        headers.append(name, value.parse().expect("a value"));
-    }
-    headers
-}
 
 /// How Firn is started beside a function.
 pub(crate) fn setup(function: &Function, args: &[&str]) -> Setup {
@@ -261,106 +191,5 @@ pub(crate) fn setup(function: &Function, args: &[&str]) -> Setup {
         binary: PathBuf::from(env!("CARGO_BIN_EXE_firn")),
         function: function.address(),
         args: args.iter().map(|&arg| arg.to_owned()).collect(),
-    }
-}
-
-/// What a call that went well gave.
-#[derive(Debug)]
-pub(crate) struct Answered {
-    pub(crate) headers: MetadataMap,
-    pub(crate) messages: Vec<Bytes>,
-}
-
-/// The text of a response.
-pub(crate) fn text(message: &Bytes) -> String {
-    let response = Response::decode(message.clone()).expect("a response");
-    response.message
-}
-
-/// A call with messages in both directions under way.
-pub(crate) struct Talk {
-    requests: mpsc::Sender<Bytes>,
-    replies: mpsc::Receiver<Result<String, Status>>,
-    task: JoinHandle<()>,
-}
-
-impl Talk {
-    /// Sends a request.
-    pub(crate) async fn say(&self, request: Request) {
-        let message = request.encode_to_vec().into();
-        self.requests.send(message).await.expect("a call under way");
-    }
-
-    /// Says that no more requests come.
-    pub(crate) fn half_close(&mut self) {
-        self.requests = mpsc::channel(1).0;
-    }
-
-    /// Expects a reply with this message.
-    pub(crate) async fn hears(&mut self, message: &str) {
-        let reply = within("a reply", self.replies.recv()).await;
-        let reply = reply.expect("a reply, not the end").expect("a reply");
-        assert_eq!(reply, message);
-    }
-
-    /// Expects the call to end well.
-    pub(crate) async fn ends(mut self) {
-        let end = within("the end of a call", self.replies.recv()).await;
-        assert!(end.is_none(), "{end:?}");
-    }
-
-    /// Expects the call to fail with this status and text.
-    pub(crate) async fn fails(mut self, code: Code, text: &str) {
-        let end = within("the end of a call", self.replies.recv()).await;
-        let status = end.expect("a status").expect_err("a failure");
-        assert_eq!((status.code(), status.message()), (code, text));
-    }
-
-    /// Cancels it, as a client that goes away does.
-    pub(crate) fn cancel(&self) {
-        self.task.abort();
-    }
-}
-
-/// A call under way. Dropping it does not cancel it.
-pub(crate) struct Call(JoinHandle<Result<Answered, Status>>);
-
-impl Call {
-    /// Whether the caller has its answer. Only ever asked where it cannot have one yet.
-    pub(crate) fn is_over(&self) -> bool {
-        self.0.is_finished()
-    }
-
-    /// Cancels it, as a client that goes away does.
-    pub(crate) fn cancel(self) {
-        self.0.abort();
-    }
-
-    /// Its outcome.
-    pub(crate) async fn outcome(self) -> Result<Answered, Status> {
-        within("the answer to a call", self.0)
-            .await
-            .expect("a task")
-    }
-
-    /// Everything that it answers.
-    pub(crate) async fn answered(self) -> Answered {
-        self.outcome()
-            .await
-            .unwrap_or_else(|status| panic!("failed with {status:?}"))
-    }
-
-    /// Expects one reply with this message.
-    pub(crate) async fn replies(self, message: &str) {
-        let answered = self.answered().await;
-        let texts: Vec<String> = answered.messages.iter().map(text).collect();
-        assert_eq!(texts, [message]);
-    }
-
-    /// Expects a failure with this status and text, and gives all of it.
-    pub(crate) async fn fails(self, code: Code, text: &str) -> Status {
-        let status = self.outcome().await.expect_err("a failure");
-        assert_eq!((status.code(), status.message()), (code, text));
-        status
     }
 }

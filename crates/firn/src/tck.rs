@@ -1,0 +1,219 @@
+//! `firn tck`: the conformance kit from the command line.
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use firn_model::code::Code;
+use firn_tck::{Options, Output, Silent, Summary, Text};
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::exit::{FAILED, Failure};
+use crate::settings::duration;
+
+/// The command line of the kit.
+pub(crate) fn command() -> Command {
+    Command::new("tck")
+        .about("Checks that a function keeps its protocol")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(function())
+}
+
+fn function() -> Command {
+    Command::new("function")
+        .about("Plays Firn to a function that serves the kit's model services")
+        .long_about(
+            "Listens at ADDRESS, lets a function of firn.v1 dial in, and checks what it does, one \
+             line for each check with the requirements of proto/firn/v1/README.md that it covers. \
+             The function serves the model services of tck/README.md; every SDK has such a program. \
+             Ends with 0 if every check passed, and with 1 if one failed.",
+        )
+        .arg(
+            Arg::new("address")
+                .value_name("ADDRESS")
+                .required_unless_present("list")
+                .help("Where the function dials in: HOST:PORT, or unix:PATH"),
+        )
+        .arg(
+            Arg::new("token")
+                .long("token")
+                .value_name("TOKEN")
+                .env("FIRN_TOKEN")
+                .help("The token that the function sends; COMMAND gets it as FIRN_TOKEN"),
+        )
+        .arg(
+            Arg::new("filter")
+                .long("filter")
+                .value_name("TEXT")
+                .help("Only checks whose names contain this"),
+        )
+        .arg(
+            Arg::new("seed")
+                .long("seed")
+                .value_name("NUMBER")
+                .value_parser(clap::value_parser!(u64))
+                .help("What the random workload is made from [default: a random number]"),
+        )
+        .arg(
+            Arg::new("commands")
+                .long("commands")
+                .value_name("COUNT")
+                .value_parser(clap::value_parser!(u32))
+                .help("How many commands the random workload has [default: 5000]"),
+        )
+        .arg(
+            Arg::new("timeout")
+                .long("timeout")
+                .value_name("DURATION")
+                .default_value("20s")
+                .value_parser(duration)
+                .help("How long one check may take"),
+        )
+        .arg(
+            Arg::new("format")
+                .long("format")
+                .value_name("FORMAT")
+                .default_value("text")
+                .value_parser(["text", "json", "junit"])
+                .help("How the result is printed"),
+        )
+        .arg(
+            Arg::new("list")
+                .long("list")
+                .action(ArgAction::SetTrue)
+                .help("Prints the checks and what they cover, and runs none"),
+        )
+        .arg(
+            Arg::new("command")
+                .value_name("COMMAND")
+                .num_args(0..)
+                .last(true)
+                .action(ArgAction::Append)
+                .help("Starts the function, with ADDRESS as its last argument"),
+        )
+        .after_help(
+            "Examples:\n  firn tck function 127.0.0.1:9001 -- node tck.js\n  \
+             firn tck function 127.0.0.1:9001 --filter chunks --format junit > report.xml",
+        )
+}
+
+/// Runs the kit.
+pub(crate) fn run(flags: &ArgMatches) -> ExitCode {
+    match flags.subcommand() {
+        Some(("function", flags)) => judge(flags),
+        _ => unreachable!("clap refuses a missing and an unknown command"),
+    }
+}
+
+fn judge(flags: &ArgMatches) -> ExitCode {
+    if flags.get_flag("list") {
+        for (name, requirements) in firn_tck::list() {
+            println!("{name} [{}]", requirements.join(" "));
+        }
+        return ExitCode::SUCCESS;
+    }
+    let format = flags.get_one::<String>("format").map(String::as_str);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    let result = match runtime {
+        Ok(runtime) => runtime.block_on(judge_function(flags, format == Some("text"))),
+        Err(error) => Err(cannot_listen(error)),
+    };
+    match result {
+        Err(failure) => failure.print(),
+        Ok(summary) => {
+            match format {
+                Some("json") => println!("{}", summary.to_json()),
+                Some("junit") => print!("{}", summary.to_junit()),
+                _ => println!("{}", summary.line()),
+            }
+            // Whoever reads the report may have gone.
+            let _ = io::stdout().flush();
+            match summary.failed() {
+                0 => ExitCode::SUCCESS,
+                _ => ExitCode::from(FAILED),
+            }
+        }
+    }
+}
+
+async fn judge_function(flags: &ArgMatches, as_it_goes: bool) -> Result<Summary, Failure> {
+    let text = |name: &str| flags.get_one::<String>(name).cloned();
+    let address = text("address").unwrap_or_default();
+    let mut options = Options::new(address.clone());
+    options.token = text("token");
+    options.filter = text("filter");
+    options.seed = flags.get_one::<u64>("seed").copied();
+    if let Some(commands) = flags.get_one::<u32>("commands") {
+        options.commands = *commands;
+    }
+    if let Some(timeout) = flags.get_one::<Duration>("timeout") {
+        options.timeout = *timeout;
+    }
+    let command: Vec<String> = flags
+        .get_many::<String>("command")
+        .unwrap_or_default()
+        .cloned()
+        .collect();
+    // Killed when it is dropped, if the checks did not end it.
+    let _function = match command.split_first() {
+        None => None,
+        Some((program, arguments)) => {
+            let function = start(program, arguments, &address, options.token.as_deref())?;
+            let id = function.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+            options.stop = Some(Box::new(move || {
+                if let Some(id) = id {
+                    // If it has ended by itself, the check says so.
+                    let _ = kill_process(id, Signal::TERM);
+                }
+            }));
+            Some(function)
+        }
+    };
+    let mut lines = Text(io::stdout());
+    let output: &mut dyn Output = match as_it_goes {
+        true => &mut lines,
+        false => &mut Silent,
+    };
+    firn_tck::run(options, output).await.map_err(cannot_listen)
+}
+
+fn start(
+    program: &str,
+    arguments: &[String],
+    address: &str,
+    token: Option<&str>,
+) -> Result<tokio::process::Child, Failure> {
+    let mut command = tokio::process::Command::new(program);
+    command
+        .args(arguments)
+        .arg(address)
+        .kill_on_drop(true)
+        .stdout(std::process::Stdio::null());
+    if let Some(token) = token {
+        command.env("FIRN_TOKEN", token);
+    }
+    command.spawn().map_err(|error| {
+        let remedy = "check the command after --, and that it is on the PATH";
+        Failure::new(
+            Code::CommandNotStarted,
+            format!("{program}: {error}"),
+            remedy,
+        )
+    })
+}
+
+fn cannot_listen(error: io::Error) -> Failure {
+    let code = match error.kind() {
+        io::ErrorKind::AddrInUse => Code::PortTaken,
+        _ => Code::ListenFailed,
+    };
+    Failure::new(
+        code,
+        error,
+        "choose an address that is free, as HOST:PORT or unix:PATH",
+    )
+}
