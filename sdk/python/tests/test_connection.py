@@ -188,6 +188,8 @@ async def test_a_firn_that_stops_is_let_go_when_nothing_is_open() -> None:  # R9
         link.send(pb.Goodbye())
         link.send(pb.CallResult(id=call.id, reply=c_told(1)))
         assert isinstance(await link.receive(), pb.Decision)
+        link.send(pb.Close(incarnation=1))
+        assert await link.receive() == pb.Closed(incarnation=1)
         await link.until_ended()
         link.end()
         world.link = await fake.accept()

@@ -164,6 +164,9 @@ class Function:
                     loop.remove_signal_handler(number)
                 except NotImplementedError:
                     pass
+            if self._stopping is not None and self._stopping.is_set():
+                # The process ends in order; being told once more must not make it look like a failure.
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
     async def start(
         self,

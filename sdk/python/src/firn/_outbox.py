@@ -36,14 +36,16 @@ class FrameTooLarge(Exception):
 class _Transfer:
     """A large frame on its way."""
 
-    __slots__ = ("behind", "data", "key", "number", "sent", "subject")
+    __slots__ = ("after", "behind", "data", "key", "number", "sent", "subject")
 
-    def __init__(self, number: int, data: bytes, key: Hashable, subject: int) -> None:
+    def __init__(self, number: int, data: bytes, key: Hashable, subject: int, after: int) -> None:
         self.number = number
         self.data = memoryview(data)
         self.sent = 0
         self.key = key
         self.subject = subject
+        # How many small frames were there before it: those about the same thing it must not overtake.
+        self.after = after
         # Frames about the same thing, which must not overtake this one.
         self.behind: deque[tuple[bytes, int]] = deque()
 
@@ -55,6 +57,9 @@ class Outbox:
         """`wake` is called when something comes to be sent."""
         self._wake = wake
         self._small: deque[bytes] = deque()
+        # How many small frames have come in all, and have gone.
+        self._came = 0
+        self._went = 0
         self._active: deque[_Transfer] = deque()
         self._waiting: deque[_Transfer] = deque()
         self._by_key: dict[Hashable, _Transfer] = {}
@@ -80,6 +85,7 @@ class Outbox:
             self._by_key[key].behind.append((data, subject))
         else:
             self._small.append(data)
+            self._came += 1
         self._wake()
 
     def _send_large(self, data: bytes, key: Hashable, subject: int) -> None:
@@ -88,7 +94,7 @@ class Outbox:
             ahead.behind.append((data, subject))
             return
         self._transfers += 1
-        transfer = _Transfer(self._transfers, data, key, subject)
+        transfer = _Transfer(self._transfers, data, key, subject, self._came)
         self._by_key[key] = transfer
         (self._active if len(self._active) < TRANSFERS else self._waiting).append(transfer)
 
@@ -112,6 +118,7 @@ class Outbox:
                 break
             parts.append(_PREFIXES[size] if size < 2048 else _prefix(size))
             parts.append(small.popleft())
+            self._went += 1
             room -= size + FRAME_OVERHEAD
         if self._active:
             room += self._chunk_size() + CHUNK_OVERHEAD + FRAME_OVERHEAD
@@ -124,8 +131,14 @@ class Outbox:
 
     def _add_chunks(self, parts: list[bytes | memoryview], room: int) -> None:
         size_max = self._chunk_size()
-        while self._active and (not parts or size_max + CHUNK_OVERHEAD + FRAME_OVERHEAD <= room):
+        passed = 0
+        while passed < len(self._active) and (not parts or size_max + CHUNK_OVERHEAD + FRAME_OVERHEAD <= room):
             transfer = self._active.popleft()
+            if transfer.after > self._went:
+                self._active.append(transfer)
+                passed += 1
+                continue
+            passed = 0
             data = transfer.data[transfer.sent : transfer.sent + size_max]
             transfer.sent += len(data)
             last = transfer.sent == len(transfer.data)
@@ -153,6 +166,7 @@ class Outbox:
                 self._by_key[transfer.key].behind.extend(behind)
                 return
             self._small.append(data)
+            self._came += 1
 
 
 def _prefix(size: int) -> bytes:

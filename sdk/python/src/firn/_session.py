@@ -606,8 +606,9 @@ class Session:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing is open: no command and no call."""
-        return not self._tasks and not self._calls and self.outbox.is_empty
+        """Whether nothing is open: no command, no call and no incarnation."""
+        nothing_waits = self.outbox.is_empty and not self._calls
+        return nothing_waits and not self._tasks and not self._entities
 
     def say_goodbye(self) -> None:
         """Asks Firn to end the connection when nothing is open (R90)."""

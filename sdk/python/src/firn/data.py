@@ -457,11 +457,10 @@ class Register(Data, Generic[V]):
         return self._unpack(self._packed) if self._packed else None
 
     def set(self, value: V, clock: Clock = Clock.DEFAULT, custom: int = 0) -> None:
-        """Writes a value. With `Clock.REVERSE` the value that is there stays."""
+        """Writes a value. If it loses against the present one, Firn says so by a change."""
         packed = self._pack(value)
         self._change().write = _write(packed, clock, custom)
-        if clock != Clock.REVERSE or self._packed is None:
-            self._root.write(self.__dict__, "_packed", packed)
+        self._root.write(self.__dict__, "_packed", packed)
 
     def _delta(self) -> pb.Delta:
         return pb.Delta(register=self._pending.write if self._pending else None)
@@ -619,11 +618,10 @@ class RegisterMap(_Keyed[K], Generic[K, V]):
     TYPE = pb.DATA_TYPE_REGISTER_MAP
 
     def set(self, key: K, value: V, clock: Clock = Clock.DEFAULT, custom: int = 0) -> None:
-        """Writes the value of a key. With `Clock.REVERSE` a value that is there stays."""
+        """Writes the value of a key. If it loses against the present one, Firn says so by a change."""
         packed, written = self._pack(key), self._pack(value)
         self._change().changed[packed] = _write(written, clock, custom)
-        if clock != Clock.REVERSE or packed not in self._entries:
-            self._root.write(self._entries, packed, written)
+        self._root.write(self._entries, packed, written)
 
     def __setitem__(self, key: K, value: V) -> None:
         self.set(key, value)
