@@ -200,7 +200,7 @@ function command(reader: Reader): Command {
         frame.method = reader.number();
         break;
       case 4:
-        frame.incarnation = reader.number();
+        frame.incarnation = reader.roughNumber();
         break;
       case 5:
         frame.opening = opening(reader.message());
@@ -217,6 +217,10 @@ function command(reader: Reader): Command {
       default:
         reader.skip();
     }
+  }
+  // One that is not known may have any number: it is ignored (R42).
+  if (frame.opening !== undefined && frame.incarnation > Number.MAX_SAFE_INTEGER) {
+    throw new DecodeError("an incarnation has a number above 2^53");
   }
   return frame;
 }
@@ -335,7 +339,7 @@ function change(reader: Reader): FirnFrame {
   for (let field = reader.next(); field !== 0; field = reader.next()) {
     switch (field) {
       case 1:
-        incarnation = reader.number();
+        incarnation = reader.roughNumber();
         break;
       case 2:
         delta = reader.bytes();
