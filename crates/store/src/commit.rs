@@ -7,6 +7,7 @@ use firn_model::payload::Payload;
 use firn_model::status::Status;
 
 use crate::entity::Timestamp;
+use crate::timer::TimerWrite;
 
 /// The fencing state of a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -28,13 +29,16 @@ pub struct Commit {
     pub sequence: SlotSequence,
     /// When the owner made it.
     pub at: Timestamp,
-    /// The entity that it is about, one of the slot; also when it holds only a record or effects.
+    /// The entity that it is about, one of the slot; also when it holds only a record, effects or
+    /// timers.
     /// `None` for housekeeping of the slot.
     pub key: Option<EntityKey>,
     /// What changes in the entity.
     pub change: Option<Change>,
     /// Effects to keep until they are delivered; their identity is (slot, sequence, place).
     pub effects: Vec<Effect>,
+    /// Timers of the entity that are set, replaced or removed, in order.
+    pub timers: Vec<TimerWrite>,
     /// How many hops of forwards and effects led to this command.
     pub hops: u32,
     /// The record that answers a repeated command.
@@ -58,6 +62,7 @@ impl Commit {
             key: None,
             change: None,
             effects: Vec::new(),
+            timers: Vec::new(),
             hops: 0,
             reply_record: None,
             received: None,

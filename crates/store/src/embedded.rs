@@ -54,6 +54,7 @@ use crate::entity::{Entity, Event, Timestamp};
 use crate::fence::{Fence, Progress};
 use crate::replica::{IncarnateError, ReplicaWrite, WriteError};
 use crate::rows::{self, View, read};
+use crate::timer::{DueTimer, Timer, TimerId};
 use crate::write::Write;
 use crate::{Pending, ReadError, Store, Tailed, Tombstone};
 use applier::{Applier, CheckpointEvery, RowWriter};
@@ -583,6 +584,21 @@ impl Store for Embedded {
     ) -> BoxFuture<'a, Result<Vec<Tombstone>, ReadError>> {
         let after = after.cloned();
         self.read_all(move |rows| read::tombstones(rows, now, after.as_ref(), limit))
+    }
+
+    fn due_timers<'a>(
+        &'a self,
+        until: Timestamp,
+        after: Option<&'a DueTimer>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<DueTimer>, ReadError>> {
+        let after = after.cloned();
+        self.read_all(move |rows| read::due_timers(rows, until, after.as_ref(), limit))
+    }
+
+    fn timer<'a>(&'a self, id: &'a TimerId) -> BoxFuture<'a, Result<Option<Timer>, ReadError>> {
+        let id = id.clone();
+        self.read_slot(id.key.slot(), move |rows| read::timer(rows, &id))
     }
 
     fn tail(

@@ -179,8 +179,10 @@ fn continues(head: Head, commit: &Commit) -> bool {
 /// Whether everything that needs an entity has one, of this slot, and effects are acknowledged by
 /// their sender.
 fn is_whole(commit: &Commit) -> bool {
-    let needs_key =
-        commit.change.is_some() || commit.reply_record.is_some() || !commit.effects.is_empty();
+    let needs_key = commit.change.is_some()
+        || commit.reply_record.is_some()
+        || !commit.effects.is_empty()
+        || !commit.timers.is_empty();
     let has_key = match &commit.key {
         Some(key) => key.slot() == commit.slot,
         None => !needs_key,

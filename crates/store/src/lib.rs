@@ -5,7 +5,7 @@
 //! [`memory::Memory`] forgets with the process; [`embedded::Embedded`] keeps a folder.
 //!
 //! # Reading order
-//! `commit`, `replica` and `entity` are what goes in and comes out; `encoding` and `rows` how both
+//! `commit`, `timer`, `replica` and `entity` are what goes in and comes out; `encoding` and `rows` how both
 //! become bytes in an ordered map; `fence` which commits may be written at all; then the backends,
 //! and `suite`, which (with the feature `testkit`) holds every backend to the same promises.
 //!
@@ -23,6 +23,7 @@ mod entity;
 mod fence;
 mod replica;
 mod rows;
+mod timer;
 mod write;
 
 pub mod embedded;
@@ -35,6 +36,7 @@ pub use clock::Clock;
 pub use commit::{Change, Commit, Head, Outcome, ReplyRecord, SlotOutcome, StoredAnswer};
 pub use entity::{Entity, Event, Snapshot, Timestamp};
 pub use replica::{IncarnateError, ReplicaWrite, WriteError};
+pub use timer::{DueTimer, Timer, TimerId, TimerName, TimerWrite};
 
 use bytes::Bytes;
 use firn_model::id::{EffectId, EntityKey, NodeId, Replica, Slot, SlotSequence, StorageName};
@@ -103,8 +105,9 @@ pub struct Tailed {
 /// All methods may be called at once from many tasks; `commit` is called by one committer at a time.
 ///
 /// A commit that breaks its own rules (events or a snapshot that do not continue its entity, an
-/// entity of another slot or none where one is needed, an acknowledged effect of another slot) is
-/// refused like one with a wrong sequence: it is never stored.
+/// entity of another slot or none where one is needed, an acknowledged effect of another slot, an
+/// effect with a delay, which is a timer) is refused like one with a wrong sequence: it is never
+/// stored.
 pub trait Store: Send + Sync + 'static {
     /// The head of every slot that was ever written or owned, in any order. It decides commits whose
     /// outcome could not be told: none that was handed over before the call may land after it.
@@ -152,6 +155,18 @@ pub trait Store: Send + Sync + 'static {
         after: Option<&'a Tombstone>,
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<Tombstone>, ReadError>>;
+
+    /// Up to `limit` timers after `after` that are due at `until` or before, the earliest first.
+    fn due_timers<'a>(
+        &'a self,
+        until: Timestamp,
+        after: Option<&'a DueTimer>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<DueTimer>, ReadError>>;
+
+    /// A timer as it stands; `None` if there is none. Sees every commit whose outcome was given
+    /// before the call. What happens to its entity leaves it as it is, also a delete.
+    fn timer<'a>(&'a self, id: &'a TimerId) -> BoxFuture<'a, Result<Option<Timer>, ReadError>>;
 
     /// Up to `limit` changes of a slot after `after`, in order.
     fn tail(

@@ -20,6 +20,7 @@ use crate::replica::{IncarnateError, ReplicaWrite, WriteError};
 use crate::rows::key::Key;
 use crate::rows::sweep::Sweeper;
 use crate::rows::{Entry, Overlay, View, apply, read, replicas};
+use crate::timer::{DueTimer, Timer, TimerId};
 use crate::write::Write;
 use crate::{Pending, ReadError, Store, Tailed, Tombstone};
 
@@ -191,6 +192,19 @@ impl Store for Memory {
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<Tombstone>, ReadError>> {
         self.answer(|rows| read::tombstones(rows, now, after, limit))
+    }
+
+    fn due_timers<'a>(
+        &'a self,
+        until: Timestamp,
+        after: Option<&'a DueTimer>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<DueTimer>, ReadError>> {
+        self.answer(|rows| read::due_timers(rows, until, after, limit))
+    }
+
+    fn timer<'a>(&'a self, id: &'a TimerId) -> BoxFuture<'a, Result<Option<Timer>, ReadError>> {
+        self.answer(|rows| read::timer(rows, id))
     }
 
     fn tail(

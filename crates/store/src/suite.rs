@@ -6,6 +6,7 @@
 mod cases;
 mod replicas;
 mod subject;
+mod timers;
 
 use futures_util::future::BoxFuture;
 
@@ -44,6 +45,12 @@ pub async fn run<B: Backend + 'static>(fresh: impl Fn(Clock) -> B) {
     cases::tails_show_every_change_once(subject().await).await;
     cases::tails_have_no_gap_while_others_write(subject().await).await;
     cases::outbox_holds_what_is_not_delivered(subject().await).await;
+    timers::timers_are_set_replaced_and_cancelled(subject().await).await;
+    timers::a_timer_fires_in_one_commit(subject().await).await;
+    timers::timers_are_found_in_the_order_of_their_times(subject().await).await;
+    timers::timers_outlive_their_entity(subject().await).await;
+    timers::odd_names_of_timers_keep_apart(subject().await).await;
+    timers::refused_timers_leave_no_trace(subject().await).await;
     cases::receipts_stay_until_trimmed(subject().await).await;
     cases::reply_records_expire(subject().await).await;
     cases::reply_records_hold_any_answer(subject().await).await;

@@ -12,6 +12,7 @@
 //! | 1 | commits |
 //! | 2 | also replicas, and runs of nodes |
 //! | 3 | also deletes that leave no event behind |
+//! | 4 | also timers |
 //!
 //! A folder has the lowest format that describes what is in it: one that never held a replica can
 //! still be opened by a Firn that knows of none.
@@ -34,14 +35,18 @@ const FORMAT_REPLICAS: u32 = 2;
 /// values would leave its events in place.
 const FORMAT_DELETES: u32 = 3;
 
+/// The version of a folder that holds timers: who knows of none would not keep them.
+const FORMAT_TIMERS: u32 = 4;
+
 /// The highest version that this Firn knows.
-const FORMAT_MAX: u32 = FORMAT_DELETES;
+const FORMAT_MAX: u32 = FORMAT_TIMERS;
 
 const FORMAT_NAME: &str = "firn-store";
 
 /// The lowest version that a folder with this in it may have.
 pub(crate) fn format_of(write: &Write) -> u32 {
     match write {
+        Write::Commit(commit) if !commit.timers.is_empty() => FORMAT_TIMERS,
         Write::Commit(commit) if commit.change == Some(Change::Delete { until: None }) => {
             FORMAT_DELETES
         }

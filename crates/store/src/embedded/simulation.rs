@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use firn_model::decision::Forward;
 use firn_model::id::{Epoch, SlotSequence};
 use firn_model::payload::Payload;
 use futures_executor::block_on;
@@ -12,6 +13,7 @@ use super::faults::{Chance, Failure, FaultyDisk, FaultyRows};
 use super::*;
 use crate::commit::Change;
 use crate::entity::Timestamp;
+use crate::timer::{TimerName, TimerWrite};
 
 const SEGMENT_BYTES: u64 = 8 * 1024;
 
@@ -49,6 +51,25 @@ struct Model {
     runs: Vec<Replica>,
 }
 
+/// What the commit of an entity's event does to one of its timers: most set one, some cancel it.
+fn timer_write(number: u64, event: u64) -> TimerWrite {
+    let call = Forward {
+        service: number.to_string(),
+        method: event.to_string(),
+        payload: Payload::default(),
+        metadata: Default::default(),
+    };
+    TimerWrite {
+        name: TimerName::Own((event % 3).to_string().into()),
+        timer: (!event.is_multiple_of(4)).then(|| Timer {
+            due: Timestamp(event * 7 % 20),
+            call,
+            repeat: None,
+            hops: 0,
+        }),
+    }
+}
+
 /// The effect that is in the replica with this place.
 fn effect(place: usize) -> EffectId {
     EffectId {
@@ -81,6 +102,7 @@ impl Model {
                 snapshot: None,
                 deleted_until: None,
             });
+            commit.timers = vec![timer_write(number, sequence)];
             batch.push(commit);
         }
         batch
@@ -141,6 +163,29 @@ impl Model {
         }
     }
 
+    /// The timers are what the events that are there have left of them, and are found at their times.
+    fn check_timers(&self, store: &Embedded) {
+        let mut expected = BTreeMap::new();
+        for (number, events) in &self.landed {
+            for event in 1..=events.len() as u64 {
+                let TimerWrite { name, timer } = timer_write(*number, event);
+                let key = key(*number);
+                expected.insert(TimerId { key, name }, timer);
+            }
+        }
+        for (id, timer) in &expected {
+            assert_eq!(block_on(store.timer(id)).unwrap(), *timer);
+        }
+        let standing = expected.into_iter().filter_map(|(id, timer)| {
+            let due = timer?.due;
+            Some(DueTimer { due, id })
+        });
+        let mut standing: Vec<DueTimer> = standing.collect();
+        standing.sort_by_key(|timer| (timer.due, timer.id.clone()));
+        let found = block_on(store.due_timers(Timestamp(u64::MAX), None, usize::MAX)).unwrap();
+        assert_eq!(found, standing);
+    }
+
     /// Every acknowledged event is there, in order, once; of the open ones a beginning.
     fn check(&mut self, store: &Embedded) {
         self.check_replicas(store);
@@ -159,6 +204,7 @@ impl Model {
             landed.truncate(found.len());
         }
         self.open.clear();
+        self.check_timers(store);
     }
 }
 

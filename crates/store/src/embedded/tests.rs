@@ -12,6 +12,7 @@ use super::*;
 use crate::commit::Change;
 use crate::entity::Timestamp;
 use crate::suite::{self, Backend};
+use crate::timer::{TimerName, TimerWrite};
 
 fn never_fatal(fatal: &Fatal) {
     panic!("{fatal}");
@@ -131,14 +132,14 @@ fn a_folder_that_is_open_is_locked() {
 fn a_newer_folder_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     fill(folder.path(), 1);
-    fs::write(folder.path().join("format"), "firn-store 4\n").unwrap();
+    fs::write(folder.path().join("format"), "firn-store 5\n").unwrap();
     let error = error(folder.path());
     assert!(
         matches!(
             error,
             OpenError::Newer {
-                found: 4,
-                known: 3,
+                found: 5,
+                known: 4,
                 ..
             }
         ),
@@ -169,6 +170,23 @@ fn the_format_rises_with_the_first_replica() {
     drop(store);
     fill(folder.path(), 4);
     assert_eq!(format(), "firn-store 2\n");
+}
+
+/// A Firn that knows of no timers would forget them.
+#[test]
+fn the_format_rises_with_the_first_timer() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).unwrap();
+    let key = key();
+    let mut commit = Commit::empty(key.slot(), Epoch(0), SlotSequence(1), Timestamp(1));
+    commit.key = Some(key);
+    commit.timers = vec![TimerWrite {
+        name: TimerName::Own("t".into()),
+        timer: None,
+    }];
+    block_on(store.commit(vec![commit]));
+    let format = fs::read_to_string(folder.path().join("format")).unwrap();
+    assert_eq!(format, "firn-store 4\n");
 }
 
 /// A Firn that leaves events in place would find other ones behind them.

@@ -1,5 +1,7 @@
 //! Messages for the parts of the model that several stored values share.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use bytestring::ByteString;
 use firn_model::call::Reply;
@@ -13,6 +15,7 @@ use firn_model::status::{GrpcCode, Status};
 use super::Fault;
 use crate::commit::{ReplyRecord, StoredAnswer};
 use crate::entity::Timestamp;
+use crate::timer::{Timer, TimerName, TimerWrite};
 
 /// [`Payload`].
 #[derive(Clone, PartialEq, prost::Message)]
@@ -63,6 +66,38 @@ pub(crate) struct EffectPart {
     pub(crate) call: Option<ForwardPart>,
     #[prost(bool, tag = "2")]
     pub(crate) synchronous: bool,
+}
+
+/// [`TimerName`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct TimerNamePart {
+    #[prost(string, optional, tag = "1")]
+    pub(crate) own: Option<String>,
+    #[prost(message, optional, tag = "2")]
+    pub(crate) delayed: Option<EffectIdPart>,
+}
+
+/// [`Timer`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct TimerPart {
+    #[prost(uint64, tag = "1")]
+    pub(crate) due: u64,
+    #[prost(message, optional, tag = "2")]
+    pub(crate) call: Option<ForwardPart>,
+    #[prost(uint64, optional, tag = "3")]
+    pub(crate) repeat_ms: Option<u64>,
+    #[prost(uint32, tag = "4")]
+    pub(crate) hops: u32,
+}
+
+/// [`TimerWrite`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct TimerWritePart {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) name: Option<TimerNamePart>,
+    /// Missing if the timer is gone.
+    #[prost(message, optional, tag = "2")]
+    pub(crate) timer: Option<TimerPart>,
 }
 
 /// [`EffectId`].
@@ -209,6 +244,78 @@ impl TryFrom<EffectPart> for Effect {
         Ok(Self {
             call: required(part.call, "the call of an effect")?,
             synchronous: part.synchronous,
+        })
+    }
+}
+
+impl From<&TimerName> for TimerNamePart {
+    fn from(name: &TimerName) -> Self {
+        match name {
+            TimerName::Own(name) => Self {
+                own: Some(name.as_ref().to_owned()),
+                delayed: None,
+            },
+            TimerName::Delayed(effect) => Self {
+                own: None,
+                delayed: Some((*effect).into()),
+            },
+        }
+    }
+}
+
+impl TryFrom<TimerNamePart> for TimerName {
+    type Error = Fault;
+
+    fn try_from(part: TimerNamePart) -> Result<Self, Fault> {
+        match (part.own, part.delayed) {
+            (Some(name), None) => Ok(Self::Own(name.into())),
+            (None, Some(effect)) => Ok(Self::Delayed(effect.try_into()?)),
+            _ => Err(Fault::Field("the name of a timer")),
+        }
+    }
+}
+
+impl From<&Timer> for TimerPart {
+    fn from(timer: &Timer) -> Self {
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            due: timer.due.0,
+            call: Some((&timer.call).into()),
+            repeat_ms: timer.repeat.map(millis),
+            hops: timer.hops,
+        }
+    }
+}
+
+impl TryFrom<TimerPart> for Timer {
+    type Error = Fault;
+
+    fn try_from(part: TimerPart) -> Result<Self, Fault> {
+        Ok(Self {
+            due: Timestamp(part.due),
+            call: required(part.call, "the call of a timer")?,
+            repeat: part.repeat_ms.map(Duration::from_millis),
+            hops: part.hops,
+        })
+    }
+}
+
+impl From<&TimerWrite> for TimerWritePart {
+    fn from(write: &TimerWrite) -> Self {
+        Self {
+            name: Some((&write.name).into()),
+            timer: write.timer.as_ref().map(Into::into),
+        }
+    }
+}
+
+impl TryFrom<TimerWritePart> for TimerWrite {
+    type Error = Fault;
+
+    fn try_from(part: TimerWritePart) -> Result<Self, Fault> {
+        Ok(Self {
+            name: required(part.name, "the name of a timer")?,
+            timer: part.timer.map(TryInto::try_into).transpose()?,
         })
     }
 }

@@ -4,7 +4,8 @@ use bytes::Bytes;
 use firn_model::id::{Epoch, SlotSequence};
 
 use super::parts::{
-    BelowPart, EffectIdPart, EffectPart, KeyPart, PayloadPart, ReplyRecordPart, all, required, slot,
+    BelowPart, EffectIdPart, EffectPart, KeyPart, PayloadPart, ReplyRecordPart, TimerWritePart,
+    all, required, slot,
 };
 use super::{Fault, decode, encode_into};
 use crate::commit::{Change, Commit};
@@ -37,6 +38,8 @@ struct CommitMessage {
     receipts_below: Option<BelowPart>,
     #[prost(message, repeated, tag = "16")]
     delivered: Vec<EffectIdPart>,
+    #[prost(message, repeated, tag = "17")]
+    timers: Vec<TimerWritePart>,
 }
 
 /// [`Change`].
@@ -108,6 +111,7 @@ impl From<&Commit> for CommitMessage {
             received: commit.received.map(Into::into),
             receipts_below: commit.receipts_below.map(Into::into),
             delivered: commit.delivered.iter().copied().map(Into::into).collect(),
+            timers: commit.timers.iter().map(Into::into).collect(),
         }
     }
 }
@@ -129,6 +133,7 @@ impl TryFrom<CommitMessage> for Commit {
             received: message.received.map(TryInto::try_into).transpose()?,
             receipts_below: message.receipts_below.map(TryInto::try_into).transpose()?,
             delivered: all(message.delivered)?,
+            timers: all(message.timers)?,
         })
     }
 }

@@ -1,5 +1,7 @@
 //! Encodings: round trips, fixtures of what is stored, and damage.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use firn_model::call::Reply;
 use firn_model::code::Code;
@@ -17,6 +19,7 @@ use super::{Fault, VERSION, decode, encode};
 use crate::commit::{Change, Commit, ReplyRecord, StoredAnswer};
 use crate::entity::Timestamp;
 use crate::rows::value::{EntityRow, EventRow};
+use crate::timer::{Timer, TimerName, TimerWrite};
 
 fn slots() -> impl Strategy<Value = Slot> {
     (0..SLOTS).prop_map(|number| Slot::new(number).unwrap())
@@ -115,6 +118,24 @@ fn effect_ids() -> impl Strategy<Value = EffectId> {
     })
 }
 
+fn timer_writes() -> impl Strategy<Value = TimerWrite> {
+    let name = prop_oneof![
+        ".{0,4}".prop_map(|name| TimerName::Own(name.into())),
+        effect_ids().prop_map(TimerName::Delayed),
+    ];
+    let repeat = option::of(any::<u32>().prop_map(|ms| Duration::from_millis(ms.into())));
+    let timer = (times(), forwards(), repeat, any::<u32>());
+    (name, option::of(timer)).prop_map(|(name, timer)| TimerWrite {
+        name,
+        timer: timer.map(|(due, call, repeat, hops)| Timer {
+            due,
+            call,
+            repeat,
+            hops,
+        }),
+    })
+}
+
 fn commits() -> impl Strategy<Value = Commit> {
     let effect =
         (forwards(), any::<bool>()).prop_map(|(call, synchronous)| Effect { call, synchronous });
@@ -133,7 +154,8 @@ fn commits() -> impl Strategy<Value = Commit> {
         option::of((slots(), any::<u64>().prop_map(SlotSequence))),
         vec(effect_ids(), 0..3),
     );
-    (head, contents, receipts).prop_map(|(head, contents, receipts)| {
+    let timers = vec(timer_writes(), 0..3);
+    (head, contents, receipts, timers).prop_map(|(head, contents, receipts, timers)| {
         let (slot, epoch, sequence, at) = head;
         let (key, change, effects, hops, reply_record) = contents;
         let (received, receipts_below, delivered) = receipts;
@@ -145,6 +167,7 @@ fn commits() -> impl Strategy<Value = Commit> {
             key,
             change,
             effects,
+            timers,
             hops,
             reply_record,
             received,
@@ -214,6 +237,7 @@ fn full() -> Commit {
             call,
             synchronous: true,
         }],
+        timers: Vec::new(),
         hops: 9,
         reply_record: Some(ReplyRecord {
             method: "m".into(),
@@ -265,6 +289,37 @@ const COMMIT_V1: &str = concat!(
     "20085a1a0a160a017312016d1a060a017412010122060a016b120176100160096a240a016d120169",
     "1a100000000000000000000000000000000a200b3a08080512016e18d01772060802100318047a04",
     "08051006820106080210031804",
+);
+
+/// What a Firn stores that knows timers, as the other fixture.
+#[test]
+fn stored_timers_are_fixed() {
+    let mut commit = full();
+    let call = commit.effects[0].call.clone();
+    let effect = commit.delivered[0];
+    commit.timers = vec![
+        TimerWrite {
+            name: TimerName::Own("n".into()),
+            timer: Some(Timer {
+                due: Timestamp(1),
+                call,
+                repeat: Some(Duration::from_millis(2)),
+                hops: 3,
+            }),
+        },
+        TimerWrite {
+            name: TimerName::Delayed(effect),
+            timer: None,
+        },
+    ];
+    let stored = hex(&encoded(&commit));
+    assert_eq!(stored.strip_prefix(COMMIT_V1), Some(TIMERS_V1));
+    assert_eq!(decode_commit(encoded(&commit)), Ok(commit));
+}
+
+const TIMERS_V1: &str = concat!(
+    "8a01250a030a016e121e080112160a017312016d1a060a017412010122060a016b12017618022003",
+    "8a010a0a081206080210031804",
 );
 
 #[test]

@@ -6,11 +6,12 @@ use firn_model::payload::Payload;
 
 use super::key::{self, Space};
 use super::overlay::{Overlay, View};
+use super::read;
 use super::sweep::Sweeper;
 use super::value::{
     AppendKind, ChangeKind, ChangeRow, CleanKind, DeleteKind, EntityRow, EventRow, GarbageRow,
     HeadRow, NodeRow, OutboxRow, PayloadRow, ReplicaRow, ReplicaStateRow, ReplyRow, SetKind,
-    SnapshotRow, check_full_key, damaged, decode_row, full_key,
+    SnapshotRow, TimerIdRow, TimerRow, check_full_key, damaged, decode_row, full_key,
 };
 use crate::ReadError;
 use crate::commit::{Change, Commit, ReplyRecord};
@@ -18,6 +19,7 @@ use crate::encoding::encode;
 use crate::encoding::parts::KeyPart;
 use crate::entity::Timestamp;
 use crate::replica::{ReplicaWrite, Run};
+use crate::timer::{TimerId, TimerWrite};
 use crate::write::Write;
 
 /// Adds the rows of writes, in order, and sweeps a little if there are commits among them.
@@ -62,6 +64,11 @@ fn apply_commit(rows: &mut Overlay<'_>, commit: &Commit) -> Result<(), ReadError
     if let Some(entity_key) = &commit.key {
         for (index, effect) in (0..).zip(&commit.effects) {
             put_effect(rows, commit, entity_key, (index, effect));
+        }
+    }
+    if let Some(entity_key) = &commit.key {
+        for write in &commit.timers {
+            put_timer(rows, entity_key, write)?;
         }
     }
     if let (Some(entity_key), Some(record)) = (&commit.key, &commit.reply_record) {
@@ -301,6 +308,34 @@ fn put_effect(
         hops: commit.hops,
     };
     rows.put(key::outbox(id), encode(&row));
+}
+
+/// Puts a timer in the place of the one of its name, or removes it.
+fn put_timer(
+    rows: &mut Overlay<'_>,
+    entity_key: &EntityKey,
+    write: &TimerWrite,
+) -> Result<(), ReadError> {
+    let id = TimerId {
+        key: entity_key.clone(),
+        name: write.name.clone(),
+    };
+    let key = key::timer(&id);
+    if let Some(older) = read::timer(rows, &id)? {
+        rows.delete(key::due(older.due, &key));
+    }
+    let Some(timer) = &write.timer else {
+        rows.delete(key);
+        return Ok(());
+    };
+    let id: TimerIdRow = (&id).into();
+    rows.put(key::due(timer.due, &key), encode(&id));
+    let row = TimerRow {
+        timer: Some(timer.into()),
+        id: Some(id),
+    };
+    rows.put(key, encode(&row));
+    Ok(())
 }
 
 /// A record that has expired already is not stored. One that replaces another leaves the other's

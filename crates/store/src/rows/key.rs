@@ -22,12 +22,15 @@
 //! | `Tombstone` | time u64, then the whole key of the `Entity` row | [`KeyPart`](crate::encoding::parts::KeyPart) |
 //! | `Replica` | node u64, length of S u16, S, I | [`ReplicaRow`](super::value::ReplicaRow) |
 //! | `ReplicaState` | node u64, length of S u16, S, I | [`ReplicaStateRow`](super::value::ReplicaStateRow) |
+//! | `Timer` | length of S u16, S, length of I u16, I, name of the timer | [`TimerRow`](super::value::TimerRow) |
+//! | `Due` | time u64, then the whole key of the `Timer` row | [`TimerIdRow`](super::value::TimerIdRow) |
 //! | `Node` | name of the node, shortened like I | [`NodeRow`](super::value::NodeRow) |
 
 use firn_model::id::{EffectId, EntityKey, NodeId, Slot, SlotSequence, StorageName};
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 use crate::entity::Timestamp;
+use crate::timer::{TimerId, TimerName};
 
 /// Longest storage name that stands in a key as it is, in bytes. Names are written by programmers.
 pub(crate) const STORAGE_BYTES_MAX: usize = 1024;
@@ -36,9 +39,16 @@ pub(crate) const STORAGE_BYTES_MAX: usize = 1024;
 /// that fjall takes, also where a key holds another.
 pub(crate) const ID_BYTES_MAX: usize = 32 * 1024;
 
+/// Longest name of a timer that stands in a key as it is, in bytes: longer than any that a function
+/// may give.
+pub(crate) const TIMER_NAME_BYTES_MAX: usize = 1024;
+
 const HASH_BYTES: usize = size_of::<u128>();
 
-const _: () = assert!(STORAGE_BYTES_MAX + ID_BYTES_MAX + 2 * HASH_BYTES + 128 < u16::MAX as usize);
+const _: () = assert!(
+    STORAGE_BYTES_MAX + ID_BYTES_MAX + TIMER_NAME_BYTES_MAX + 3 * HASH_BYTES + 128
+        < u16::MAX as usize
+);
 
 /// What a row is about: the first byte of its key. Part of the stored format, never renumbered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +71,8 @@ pub(crate) enum Space {
     Replica = 15,
     ReplicaState = 16,
     Node = 17,
+    Timer = 18,
+    Due = 19,
 }
 
 /// The bytes of a key.
@@ -245,6 +257,39 @@ pub(crate) fn garbage_event(garbage: &[u8], number: u64) -> Key {
     key
 }
 
+/// The key of a timer. Names of the function's own, and those of delayed effects, begin with a byte
+/// of their own.
+pub(crate) fn timer(id: &TimerId) -> Key {
+    let key =
+        storage(Space::Timer, &id.key.storage).sized(&part(id.key.id.as_bytes(), ID_BYTES_MAX));
+    match &id.name {
+        TimerName::Own(name) => key
+            .bytes(&[0])
+            .bytes(&part(name.as_bytes(), TIMER_NAME_BYTES_MAX)),
+        TimerName::Delayed(effect) => key.bytes(&[1]).effect(*effect),
+    }
+    .0
+}
+
+/// The key that finds a timer by the time at which it is due.
+pub(crate) fn due(due: Timestamp, timer: &[u8]) -> Key {
+    Builder::new(Space::Due).u64(due.0).bytes(timer).0
+}
+
+/// The first key after all timers that are due at this time.
+pub(crate) fn due_end(until: Timestamp) -> Key {
+    match until.0.checked_add(1) {
+        Some(next) => due(Timestamp(next), &[]),
+        None => whole(Space::Due).1,
+    }
+}
+
+/// The time in the key of a `Due` row.
+pub(crate) fn due_at(key: &[u8]) -> Option<Timestamp> {
+    let (due, _) = key.get(1..)?.split_first_chunk()?;
+    Some(Timestamp(u64::from_be_bytes(*due)))
+}
+
 /// The key of a node's replica, or of its state.
 pub(crate) fn replica(space: Space, node: NodeId, key: &EntityKey) -> Key {
     replicas(space, node)
@@ -403,6 +448,19 @@ mod tests {
         let tombstone = tombstone(Timestamp(5), &cart);
         assert_eq!(tombstone, b"\x0e\0\0\0\0\0\0\0\x05\x03\0\x04carta");
         assert_eq!(tombstone_until(&tombstone), Some(Timestamp(5)));
+        let id = |name| TimerId {
+            key: cart.clone(),
+            name,
+        };
+        let own = timer(&id(TimerName::Own("t".into())));
+        assert_eq!(own, b"\x12\0\x04cart\0\x01a\0t");
+        assert_eq!(
+            timer(&id(TimerName::Delayed(effect))),
+            b"\x12\0\x04cart\0\x01a\x01\x01\x02\0\0\0\0\0\0\0\x03\0\0\0\x04"
+        );
+        let due = due(Timestamp(5), &own);
+        assert_eq!(due, b"\x13\0\0\0\0\0\0\0\x05\x12\0\x04cart\0\x01a\0t");
+        assert_eq!(due_at(&due), Some(Timestamp(5)));
     }
 
     #[test]

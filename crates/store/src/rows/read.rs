@@ -13,12 +13,13 @@ use super::overlay::View;
 use super::replicas;
 use super::value::{
     AppendKind, ChangeKind, ChangeRow, EntityRow, EventRow, HeadRow, OutboxRow, PayloadRow,
-    ReplyRow, SnapshotRow, bad_field, damaged, decode_row,
+    ReplyRow, SnapshotRow, TimerIdRow, TimerRow, bad_field, damaged, decode_row,
 };
 use crate::commit::{Change, Head, ReplyRecord};
 use crate::encoding::Fault;
 use crate::encoding::parts::KeyPart;
 use crate::entity::{Entity, Event, Snapshot, Timestamp};
+use crate::timer::{DueTimer, Timer, TimerId};
 use crate::{Pending, ReadError, Tailed, Tombstone};
 
 /// The heads of all slots that have one.
@@ -140,6 +141,50 @@ pub(crate) fn tombstones(
             })
         })
         .collect()
+}
+
+/// Timers that are due at `until` or before, after `after`.
+pub(crate) fn due_timers(
+    rows: &dyn View,
+    until: Timestamp,
+    after: Option<&DueTimer>,
+    limit: usize,
+) -> Result<Vec<DueTimer>, ReadError> {
+    let (start, _) = key::whole(Space::Due);
+    let from = after.map_or(start, |after| {
+        successor(key::due(after.due, &key::timer(&after.id)))
+    });
+    rows.scan(from, key::due_end(until))
+        .take(limit)
+        .map(|row| {
+            let (key, value) = row?;
+            let due = key::due_at(&key).ok_or_else(|| bad_field(&key, "the time"))?;
+            let id = timer_id(&key, decode_row(&key, value)?)?;
+            Ok(DueTimer { due, id })
+        })
+        .collect()
+}
+
+/// A timer as it stands.
+pub(crate) fn timer(rows: &dyn View, id: &TimerId) -> Result<Option<Timer>, ReadError> {
+    let key = key::timer(id);
+    let Some(value) = rows.get(&key)? else {
+        return Ok(None);
+    };
+    let row: TimerRow = decode_row(&key, value)?;
+    let found = row.id.ok_or_else(|| bad_field(&key, "the timer's name"))?;
+    if timer_id(&key, found)? != *id {
+        return Err(damaged(&key, &"it is another timer"));
+    }
+    convert(&key, row.timer, "the timer").map(Some)
+}
+
+fn timer_id(key: &[u8], row: TimerIdRow) -> Result<TimerId, ReadError> {
+    let entity = row.key.ok_or_else(|| bad_field(key, "the entity"))?;
+    Ok(TimerId {
+        key: entity.into(),
+        name: convert(key, row.name, "the timer's name")?,
+    })
 }
 
 /// Changes of a slot after `after`.

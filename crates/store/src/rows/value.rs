@@ -6,8 +6,11 @@ use prost::Message;
 
 use super::key::{ID_BYTES_MAX, STORAGE_BYTES_MAX};
 use crate::ReadError;
-use crate::encoding::parts::{EffectPart, KeyPart, PayloadPart, ReplyRecordPart};
+use crate::encoding::parts::{
+    EffectPart, KeyPart, PayloadPart, ReplyRecordPart, TimerNamePart, TimerPart,
+};
 use crate::encoding::{Fault, decode};
+use crate::timer::TimerId;
 
 /// The fencing state of a slot.
 #[derive(Clone, Copy, PartialEq, Message)]
@@ -148,6 +151,34 @@ pub(crate) struct OutboxRow {
     pub(crate) effect: Option<EffectPart>,
     #[prost(uint32, tag = "3")]
     pub(crate) hops: u32,
+}
+
+/// A timer.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct TimerRow {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) timer: Option<TimerPart>,
+    /// Which one it is, as its key may hold shortened names.
+    #[prost(message, optional, tag = "2")]
+    pub(crate) id: Option<TimerIdRow>,
+}
+
+/// Which timer is due at a time.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct TimerIdRow {
+    #[prost(message, optional, tag = "1")]
+    pub(crate) key: Option<KeyPart>,
+    #[prost(message, optional, tag = "2")]
+    pub(crate) name: Option<TimerNamePart>,
+}
+
+impl From<&TimerId> for TimerIdRow {
+    fn from(id: &TimerId) -> Self {
+        Self {
+            key: Some((&id.key).into()),
+            name: Some((&id.name).into()),
+        }
+    }
 }
 
 /// The events of an ended generation that are still to be removed.
