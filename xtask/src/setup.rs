@@ -1,8 +1,8 @@
 //! What suites need before they run: language toolchains and peers.
 //!
 //! Toolchains are prerequisites: they are looked for and asked their version, never installed.
-//! Small Debian packages are installed when that is possible without asking anybody. Peers set
-//! themselves up in their own folders.
+//! Small Debian packages are installed when that is possible without asking anybody. Peers and
+//! SDKs set themselves up in their own folders.
 
 mod peers;
 mod tools;
@@ -18,6 +18,8 @@ pub(crate) use tools::Tool;
 pub(crate) enum Need {
     /// Every peer installed, and so every toolchain that a peer names.
     Peers,
+    /// Our SDKs in other languages built, and so their toolchains.
+    Sdks,
 }
 
 /// Checks and prepares everything that the needs ask for.
@@ -25,11 +27,13 @@ pub(crate) enum Need {
 /// # Errors
 /// All missing toolchains at once, or the peer whose set-up failed.
 pub(crate) fn prepare(root: &Path, needs: &[Need]) -> Result<()> {
-    let peers = if needs.contains(&Need::Peers) {
-        peers::read_all(&root.join("peers"))?
-    } else {
-        Vec::new()
-    };
+    let mut peers = Vec::new();
+    for need in needs {
+        peers.extend(match need {
+            Need::Peers => peers::read_all(&root.join("peers"), "peer.toml")?,
+            Need::Sdks => peers::read_all(&root.join("sdk"), "sdk.toml")?,
+        });
+    }
     let mut tools = vec![Tool::Rust, Tool::Linker];
     tools.extend(peers.iter().flat_map(|peer| peer.tools.iter().copied()));
     tools.sort();

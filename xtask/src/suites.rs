@@ -60,6 +60,13 @@ const SUITES: &[Suite] = &[
         limit: minutes(10),
     },
     Suite {
+        name: "sdk",
+        about: "our SDKs: their own tests, the conformance kit, samples and templates",
+        needs: &[Need::Sdks],
+        work: Work::Targets(&["sdk"]),
+        limit: minutes(20),
+    },
+    Suite {
         name: "crash",
         about: "the real process killed at random moments under load",
         needs: &[],

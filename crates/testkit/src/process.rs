@@ -114,7 +114,15 @@ impl Process {
     /// # Panics
     /// If patience ends before.
     pub fn wait(&mut self) -> ExitStatus {
-        let until = Instant::now() + PATIENCE;
+        self.wait_within(PATIENCE)
+    }
+
+    /// Waits for its end with a patience of its own.
+    ///
+    /// # Panics
+    /// If that ends before.
+    pub fn wait_within(&mut self, patience: Duration) -> ExitStatus {
+        let until = Instant::now() + patience;
         loop {
             if let Some(status) = self.ended() {
                 return status;

@@ -1,7 +1,8 @@
-//! Peers: real functions on published SDKs, each set up by its own command.
+//! What sets itself up by its own command: peers, which are real functions on published SDKs, and our
+//! SDKs in other languages.
 //!
-//! `peers/<name>/peer.toml` names the programs it needs and the command that sets it up. That
-//! command keeps a stamp of its own, so calling it again costs nothing.
+//! `peers/<name>/peer.toml` and `sdk/<name>/sdk.toml` name the programs it needs and the command that
+//! sets it up. That command keeps a stamp of its own, so calling it again costs little.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use anyhow::{Context, Result, anyhow, bail};
 
 use super::tools::Tool;
 
-/// What the set-up of a peer needs to know of its `peer.toml`.
+/// What its set-up needs to know of one.
 pub(crate) struct Peer {
     name: String,
     folder: PathBuf,
@@ -20,14 +21,14 @@ pub(crate) struct Peer {
     pub(crate) tools: Vec<Tool>,
 }
 
-/// Every peer, in order of name.
-pub(crate) fn read_all(folder: &Path) -> Result<Vec<Peer>> {
+/// Every one in a folder, each described in a file of this name; in order of name.
+pub(crate) fn read_all(folder: &Path, file: &str) -> Result<Vec<Peer>> {
     let mut peers = Vec::new();
     let entries =
         fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
     for entry in entries {
         let folder = entry?.path();
-        let description = folder.join("peer.toml");
+        let description = folder.join(file);
         if description.exists() {
             let text = fs::read_to_string(&description)?;
             let peer = read(&folder, &text)
@@ -36,7 +37,7 @@ pub(crate) fn read_all(folder: &Path) -> Result<Vec<Peer>> {
         }
     }
     if peers.is_empty() {
-        bail!("no peer in {}", folder.display());
+        bail!("no {file} in {}", folder.display());
     }
     peers.sort_by(|left, right| left.name.cmp(&right.name));
     Ok(peers)
@@ -73,15 +74,15 @@ pub(crate) fn set_up(peers: &[Peer]) -> Result<()> {
     for (index, peer) in peers.iter().enumerate() {
         let started = Instant::now();
         let [program, arguments @ ..] = peer.setup.as_slice() else {
-            bail!("the peer {} has an empty set-up command", peer.name);
+            bail!("{} has an empty set-up command", peer.name);
         };
         let status = Command::new(peer.folder.join(program))
             .args(arguments)
             .current_dir(&peer.folder)
             .status()
-            .with_context(|| format!("cannot run the set-up of the peer {}", peer.name))?;
+            .with_context(|| format!("cannot run the set-up of {}", peer.name))?;
         if !status.success() {
-            bail!("the set-up of the peer {} ended with {status}", peer.name);
+            bail!("the set-up of {} ended with {status}", peer.name);
         }
         println!(
             "  {}/{} {} is set up ({:.1} s)",

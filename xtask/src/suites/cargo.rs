@@ -25,7 +25,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 const LINES_QUEUED: usize = 1024;
 
 /// The folders whose folders are packages.
-const PACKAGES: &[&str] = &["crates", "samples"];
+const PACKAGES: &[&str] = &[".", "crates", "samples", "sdk", "sdk/rust"];
 
 /// Builds everything that tests use: the programs that integration tests start, and the tests.
 pub(crate) fn build(root: &Path) -> bool {

@@ -1,0 +1,33 @@
+//! The SDKs' own tests, and those that start this Firn. The Rust SDK's are among the unit tests.
+
+use crate::language::{Language, firn, run};
+
+fn tests_of(language: Language) {
+    run("its own tests", language.command("tests"));
+}
+
+fn integration_of(language: Language) {
+    let mut command = language.command("integration");
+    command.env("FIRN_BIN", firn());
+    run("its tests with Firn", command);
+}
+
+#[test]
+fn typescript_passes_its_own_tests() {
+    tests_of(Language::TypeScript);
+}
+
+#[test]
+fn typescript_passes_its_tests_with_firn() {
+    integration_of(Language::TypeScript);
+}
+
+#[test]
+fn python_passes_its_own_tests() {
+    tests_of(Language::Python);
+}
+
+#[test]
+fn python_passes_its_tests_with_firn() {
+    integration_of(Language::Python);
+}
