@@ -89,11 +89,9 @@ pub trait Piece: Default + Clone + Send + Sync + 'static {
     #[doc(hidden)]
     fn undo(&mut self);
 
-    /// Takes a change that was made here, in a copy.
+    /// Makes a change here that was made in an older copy.
     #[doc(hidden)]
-    fn apply_own(&mut self, delta: Self::Delta) -> Result<(), OpenError> {
-        self.apply(delta)
-    }
+    fn redo(&mut self, delta: &Self::Delta);
 }
 
 /// What sets, registers and maps can hold: messages, text, numbers, bytes, and [`Any`] for elements
@@ -206,6 +204,12 @@ impl Piece for GrowCounter {
     fn undo(&mut self) {
         self.value -= std::mem::take(&mut self.pending);
     }
+
+    fn redo(&mut self, delta: &Delta) {
+        if let Delta::GrowCounter(by) = delta {
+            self.increase(*by);
+        }
+    }
 }
 
 /// A number.
@@ -264,6 +268,12 @@ impl Piece for Counter {
     fn undo(&mut self) {
         self.take_back();
     }
+
+    fn redo(&mut self, delta: &Delta) {
+        if let Delta::Counter(by) = delta {
+            self.change(*by);
+        }
+    }
 }
 
 /// A switch that can only be turned on.
@@ -313,6 +323,12 @@ impl Piece for Flag {
     fn undo(&mut self) {
         if std::mem::take(&mut self.pending) {
             self.on = false;
+        }
+    }
+
+    fn redo(&mut self, delta: &Delta) {
+        if let Delta::Flag(true) = delta {
+            self.turn_on();
         }
     }
 }
@@ -369,15 +385,7 @@ impl Piece for Vote {
     fn apply(&mut self, delta: Delta) -> Result<(), OpenError> {
         match delta {
             Delta::Vote(votes) => {
-                // Until it has members it is the empty one, and takes also the own vote. Later only
-                // this function changes that, and may have done so while the change was under way.
-                let own = if self.members == 0 {
-                    votes.own
-                } else {
-                    self.own
-                };
                 (self.own, self.yes, self.members) = (votes.own, votes.yes, votes.members);
-                self.put(own);
             }
             found => return Err(other(Self::TYPE, &found)),
         }
@@ -403,10 +411,9 @@ impl Piece for Vote {
         }
     }
 
-    fn apply_own(&mut self, delta: Delta) -> Result<(), OpenError> {
+    fn redo(&mut self, delta: &Delta) {
         if let Delta::Vote(votes) = delta {
-            self.put(votes.own);
+            self.vote(votes.own);
         }
-        Ok(())
     }
 }

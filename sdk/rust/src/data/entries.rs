@@ -78,7 +78,10 @@ impl<K: Element, V: Piece> Entries<K, V> {
 
     /// Removes a key; tells whether it was there.
     pub fn remove(&mut self, key: &K) -> bool {
-        let key = key.to_any();
+        self.remove_key(key.to_any())
+    }
+
+    fn remove_key(&mut self, key: Any) -> bool {
         let Some(mut value) = self.entries.remove(&key) else {
             return false;
         };
@@ -119,13 +122,26 @@ impl<K: Element, V: Piece> Entries<K, V> {
 
     /// What a key has, to be changed; made if it is not there.
     pub(super) fn at_or(&mut self, key: &K, empty: impl FnOnce() -> V) -> &mut V {
-        let key = key.to_any();
+        self.at_key(key.to_any(), empty)
+    }
+
+    pub(super) fn at_key(&mut self, key: Any, empty: impl FnOnce() -> V) -> &mut V {
         let pending = self.pending.get_or_insert_default();
         pending.touched.insert(key.clone());
         self.entries.entry(key).or_insert_with_key(|key| {
             pending.created.insert(key.clone());
             empty()
         })
+    }
+
+    /// Takes keys out, as a change of this handler.
+    pub(super) fn redo_out(&mut self, cleared: bool, removed: &[Any]) {
+        if cleared {
+            self.clear();
+        }
+        for key in removed {
+            self.remove_key(key.clone());
+        }
     }
 
     pub(super) fn undo_entries(&mut self) {
@@ -264,6 +280,18 @@ impl<K: Element> Piece for CounterMap<K> {
     fn undo(&mut self) {
         self.undo_entries();
     }
+
+    fn redo(&mut self, delta: &Delta) {
+        let Delta::CounterMap(delta) = delta else {
+            return;
+        };
+        self.redo_out(delta.cleared, &delta.removed);
+        for entry in &delta.updated {
+            let key = entry.key.clone().unwrap_or_default();
+            let value = self.at_key(key, Counter::default);
+            value.change(entry.change);
+        }
+    }
 }
 
 fn counted(entries: impl Iterator<Item = (Any, i64)>) -> Vec<counter_map_delta::Entry> {
@@ -334,6 +362,20 @@ impl<K: Element, T: Element> Piece for RegisterMap<K, T> {
     fn undo(&mut self) {
         self.undo_entries();
     }
+
+    fn redo(&mut self, delta: &Delta) {
+        let Delta::RegisterMap(delta) = delta else {
+            return;
+        };
+        self.redo_out(delta.cleared, &delta.removed);
+        for entry in &delta.updated {
+            let key = entry.key.clone().unwrap_or_default();
+            let value = self.at_key(key, Register::default);
+            if let Some(write) = &entry.write {
+                value.redo_write(write);
+            }
+        }
+    }
 }
 
 fn written(entries: impl Iterator<Item = (Any, wire::Write)>) -> Vec<register_map_delta::Entry> {
@@ -392,6 +434,20 @@ impl<K: Element, T: Element> Piece for MultiMap<K, T> {
 
     fn undo(&mut self) {
         self.undo_entries();
+    }
+
+    fn redo(&mut self, delta: &Delta) {
+        let Delta::MultiMap(delta) = delta else {
+            return;
+        };
+        self.redo_out(delta.cleared, &delta.removed);
+        for entry in &delta.updated {
+            let key = entry.key.clone().unwrap_or_default();
+            let value = self.at_key(key, Set::default);
+            if let Some(change) = &entry.change {
+                value.redo_set(change);
+            }
+        }
     }
 }
 

@@ -100,6 +100,10 @@ impl Piece for MapValue {
     fn undo(&mut self) {
         each!(self, it => it.undo());
     }
+
+    fn redo(&mut self, delta: &Delta) {
+        each!(self, it => it.redo(delta));
+    }
 }
 
 /// The type whose change this is.
@@ -183,6 +187,21 @@ impl<K: Element> Piece for Map<K> {
 
     fn undo(&mut self) {
         self.undo_entries();
+    }
+
+    fn redo(&mut self, delta: &Delta) {
+        let Delta::Map(map) = delta else { return };
+        self.redo_out(map.cleared, &map.removed);
+        for (key, delta) in map.updated.iter().cloned().filter_map(pair) {
+            if self.entries.contains_key(&key) {
+                self.at_key(key, MapValue::default).redo(&delta);
+            }
+        }
+        for (key, delta) in map.added.iter().cloned().filter_map(pair) {
+            let data_type = type_of(&delta);
+            let value = self.at_key(key, || MapValue::empty(data_type));
+            value.redo(&delta);
+        }
     }
 }
 

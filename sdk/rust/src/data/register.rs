@@ -67,11 +67,16 @@ impl<T: Element> Register<T> {
             Clock::CustomAutoIncrement(custom) => (write::Clock::CustomAutoIncrement, custom),
         };
         let write = wire::Write {
-            value: Some(value.clone()),
+            value: Some(value),
             clock: clock.into(),
             custom,
         };
-        let before = self.value.replace(value);
+        self.redo_write(&write);
+    }
+
+    pub(super) fn redo_write(&mut self, write: &wire::Write) {
+        let before = std::mem::replace(&mut self.value, write.value.clone());
+        let write = write.clone();
         match &mut self.pending {
             Some(pending) => pending.write = write,
             None => self.pending = Some(Box::new(Pending { write, before })),
@@ -122,6 +127,12 @@ impl<T: Element> Piece for Register<T> {
     fn undo(&mut self) {
         if let Some(pending) = self.pending.take() {
             self.value = pending.before;
+        }
+    }
+
+    fn redo(&mut self, delta: &Delta) {
+        if let Delta::Register(write) = delta {
+            self.redo_write(write);
         }
     }
 }

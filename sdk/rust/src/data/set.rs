@@ -137,6 +137,18 @@ impl<T: Element> Set<T> {
         Ok(())
     }
 
+    pub(super) fn redo_set(&mut self, delta: &wire::SetDelta) {
+        if delta.cleared {
+            self.elements.clear();
+        }
+        for element in &delta.removed {
+            self.elements.remove(element);
+        }
+        for element in &delta.added {
+            self.elements.add(element.clone());
+        }
+    }
+
     pub(super) fn take_set(&mut self) -> Option<wire::SetDelta> {
         let pending = *self.elements.pending.take()?;
         let delta = wire::SetDelta {
@@ -179,6 +191,12 @@ impl<T: Element> Piece for Set<T> {
 
     fn undo(&mut self) {
         self.elements.undo();
+    }
+
+    fn redo(&mut self, delta: &Delta) {
+        if let Delta::Set(delta) = delta {
+            self.redo_set(delta);
+        }
     }
 }
 
@@ -259,5 +277,13 @@ impl<T: Element> Piece for GrowSet<T> {
 
     fn undo(&mut self) {
         self.set.undo();
+    }
+
+    fn redo(&mut self, delta: &Delta) {
+        if let Delta::GrowSet(added) = delta {
+            for element in &added.elements {
+                self.set.elements.add(element.clone());
+            }
+        }
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! The live data of an incarnation is behind a lock, since several commands may be open. A plain
 //! function gets the live data itself; it runs inline, so nobody else is there. An asynchronous
-//! handler gets a copy, and what it changes is brought to the live data when it has replied: that is
-//! what the data types are made for. So no handler waits for another (R72).
+//! handler works on a copy, which is made anew, with its own changes on top, when others have changed
+//! the data meanwhile; what it changed is brought to the live data when it has replied. So no handler
+//! waits for another (R72), and each sees what others did between its command and its decision (R52).
 
 use std::marker::PhantomData;
 use std::pin::pin;
@@ -160,11 +161,22 @@ impl<D> Live<D> {
 pub struct Replica<D> {
     data: D,
     live: Arc<Live<D>>,
-    is_copy: bool,
+    kind: Kind,
     deleted: bool,
     consistency: Consistency,
-    /// The changes that this handler has seen.
+    /// The changes that this handler has heard of.
     seen: u64,
+}
+
+/// What the data in a context is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// The live data.
+    Live,
+    /// Nothing yet: a copy is made when the handler looks.
+    Unmade,
+    /// A copy, made after so many changes.
+    Copy(u64),
 }
 
 impl<D: ReplicatedData> Replica<D> {
@@ -174,19 +186,36 @@ impl<D: ReplicatedData> Replica<D> {
         self.seen = state.changes;
         (!state.deleted).then(|| show(&state.data))
     }
+
+    /// The data as it is now, with this handler's changes.
+    fn fresh(&mut self) -> &mut D {
+        if self.kind != Kind::Live {
+            let state = lock(&self.live.state);
+            if self.kind != Kind::Copy(state.changes) {
+                let own = self.data.take_delta();
+                self.data.clone_from(&state.data);
+                if let Some(own) = own {
+                    self.data.redo(&own);
+                }
+                self.kind = Kind::Copy(state.changes);
+                self.seen = state.changes;
+            }
+        }
+        &mut self.data
+    }
 }
 
 impl<D: ReplicatedData> Context<Replicated<D>> {
-    /// The data. An asynchronous handler sees it as it was when the handler began, with its own
-    /// changes.
+    /// The data, with this handler's changes. After a wait, also what others changed meanwhile is
+    /// there.
     #[must_use]
-    pub fn data(&self) -> &D {
-        &self.data.data
+    pub fn data(&mut self) -> &D {
+        self.data.fresh()
     }
 
     /// The data, to be changed.
     pub fn data_mut(&mut self) -> &mut D {
-        &mut self.data.data
+        self.data.fresh()
     }
 
     /// Deletes the entity for ever.
@@ -199,25 +228,15 @@ impl<D: ReplicatedData> Context<Replicated<D>> {
         self.data.consistency = consistency;
     }
 
-    /// Waits until the data has changed, here or elsewhere, since this handler began or last waited,
-    /// and shows it as it is then. False when the entity was deleted or nobody waits for the answer
-    /// any more.
-    ///
-    /// # Panics
-    /// If the handler has changed the data itself.
+    /// Waits until the data has changed, here or elsewhere, since this handler began, looked or last
+    /// waited. False when the entity was deleted or nobody waits for the answer any more.
     ///
     /// # Cancel safety
     /// Can be dropped and called again.
     pub async fn changed(&mut self) -> bool {
-        assert!(
-            self.data.data.take_delta().is_none(),
-            "a handler that waits for changes makes none itself"
-        );
-        if !self.until_changed().await {
-            return false;
-        }
-        let copy = self.data.look(D::clone);
-        copy.map(|copy| self.data.data = copy).is_some()
+        let changed = self.until_changed().await;
+        self.data.seen = lock(&self.data.live.state).changes;
+        changed
     }
 
     async fn until_changed(&self) -> bool {
@@ -281,14 +300,14 @@ impl<D: ReplicatedData> Behaviour for Replicated<D> {
             let data = if now {
                 std::mem::take(&mut state.data)
             } else {
-                state.data.clone()
+                D::default()
             };
             (data, state.changes)
         };
         let replica = Replica {
             data,
             live,
-            is_copy: !now,
+            kind: if now { Kind::Live } else { Kind::Unmade },
             deleted: false,
             consistency: Consistency::Local,
             seen,
@@ -308,6 +327,7 @@ impl<D: ReplicatedData> Behaviour for Replicated<D> {
             });
             Some(Mutation::Delete(wire::Delete {}))
         } else {
+            // An older copy's changes are made on top of what is there now.
             let delta = replica.data.take_delta();
             replica.bring_back(delta.as_ref());
             delta.map(|delta| {
@@ -345,22 +365,21 @@ impl<D: ReplicatedData> Behaviour for Replicated<D> {
 impl<D: ReplicatedData> Replica<D> {
     /// Brings the data back to where others see it, with what changed.
     fn bring_back(&mut self, delta: Option<&wire::delta::Delta>) {
-        match (self.is_copy, delta) {
-            (false, None) => {
+        match (self.kind, delta) {
+            (Kind::Live, None) => {
                 let data = std::mem::take(&mut self.data);
                 lock(&self.live.state).data = data;
             }
-            (false, Some(_)) => {
+            (Kind::Live, Some(_)) => {
                 let data = std::mem::take(&mut self.data);
                 self.live.update(|state| state.data = data);
             }
-            (true, None) => {}
-            (true, Some(delta)) => {
-                let applied = self
-                    .live
-                    .update(|state| state.data.apply_own(delta.clone()));
-                debug_assert!(applied.is_ok(), "a delta of the data's own type");
-            }
+            (_, None) => {}
+            (_, Some(delta)) => self.live.update(|state| {
+                state.data.redo(delta);
+                // It is decided.
+                state.data.take_delta();
+            }),
         }
     }
 }
