@@ -1,0 +1,5 @@
+/** Runs the quick start. */
+
+import { quickstart } from "./quickstart.js";
+
+await quickstart.run();
