@@ -125,6 +125,11 @@ impl Client {
         }
     }
 
+    /// A client on an open channel.
+    pub fn over(channel: Channel) -> Self {
+        Self { channel }
+    }
+
     /// Calls a method with these messages; the answers come as bytes.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::own::Dial;
 use crate::process::Process;
 
 /// How a Firn is started.
@@ -31,6 +32,8 @@ pub struct Firn {
     pub clients: SocketAddr,
     /// The admin port.
     pub admin: SocketAddr,
+    /// Where functions dial in, as it says; empty if none may.
+    pub functions: String,
 }
 
 impl Firn {
@@ -40,13 +43,14 @@ impl Firn {
     /// If it does not come up.
     pub fn start(setup: Setup) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let (process, clients, admin) = launch(&setup, folder.path());
+        let (process, up) = launch(&setup, folder.path());
         Self {
             setup,
             folder,
             process,
-            clients,
-            admin,
+            clients: up.clients,
+            admin: up.admin,
+            functions: up.functions,
         }
     }
 
@@ -88,6 +92,17 @@ impl Firn {
         log[run_start(&log)..].to_owned()
     }
 
+    /// Where functions dial in, without TLS.
+    ///
+    /// # Panics
+    /// If none may.
+    pub fn dial(&self) -> Dial {
+        match self.functions.strip_prefix("unix:") {
+            Some(path) => Dial::Unix(path.into()),
+            None => Dial::Tcp(self.functions.parse().expect("an address")),
+        }
+    }
+
     /// Its folder; the data is in `data`.
     pub fn folder(&self) -> &Path {
         self.folder.path()
@@ -101,8 +116,10 @@ impl Firn {
     /// Starts it again on the same folder, on new ports. More arguments may be given.
     pub fn start_again(&mut self) {
         self.process.kill();
-        let (process, clients, admin) = launch(&self.setup, self.folder.path());
-        (self.process, self.clients, self.admin) = (process, clients, admin);
+        let (process, up) = launch(&self.setup, self.folder.path());
+        self.process = process;
+        (self.clients, self.admin) = (up.clients, up.admin);
+        self.functions = up.functions;
     }
 
     /// Asks it to stop in order and waits for its end.
@@ -129,7 +146,14 @@ fn run_start(log: &str) -> usize {
     log.rfind(RUN).unwrap_or(0)
 }
 
-fn launch(setup: &Setup, folder: &Path) -> (Process, SocketAddr, SocketAddr) {
+/// Where one listens.
+struct Up {
+    clients: SocketAddr,
+    admin: SocketAddr,
+    functions: String,
+}
+
+fn launch(setup: &Setup, folder: &Path) -> (Process, Up) {
     let log = folder.join("firn.log");
     let before = std::fs::read_to_string(&log).unwrap_or_default();
     std::fs::write(&log, before + RUN).expect("a log");
@@ -138,25 +162,31 @@ fn launch(setup: &Setup, folder: &Path) -> (Process, SocketAddr, SocketAddr) {
         .current_dir(folder)
         .arg("proxy")
         .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
-        .args(["--function-listen", "127.0.0.1:0"])
         .args(["--function", &setup.function.to_string()])
         .args([
             "--store",
             &format!("embedded:{}", folder.join("data").display()),
         ])
         .args(&setup.args);
+    if !setup.args.iter().any(|arg| arg == "--function-listen") {
+        command.args(["--function-listen", "127.0.0.1:0"]);
+    }
     let mut process = Process::start("firn", &mut command, &log);
-    let (clients, admin) = process.wait_for("word that it is up", |process| {
+    let up = process.wait_for("word that it is up", |process| {
         let log = process.log();
         log[run_start(&log)..].lines().find_map(addresses)
     });
-    (process, clients, admin)
+    (process, up)
 }
 
 /// The addresses in the line that says that Firn is up.
-fn addresses(line: &str) -> Option<(SocketAddr, SocketAddr)> {
+fn addresses(line: &str) -> Option<Up> {
     let line: Value = serde_json::from_str(line).ok()?;
     let address = |name: &str| line[name].as_str()?.parse().ok();
     (line["message"] == "Firn is up").then_some(())?;
-    Some((address("clients")?, address("admin")?))
+    Some(Up {
+        clients: address("clients")?,
+        admin: address("admin")?,
+        functions: line["functions"].as_str().unwrap_or_default().to_owned(),
+    })
 }

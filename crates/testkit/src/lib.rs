@@ -2,10 +2,12 @@
 //!
 //! Only ever a dev-dependency of crates; the bench starts its processes with it too.
 
+pub mod caller;
 pub mod client;
 pub mod contract;
 pub mod firn;
 pub mod function;
+pub mod own;
 pub mod peer;
 pub mod policies;
 pub mod process;
