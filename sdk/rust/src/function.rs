@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use prost::Message as _;
-use prost_types::{FileDescriptorProto, FileDescriptorSet};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -377,28 +377,85 @@ pub(crate) fn hello(
     })
 }
 
+/// A `google.protobuf.FileDescriptorSet` whose files stay as they are: options that prost does not
+/// know, such as HTTP rules, would be lost.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Files {
+    #[prost(bytes = "bytes", repeated, tag = "1")]
+    files: Vec<Bytes>,
+}
+
+/// The part of a file's descriptor that tells files apart.
+#[derive(Clone, PartialEq, prost::Message)]
+struct FileName {
+    #[prost(string, tag = "1")]
+    name: String,
+}
+
 /// The descriptors of all services, each file once. The same services give the same bytes (R17).
 fn descriptors(components: &[Component]) -> Result<Vec<u8>, RunError> {
-    let mut files: BTreeMap<String, FileDescriptorProto> = BTreeMap::new();
-    let mut order = Vec::new();
+    let mut all = Files::default();
+    let mut known: BTreeMap<String, Bytes> = BTreeMap::new();
     for component in components {
         let service = component.serve.service();
-        let set =
-            FileDescriptorSet::decode(service.descriptors).map_err(|_| RunError::Descriptors {
-                service: service.name,
-            })?;
-        for file in set.file {
-            let name = file.name().to_owned();
-            match files.get(&name) {
+        let damaged = |_| RunError::Descriptors {
+            service: service.name,
+        };
+        for file in Files::decode(service.descriptors).map_err(damaged)?.files {
+            let FileName { name } = FileName::decode(file.clone()).map_err(damaged)?;
+            match known.get(&name) {
                 Some(known) if *known == file => {}
                 Some(_) => return Err(RunError::FilesDiffer { file: name }),
                 None => {
-                    order.push(name.clone());
-                    files.insert(name, file);
+                    all.files.push(file.clone());
+                    known.insert(name, file);
                 }
             }
         }
     }
-    let file = order.iter().filter_map(|name| files.remove(name)).collect();
-    Ok(FileDescriptorSet { file }.encode_to_vec())
+    Ok(all.encode_to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Action, Service};
+
+    fn component(name: &'static str, files: &[(&str, u8)]) -> Component {
+        let file = |(name, option): &(&str, u8)| {
+            let mut file = FileName {
+                name: (*name).to_owned(),
+            }
+            .encode_to_vec();
+            // A field that nobody here knows.
+            file.extend([0xf8, 0x3f, *option]);
+            Bytes::from(file)
+        };
+        let files = Files {
+            files: files.iter().map(file).collect(),
+        };
+        let descriptors = Vec::leak(files.encode_to_vec());
+        Action::component(Service::new(name, descriptors)).into()
+    }
+
+    #[test]
+    fn files_are_sent_once_and_as_they_are() {
+        let both = [
+            component("a", &[("x.proto", 1), ("y.proto", 2)]),
+            component("b", &[("y.proto", 2), ("z.proto", 3)]),
+        ];
+        let sent = Files::decode(&*descriptors(&both).unwrap()).unwrap().files;
+        let options: Vec<u8> = sent.iter().map(|file| *file.last().unwrap()).collect();
+        assert_eq!(options, [1, 2, 3]);
+    }
+
+    #[test]
+    fn files_that_differ_or_are_damaged_are_told() {
+        let differ = [component("a", &[("x", 1)]), component("b", &[("x", 2)])];
+        let error = descriptors(&differ).unwrap_err();
+        assert!(matches!(error, RunError::FilesDiffer { file } if file == "x"));
+        let damaged = [Action::component(Service::new("a", b"\xff")).into()];
+        let error = descriptors(&damaged).unwrap_err();
+        assert!(matches!(error, RunError::Descriptors { service: "a" }));
+    }
 }

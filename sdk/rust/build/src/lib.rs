@@ -23,7 +23,6 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use prost::Message as _;
 use prost_build::Module;
 use prost_types::FileDescriptorSet;
 use protox::Compiler;
@@ -95,14 +94,15 @@ impl Builder {
             Some(out_dir) => out_dir,
             None => env::var_os("OUT_DIR").ok_or(Error::NoOutDir)?.into(),
         };
-        let all = link(files, includes)?;
-        let set = sent(&all);
+        let compiler = link(files, includes)?;
+        let all = compiler.file_descriptor_set();
+        let sent = sent(&all);
         // Builds that compile several sets into one folder keep their descriptors apart.
-        let descriptors = set.file.last().map_or_else(
+        let descriptors = sent.last().map_or_else(
             || "firn.bin".to_owned(),
-            |file| format!("{}.bin", file.name().replace(['/', '.'], "_")),
+            |name| format!("{}.bin", name.replace(['/', '.'], "_")),
         );
-        write(&out_dir.join(&descriptors), &set.encode_to_vec())?;
+        write(&out_dir.join(&descriptors), &encode(&compiler, &sent))?;
 
         let mut config = self.config.unwrap_or_default();
         config
@@ -114,13 +114,19 @@ impl Builder {
             path: out_dir.clone(),
             cause,
         };
+        let ours = all
+            .file
+            .iter()
+            .filter(|file| sent.contains(&file.name().to_owned()));
+        let packages: Vec<Module> = ours
+            .map(|file| Module::from_protobuf_package_name(file.package()))
+            .collect();
         let code = config.generate(requests(all)).map_err(io)?;
         let code: BTreeMap<_, _> = code.into_iter().collect();
-        let ours = |module: &Module| {
-            let mut packages = set.file.iter().map(|file| file.package());
-            packages.any(|package| *module == Module::from_protobuf_package_name(package))
-        };
-        for (module, code) in code.into_iter().filter(|(module, _)| ours(module)) {
+        for (module, code) in code
+            .into_iter()
+            .filter(|(module, _)| packages.contains(module))
+        {
             write(&out_dir.join(module.to_file_name_or("_")), code.as_bytes())?;
         }
         Ok(())
@@ -128,10 +134,7 @@ impl Builder {
 }
 
 /// Compiles the files and everything that they need.
-fn link(
-    files: &[impl AsRef<Path>],
-    includes: &[impl AsRef<Path>],
-) -> Result<FileDescriptorSet, Error> {
+fn link(files: &[impl AsRef<Path>], includes: &[impl AsRef<Path>]) -> Result<Compiler, Error> {
     let mut resolver = ChainFileResolver::new();
     for include in includes {
         resolver.add(IncludeFileResolver::new(include.as_ref().to_owned()));
@@ -142,21 +145,37 @@ fn link(
     // The places in the files are kept: Firn's findings name them.
     compiler.include_imports(true).include_source_info(true);
     compiler.open_files(files)?;
-    Ok(compiler.file_descriptor_set())
+    Ok(compiler)
 }
 
-/// What Firn is sent: all but the files that it has (R10).
-fn sent(all: &FileDescriptorSet) -> FileDescriptorSet {
-    let mut set = all.clone();
-    set.file
-        .retain(|file| !file.name().starts_with("google/protobuf/"));
-    let with_body = set
-        .file
-        .iter()
-        .any(|file| file.dependency.iter().any(|name| name == google::HTTP_BODY));
-    set.file.retain(|file| {
-        !file.name().starts_with("google/api/") || (with_body && file.name() == google::HTTP_BODY)
+/// The names of the files that Firn is sent: all but those that it has (R10).
+fn sent(all: &FileDescriptorSet) -> Vec<String> {
+    let uses = |name: &str| {
+        let mut files = all.file.iter();
+        files.any(|file| file.dependency.iter().any(|it| it == name))
+    };
+    let names = all.file.iter().map(|file| file.name());
+    let sent = names.filter(|name| {
+        !name.starts_with("google/protobuf/")
+            && (!name.starts_with("google/api/")
+                || (*name == google::HTTP_BODY && uses(google::HTTP_BODY)))
     });
+    sent.map(str::to_owned).collect()
+}
+
+/// A `google.protobuf.FileDescriptorSet` of these files, with the options that prost does not know,
+/// such as HTTP rules.
+fn encode(compiler: &Compiler, names: &[String]) -> Vec<u8> {
+    let pool = compiler.descriptor_pool();
+    let files = names.iter().filter_map(|name| pool.get_file_by_name(name));
+    let mut set = Vec::new();
+    for file in files {
+        let file = file.encode_to_vec();
+        // Field 1, as bytes.
+        set.push(0x0a);
+        prost::encoding::encode_varint(file.len() as u64, &mut set);
+        set.extend_from_slice(&file);
+    }
     set
 }
 

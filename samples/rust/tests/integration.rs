@@ -1,0 +1,189 @@
+//! The samples behind the real Firn: `FIRN_BIN=… cargo test -p samples-rust --features integration
+//! --test integration`.
+
+use std::time::Duration;
+
+use firn_sdk::testing::Firn;
+use firn_sdk::{Code, Running};
+use http::Method;
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::TokioIo;
+use samples::board::{ScoreRequest, ShowRequest, Standings, leaderboard};
+use samples::shop::{AddItemRequest, Contents, GetCartRequest, LineItem, cart};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tonic::Request;
+use tonic::client::Grpc;
+use tonic::transport::Endpoint;
+use tonic_prost::ProstCodec;
+
+/// Far longer than anything takes.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+struct World {
+    running: Running,
+    clients: String,
+    _firn: Firn,
+}
+
+async fn start() -> World {
+    assert!(
+        std::env::var_os("FIRN_BIN").is_some(),
+        "FIRN_BIN does not name the firn binary: build it and set it"
+    );
+    let firn = Firn::start().await.unwrap();
+    let running = samples::function()
+        .address(firn.functions())
+        .start()
+        .unwrap();
+    tokio::time::timeout(PATIENCE, running.connected())
+        .await
+        .expect("Firn takes the function");
+    World {
+        running,
+        clients: firn.clients().to_owned(),
+        _firn: firn,
+    }
+}
+
+impl World {
+    async fn http(&self, method: Method, path: &str, body: Option<Value>) -> (u16, Value) {
+        let stream = TcpStream::connect(&self.clients).await.unwrap();
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .unwrap();
+        let body = body.map_or_else(String::new, |body| body.to_string());
+        let body = std::io::Cursor::new(body.into_bytes());
+        let request = http::Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", &self.clients)
+            .header("content-type", "application/json")
+            .body(Full::new(body))
+            .unwrap();
+        let connection = tokio::spawn(connection);
+        let answer = sender.send_request(request).await.unwrap();
+        let status = answer.status().as_u16();
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        drop(sender);
+        connection.await.unwrap().unwrap();
+        // Failures are text, whatever else is JSON.
+        let text = String::from_utf8_lossy(&body);
+        (
+            status,
+            serde_json::from_str(&text).unwrap_or_else(|_| json!(text)),
+        )
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cart_is_filled_and_checked_out_over_http() {
+    let world = start().await;
+    let item = json!({"productId": "tea", "name": "Tea", "quantity": 2});
+    for _ in 0..12 {
+        let (status, _) = world
+            .http(Method::POST, "/carts/a/items", Some(item.clone()))
+            .await;
+        assert_eq!(status, 200);
+    }
+    let (_, contents) = world.http(Method::GET, "/carts/a", None).await;
+    assert_eq!(contents["items"][0]["quantity"], 24);
+    let bad = json!({"productId": "tea", "quantity": -1});
+    let (status, error) = world.http(Method::POST, "/carts/a/items", Some(bad)).await;
+    assert_eq!(status, 400, "{error}");
+    let text = "the quantity must be positive, not -1";
+    assert_eq!(error, text);
+    let (status, error) = world
+        .http(Method::DELETE, "/carts/a/items/socks", None)
+        .await;
+    assert_eq!(status, 404, "{error}");
+    let (_, contents) = world
+        .http(Method::POST, "/carts/a/checkout", Some(json!({})))
+        .await;
+    assert_eq!(contents["checkedOut"], true);
+    let (status, error) = world.http(Method::POST, "/carts/a/items", Some(item)).await;
+    assert_eq!(status, 400, "{error}");
+    assert_eq!(error, "the cart is checked out already");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watcher_of_the_leaderboard_sees_what_changes() {
+    let world = start().await;
+    let endpoint = Endpoint::from_shared(format!("http://{}", world.clients));
+    let mut client = Grpc::new(endpoint.unwrap().connect().await.unwrap());
+    client.ready().await.unwrap();
+    let board_id = String::from("b");
+    let show = ShowRequest {
+        board_id: board_id.clone(),
+    };
+    let path = http::uri::PathAndQuery::from_static("/board.Leaderboard/Watch");
+    let requests = Request::new(futures_util::stream::iter([show]));
+    let watch = client
+        .streaming(requests, path, ProstCodec::default())
+        .await;
+    let mut watch = watch.unwrap().into_inner();
+    let first: Standings = watch.message().await.unwrap().unwrap();
+    assert_eq!(first, Standings::default());
+    for (player, points) in [("ann", 3), ("bob", 5), ("ann", 4)] {
+        let score = ScoreRequest {
+            board_id: board_id.clone(),
+            player: player.into(),
+            points,
+        };
+        let called = world
+            .running
+            .client()
+            .call(leaderboard::SCORE.with(score))
+            .await;
+        called.unwrap();
+    }
+    let last = async {
+        loop {
+            let shown = watch.message().await.unwrap().expect("the watch goes on");
+            let places: Vec<_> = shown
+                .places
+                .into_iter()
+                .map(|it| (it.player, it.points))
+                .collect();
+            if places == [("ann".to_owned(), 7), ("bob".to_owned(), 5)] {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, last)
+        .await
+        .expect("the last standings");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_typed_client_calls_through_firn() {
+    let world = start().await;
+    let client = world.running.client();
+    let cart_id = String::from("c");
+    let add = AddItemRequest {
+        cart_id: cart_id.clone(),
+        product_id: "tea".into(),
+        name: "Tea".into(),
+        quantity: 1,
+    };
+    client.call(cart::ADD_ITEM.with(add.clone())).await.unwrap();
+    let get = GetCartRequest { cart_id };
+    let contents: Contents = client.call(cart::GET_CART.with(get)).await.unwrap();
+    let line = LineItem {
+        product_id: "tea".into(),
+        name: "Tea".into(),
+        quantity: 1,
+    };
+    assert_eq!(contents.items, [line]);
+    let nothing = AddItemRequest { quantity: 0, ..add };
+    let failure = client.call(cart::ADD_ITEM.with(nothing)).await.unwrap_err();
+    assert_eq!(failure.code, Code::InvalidArgument);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_function_that_stops_ends_in_order() {
+    let mut world = start().await;
+    world.running.stop();
+    let ended = tokio::time::timeout(PATIENCE, world.running.ended()).await;
+    ended.expect("it ends").unwrap();
+}
