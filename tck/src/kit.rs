@@ -51,6 +51,7 @@ pub(crate) struct Kit {
     connection: Option<Connection>,
     numbers: Numbers,
     last_entity: u64,
+    was_dialed: bool,
     recent: VecDeque<String>,
     waiting: String,
 }
@@ -81,6 +82,7 @@ impl Kit {
             connection: None,
             numbers: Numbers::default(),
             last_entity: 0,
+            was_dialed: false,
             recent: VecDeque::new(),
             waiting: String::new(),
         }
@@ -113,6 +115,7 @@ impl Kit {
         self.wait_for("the function to dial");
         let gone = || Fault::new("R1", "a port that listens", "it is closed");
         let mut incoming = self.port.next().await.ok_or_else(gone)?;
+        self.was_dialed = true;
         // Those before are of connections that were given up.
         while let Some(newer) = self.port.waiting() {
             incoming = newer;
@@ -189,6 +192,11 @@ impl Kit {
         if let Some(link) = self.link.take() {
             link.cut();
         }
+    }
+
+    /// Whether the function has ever dialed.
+    pub(crate) fn was_dialed(&self) -> bool {
+        self.was_dialed
     }
 
     /// The call itself.
