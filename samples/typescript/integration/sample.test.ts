@@ -30,8 +30,8 @@ async function http(method: string, path: string, body?: object) {
   const init = body === undefined ? { method } : { method, body: JSON.stringify(body), headers: { "content-type": "application/json" } };
   const response = await fetch(`http://${firn.clientAddress}${path}`, init);
   const text = await response.text();
-  const body = response.ok ? (JSON.parse(text) as Record<string, unknown>) : {};
-  return { status: response.status, text, body };
+  const shown = response.ok ? (JSON.parse(text) as Record<string, unknown>) : {};
+  return { status: response.status, text, body: shown };
 }
 
 test("the cart over HTTP", async () => {
