@@ -7,6 +7,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -220,7 +221,10 @@ impl Port {
 
 /// Removes a socket that an earlier run left, if nobody answers there.
 async fn remove_left_behind(path: &Path) {
-    if let Err(error) = UnixStream::connect(path).await
+    // Anything else that is there belongs to somebody.
+    let is_socket = std::fs::metadata(path).is_ok_and(|found| found.file_type().is_socket());
+    if is_socket
+        && let Err(error) = UnixStream::connect(path).await
         && error.kind() == io::ErrorKind::ConnectionRefused
     {
         // If it cannot be removed, binding says so.

@@ -231,7 +231,10 @@ impl Reader {
             self.fault(service, Code::ServiceTwice, text);
             return None;
         }
-        let Some(descriptor) = self.pool.get_service_by_name(service) else {
+        // The pool also finds names with a dot in front, which nobody else does.
+        let descriptor = self.pool.get_service_by_name(service);
+        let descriptor = descriptor.filter(|found| found.full_name() == service);
+        let Some(descriptor) = descriptor else {
             let text = format!("service {service} is not in the descriptors");
             self.fault(service, Code::ServiceUndeclared, text);
             return None;
@@ -367,7 +370,8 @@ impl Reader {
     fn shape(&mut self, declared: &wire::Component) -> Shape {
         let names = declared.events.iter().chain(Some(&declared.state));
         for name in names.filter(|name| !name.is_empty()) {
-            if self.pool.get_message_by_name(name).is_none() {
+            let found = self.pool.get_message_by_name(name);
+            if found.is_none_or(|found| found.full_name() != name) {
                 let service = declared.service.as_str();
                 let text =
                     format!("{service} names message {name}, which its descriptors do not hold");

@@ -122,6 +122,7 @@ impl Session {
             metadata,
         });
         self.out.push(Subject::Call(id), frame);
+        self.end_if_left();
     }
 }
 

@@ -40,8 +40,11 @@ impl Session {
         }
     }
 
+    /// Ends a connection that was to end, once nothing is open on it.
     pub(super) fn end_if_left(&mut self) {
-        if self.phase == Phase::Leaving && self.instances.is_empty() && self.commands.is_empty() {
+        let nothing_is_open =
+            self.instances.is_empty() && self.commands.is_empty() && self.calls_open == 0;
+        if self.phase == Phase::Leaving && nothing_is_open {
             self.phase = Phase::Over;
             self.out.end();
         }

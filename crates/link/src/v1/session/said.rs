@@ -82,6 +82,7 @@ impl Session {
             Some(Open::Cancelled) => self.give_back(1),
             None => {}
         }
+        self.end_if_left();
     }
 
     pub(super) fn decided(&mut self, decision: wire::Decision) {
@@ -109,6 +110,7 @@ impl Session {
             }) => self.decided_action(&method, replies, decision),
         }
         self.give_back(1);
+        self.end_if_left();
     }
 
     pub(super) fn decided_entity(
