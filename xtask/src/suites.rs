@@ -67,6 +67,13 @@ const SUITES: &[Suite] = &[
         limit: minutes(20),
     },
     Suite {
+        name: "own",
+        about: "exact frames of our own protocol between the real process and a function that the test plays",
+        needs: &[],
+        work: Work::Targets(&["own"]),
+        limit: minutes(10),
+    },
+    Suite {
         name: "crash",
         about: "the real process killed at random moments under load",
         needs: &[],
