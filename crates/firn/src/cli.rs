@@ -18,9 +18,13 @@ pub(crate) fn command() -> Command {
              with its state, and stores what comes out. It serves functions written for \
              Cloudstate, Akka Serverless and Kalix unmodified.",
         )
-        .after_help("To begin: firn dev -- COMMAND, where COMMAND starts your function.")
+        .after_help(
+            "To begin: firn new NAME --lang LANGUAGE, or firn dev -- COMMAND, where COMMAND starts \
+             your function.",
+        )
         .subcommand_required(true)
         .arg_required_else_help(true)
+        .subcommand(crate::new::command())
         .subcommand(dev())
         .subcommand(proxy())
         .subcommand(call())
@@ -35,8 +39,9 @@ fn dev() -> Command {
         .about("Runs a function on this machine, with its state in .firn/")
         .long_about(
             "Starts COMMAND as the function, restarts it when it ends, finds out its protocol by \
-             itself and serves it. Without a COMMAND it waits for a function at the address of \
-             --function. State is kept in .firn/data and is there again the next time.",
+             itself and serves it. Without a COMMAND it runs the one of firn.toml in the current \
+             folder; without that, it waits for a function. Functions of firn.v1 dial in at \
+             FIRN_ADDRESS, others are dialed at HOST and PORT. State is kept in .firn/data and is there again the next time.",
         )
         .args(settings::args())
         .arg(
@@ -45,7 +50,7 @@ fn dev() -> Command {
                 .num_args(0..)
                 .last(true)
                 .action(ArgAction::Append)
-                .help("Starts the function; it finds its address in HOST and PORT"),
+                .help("Starts the function; it finds its addresses in FIRN_ADDRESS, HOST and PORT"),
         )
         .after_help(
             "Examples:\n  firn dev -- node index.js\n  firn dev --function 127.0.0.1:8081\n  \

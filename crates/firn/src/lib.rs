@@ -11,6 +11,8 @@ mod contract_json;
 pub mod embed;
 mod exit;
 mod gateway;
+mod new;
+mod project;
 mod run;
 mod settings;
 mod store;
@@ -19,6 +21,7 @@ mod telemetry;
 
 use std::process::ExitCode;
 
+use project::Project;
 use settings::Mode;
 
 /// Does what the command line of this process says; gives the exit code.
@@ -34,6 +37,7 @@ pub fn command_line() -> ExitCode {
         Some(("call", flags)) => client::call::run(flags),
         Some(("entity", flags)) => client::entity::run(flags),
         Some(("describe", flags)) => client::describe::run(flags),
+        Some(("new", flags)) => new::run(flags),
         Some(("tck", flags)) => tck::run(flags),
         Some(("completions", flags)) => cli::completions(flags),
         _ => unreachable!("clap refuses a missing and an unknown command"),
@@ -46,7 +50,18 @@ fn serve(mode: Mode, flags: &clap::ArgMatches, env: &dyn Fn(&str) -> Option<Stri
         Err(faults) => return exit::faults(&faults),
     };
     let command = flags.try_get_many::<String>("command").ok().flatten();
-    let command: Vec<String> = command.unwrap_or_default().cloned().collect();
+    let mut command: Vec<String> = command.unwrap_or_default().cloned().collect();
+    if mode == Mode::Dev && command.is_empty() {
+        let file = settings::file(mode, flags, env).unwrap_or_default();
+        let project = match Project::read(&file) {
+            Ok(project) => project,
+            Err(faults) => return exit::faults(&faults),
+        };
+        if let Err(failure) = project.set_up() {
+            return failure.print();
+        }
+        command = project.command;
+    }
     telemetry::start(&config);
     run::run(config, command)
 }

@@ -17,6 +17,8 @@ use firn_link::Family;
 use firn_link::v1::port;
 use firn_model::code::Code;
 
+use crate::project;
+
 /// One setting as a person sees it.
 pub(crate) struct Setting {
     /// Its name: `--name` as a flag, `name` in a file.
@@ -292,12 +294,8 @@ pub(crate) fn gather(
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Config, Vec<Fault>> {
     let mut faults = Vec::new();
-    let path = flags
-        .get_one::<String>("config")
-        .cloned()
-        .or_else(|| env("FIRN_CONFIG"));
-    let file = path
-        .map(|path| read_file(Path::new(&path), &mut faults))
+    let file = file(mode, flags, env)
+        .map(|path| read_file(&path, &mut faults))
         .unwrap_or_default();
     let sources = Sources {
         mode,
@@ -310,6 +308,21 @@ pub(crate) fn gather(
         Some(config) if faults.is_empty() => Ok(config),
         _ => Err(faults),
     }
+}
+
+/// Which file holds settings: the one that is named, or that of the project in development.
+pub(crate) fn file(
+    mode: Mode,
+    flags: &ArgMatches,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Option<PathBuf> {
+    let named = flags.get_one::<String>("config").cloned();
+    let named = named.or_else(|| env("FIRN_CONFIG")).map(PathBuf::from);
+    let own = || {
+        let own = PathBuf::from(project::FILE);
+        (mode == Mode::Dev && own.exists()).then_some(own)
+    };
+    named.or_else(own)
 }
 
 /// The values of a file by name, with their origin.
@@ -334,6 +347,9 @@ fn read_file(path: &Path, faults: &mut Vec<Fault>) -> FileValues {
     };
     let mut values = FileValues::new();
     for (name, value) in table {
+        if project::KEYS.contains(&name.as_str()) {
+            continue;
+        }
         if !SETTINGS.iter().any(|setting| setting.name == name) {
             let text = format!(
                 "{}: {name} is not a setting{}",

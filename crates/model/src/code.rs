@@ -26,6 +26,10 @@ pub enum Code {
     BadRequestText = 1007,
     /// An address to listen on cannot be bound.
     ListenFailed = 1008,
+    /// The files of a new project cannot be written.
+    ProjectUnwritable = 1009,
+    /// The set-up of a project failed.
+    SetUpFailed = 1010,
     /// The function cannot be reached yet.
     FunctionUnreachable = 2001,
     /// The function answered the discovery call with an error or with rubbish.
@@ -187,6 +191,8 @@ impl Code {
         Self::ServerUnreachable,
         Self::BadRequestText,
         Self::ListenFailed,
+        Self::ProjectUnwritable,
+        Self::SetUpFailed,
         Self::FunctionUnreachable,
         Self::DiscoveryFailed,
         Self::DescriptorsUnlinkable,
@@ -291,6 +297,8 @@ impl Code {
                 "the request given on the command line is not valid for its method"
             }
             Self::ListenFailed => "an address to listen on cannot be bound",
+            Self::ProjectUnwritable => "the files of a new project cannot be written",
+            Self::SetUpFailed => "the set-up of a project failed",
             Self::FunctionUnreachable => "the function cannot be reached yet",
             Self::DiscoveryFailed => {
                 "the function answered the discovery call with an error or with rubbish"
