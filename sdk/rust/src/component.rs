@@ -65,6 +65,12 @@ pub trait Behaviour: Sized + Send + Sync + 'static {
     #[doc(hidden)]
     fn undo(data: &mut Self::Data) -> (Undone, u64);
 
+    /// All of a replicated entity's data.
+    #[doc(hidden)]
+    fn whole(_held: &Self::Held) -> Option<wire::Delta> {
+        None
+    }
+
     /// The entity has changed elsewhere. Only replicated ones do.
     #[doc(hidden)]
     fn change(_held: &mut Self::Held, _change: wire::change::Change) -> Result<(), OpenError> {
@@ -446,6 +452,7 @@ pub(crate) trait Serve: Send + Sync {
     fn open(&self, opening: Option<wire::Opening>) -> Result<Held, OpenError>;
     fn start(&self, method: usize, held: Held, input: Input) -> Started;
     fn change(&self, held: &mut Held, change: wire::change::Change) -> Result<(), OpenError>;
+    fn whole(&self, held: &Held) -> Option<wire::Delta>;
 }
 
 struct Definition<M: Model> {
@@ -510,6 +517,13 @@ impl<M: Model> Serve for Definition<M> {
                 )
             }
         }
+    }
+
+    fn whole(&self, held: &Held) -> Option<wire::Delta> {
+        let held = held
+            .downcast_ref::<M::Held>()
+            .expect("entities stay with their component");
+        M::whole(held)
     }
 
     fn change(&self, held: &mut Held, change: wire::change::Change) -> Result<(), OpenError> {

@@ -276,6 +276,27 @@ impl Session {
         false
     }
 
+    /// Opens an incarnation without a command: for the unit-test kit, whose entities hear of others
+    /// before they are asked.
+    pub(crate) fn open_idle(&mut self, number: u64, opening: wire::Opening) {
+        let command = wire::Command {
+            incarnation: number,
+            ..wire::Command::default()
+        };
+        let serve = Arc::clone(&self.components[0].serve);
+        if self.open_incarnation(&*serve, &command, opening) {
+            self.cache.idle(number);
+        }
+    }
+
+    /// All of a replicated entity's data: for the unit-test kit.
+    pub(crate) fn whole(&mut self, number: u64) -> Option<wire::Delta> {
+        let incarnation = self.cache.get(number)?;
+        let held = incarnation.held.as_ref()?;
+        let serve = &self.components[incarnation.component as usize].serve;
+        serve.whole(held)
+    }
+
     /// Answers a command that reaches no handler.
     fn refuse(&mut self, command: &wire::Command, failure: Failure) {
         let decision = failed(command.id, failure);

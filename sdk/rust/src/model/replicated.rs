@@ -349,6 +349,11 @@ impl<D: ReplicatedData> Behaviour for Replicated<D> {
         (Undone::Whole, 0)
     }
 
+    fn whole(held: &Arc<Live<D>>) -> Option<wire::Delta> {
+        let delta = Some(lock(&held.state).data.whole());
+        Some(wire::Delta { delta })
+    }
+
     fn change(held: &mut Arc<Live<D>>, change: Change) -> Result<(), OpenError> {
         held.update(|state| match change {
             Change::Delta(wire::Delta { delta: Some(delta) }) => state.data.apply(delta),
