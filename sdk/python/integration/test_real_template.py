@@ -18,7 +18,7 @@ from test_template import made
 
 
 async def test_a_new_project_counts(local: LocalFirn, tmp_path: Path) -> None:
-    command = made(tmp_path)["command"]
+    command = made(tmp_path)
     command[0] = sys.executable  # this environment has what setup would install
     environment = {**os.environ, "FIRN_ADDRESS": local.function_address}
     process = subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True)

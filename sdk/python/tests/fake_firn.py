@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -18,6 +19,7 @@ from google.protobuf.message import Message
 
 from firn.v1 import function_pb2 as pb
 
+CERTIFICATES = Path(__file__).resolve().parent / "certificates"
 SECONDS = 10.0
 """How long a test waits for what must come at once."""
 
@@ -119,8 +121,9 @@ class Link:
 class FakeFirn:
     """Listens for functions on a free port, or on a socket: `async with FakeFirn() as firn`."""
 
-    def __init__(self, socket: str | None = None) -> None:
+    def __init__(self, socket: str | None = None, *, tls: bool = False) -> None:
         self._socket = socket
+        self._tls = tls
         self._links: asyncio.Queue[Link] = asyncio.Queue()
         self._server: Any = None
         self.address = ""
@@ -136,10 +139,15 @@ class FakeFirn:
         handler = grpc.stream_stream_rpc_method_handler(self._connect)
         service = grpc.method_handlers_generic_handler("firn.v1.Functions", {"Connect": handler})
         self._server.add_generic_rpc_handlers((service,))
-        port = self._server.add_insecure_port(where)
+        if self._tls:
+            pair = ((CERTIFICATES / "server.key").read_bytes(), (CERTIFICATES / "server.pem").read_bytes())
+            port = self._server.add_secure_port(where, grpc.ssl_server_credentials((pair,)))
+        else:
+            port = self._server.add_insecure_port(where)
         await self._server.start()
         self.port = port
-        self.address = where if self._socket is not None else f"http://127.0.0.1:{port}"
+        scheme = "https" if self._tls else "http"
+        self.address = where if self._socket is not None else f"{scheme}://127.0.0.1:{port}"
 
     async def close(self) -> None:
         """Ends every connection, and listens no more."""

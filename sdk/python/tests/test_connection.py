@@ -147,6 +147,21 @@ async def test_a_socket_can_be_dialed(tmp_path: Path) -> None:
         await stopped(await connected(fake, c.function(stop_seconds=0.5)))
 
 
+async def test_tls_trusts_the_authority_that_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    authority = HERE / "certificates/server.pem"
+    async with FakeFirn(tls=True) as fake:
+        function = c.function(stop_seconds=0.5)
+        starting = asyncio.create_task(function.start(fake.address, authority=authority, token="t"))
+        link = await fake.accept()
+        assert link.authorization == "Bearer t"
+        await link.welcome()
+        await starting
+        link.end()
+        await function.stop()
+        monkeypatch.setenv("FIRN_CA", str(authority))
+        await stopped(await connected(fake, c.function(stop_seconds=0.5)))
+
+
 async def test_stop_says_goodbye_and_finishes_what_is_open() -> None:  # R90
     async with FakeFirn() as fake:
         world = await connected(fake, c.function())

@@ -390,6 +390,10 @@ class _Dial:
     raise_refusal: bool
 
     def channel(self) -> Any:
+        if self.address.target.startswith("unix:"):
+            # gRPC would send the path as the authority, which is none, and which Firn refuses.
+            options = [*CHANNEL_OPTIONS, ("grpc.default_authority", "localhost")]
+            return grpc.aio.insecure_channel(self.address.target, options)
         if not self.address.secure:
             return grpc.aio.insecure_channel(self.address.target, CHANNEL_OPTIONS)
         roots = Path(self.authority).read_bytes() if self.authority else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -23,14 +24,25 @@ class FirnNotFound(Exception):
 class LocalFirn:
     """Firn on free ports of this machine, with nothing stored: `with LocalFirn() as firn`.
 
-    It is ready when the block begins, and stopped when it ends.
+    It is ready when the block begins, and stopped when it ends. Where a function runs in the same event
+    loop, use `async with`: a Firn that stops waits for its functions.
     """
 
-    def __init__(self, binary: str | os.PathLike[str] | None = None, *arguments: str, token: str = "") -> None:
-        """`binary` is the program; otherwise FIRN_BIN, or `firn` on the PATH. `arguments` are added."""
+    def __init__(
+        self,
+        binary: str | os.PathLike[str] | None = None,
+        *arguments: str,
+        token: str = "",
+        function_listen: str = "127.0.0.1:0",
+    ) -> None:
+        """`binary` is the program; otherwise FIRN_BIN, or `firn` on the PATH. `arguments` are added.
+
+        `token` is what functions must send, and `function_listen` where they dial in, also `unix:/path`.
+        """
         self._binary = binary
         self._arguments = arguments
         self._token = token
+        self._function_listen = function_listen
         self._process: subprocess.Popen[str] | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._lines: list[str] = []
@@ -50,8 +62,8 @@ class LocalFirn:
             raise FirnNotFound("set FIRN_BIN to the firn program, or put it on the PATH")
         self._folder = tempfile.TemporaryDirectory(prefix="firn-")
         command = [os.fspath(program), "proxy", "--family", "firn", "--store", "memory:"]
-        for flag in ("--listen", "--function-listen", "--admin"):
-            command += [flag, "127.0.0.1:0"]
+        command += ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
+        command += ["--function-listen", self._function_listen]
         if self._token:
             command += ["--function-token", self._token]
         # Settings of this process's surroundings are not those of the test.
@@ -72,7 +84,8 @@ class LocalFirn:
             self.stop()
             raise RuntimeError(f"Firn did not start within {START_SECONDS:g} s:\n{log}")
         self.client_address = str(self._up["clients"])
-        self.function_address = f"http://{self._up['functions']}"
+        functions = str(self._up["functions"])
+        self.function_address = functions if functions.startswith("unix:") else f"http://{functions}"
         self.admin_address = str(self._up["admin"])
         return self
 
@@ -119,3 +132,11 @@ class LocalFirn:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+    async def __aenter__(self) -> Self:
+        return await asyncio.to_thread(self.start)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await asyncio.to_thread(self.stop)
