@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 
+// region: leaderboard
 use firn_sdk::data::CounterMap;
 use firn_sdk::{Component, Context, Failure, Replicated};
 
@@ -31,6 +32,7 @@ fn score(request: ScoreRequest, board: &mut Context<Replicated<Points>>) -> Resu
     board.data_mut().change(&player, request.points);
     Ok(())
 }
+// endregion: leaderboard
 
 fn show(_: ShowRequest, board: &mut Context<Replicated<Points>>) -> Result<Standings, Failure> {
     Ok(standings(board.data()))

@@ -17,9 +17,11 @@ pub mod board {
     firn_sdk::include_proto!("board");
 }
 
+// region: function
 /// The function with both.
 pub fn function() -> Function {
     Function::new("samples", env!("CARGO_PKG_VERSION"))
         .add(cart::component())
         .add(leaderboard::component())
 }
+// endregion: function

@@ -36,7 +36,7 @@ async fn start() -> World {
         .address(firn.functions())
         .start()
         .unwrap();
-    tokio::time::timeout(PATIENCE, running.connected())
+    tokio::time::timeout(PATIENCE, firn.serving())
         .await
         .expect("Firn takes the function");
     World {

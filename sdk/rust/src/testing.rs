@@ -4,7 +4,7 @@
 //! # async fn example(function: firn_sdk::Function) -> Result<(), Box<dyn std::error::Error>> {
 //! let firn = firn_sdk::testing::Firn::start().await?;
 //! let running = function.address(firn.functions()).start()?;
-//! running.connected().await;
+//! firn.serving().await;
 //! // Call it at firn.clients(), with any gRPC or HTTP client.
 //! # Ok(())
 //! # }
@@ -19,6 +19,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader, Lines};
 use tokio::process::{Child, Command};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// How long a start may take: far more than it ever does.
@@ -54,6 +55,7 @@ pub struct Firn {
     _folder: TempDir,
     // Reads what it logs, so that it never waits for a reader.
     _readers: JoinSet<()>,
+    serving: watch::Receiver<bool>,
     functions: String,
     clients: String,
     admin: String,
@@ -95,18 +97,27 @@ impl Firn {
         let Ok(Some(up)) = up else {
             return Err(StartError::NotUp { log });
         };
+        let (serves, serving) = watch::channel(false);
         let mut readers = JoinSet::new();
-        readers.spawn(drain(out));
-        readers.spawn(drain(err));
+        readers.spawn(drain(out, serves.clone()));
+        readers.spawn(drain(err, serves));
         let address = |name: &str| up[name].as_str().unwrap_or_default().to_owned();
         Ok(Self {
             _child: child,
             _folder: folder,
             _readers: readers,
+            serving,
             functions: format!("http://{}", address("functions")),
             clients: address("clients"),
             admin: address("admin"),
         })
+    }
+
+    /// Waits until it serves a function.
+    pub async fn serving(&self) {
+        let mut serving = self.serving.clone();
+        // It may have ended; whoever calls it then is told.
+        let _ = serving.wait_for(|serving| *serving).await;
     }
 
     /// Where functions dial in: for [`Function::address`](crate::Function::address).
@@ -159,6 +170,13 @@ where
     None
 }
 
-async fn drain(mut lines: Lines<BufReader<impl AsyncRead + Unpin>>) {
-    while let Ok(Some(_)) = lines.next_line().await {}
+/// Reads on, and tells when it says that it serves a function.
+async fn drain(mut lines: Lines<BufReader<impl AsyncRead + Unpin>>, serves: watch::Sender<bool>) {
+    while let Ok(Some(line)) = lines.next_line().await {
+        let said = serde_json::from_str::<Value>(&line).unwrap_or_default();
+        let message = said["message"].as_str().unwrap_or_default();
+        if message.starts_with("serving ") {
+            serves.send_replace(true);
+        }
+    }
 }
