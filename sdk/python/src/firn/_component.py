@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterat
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import IntEnum
-from typing import Any, Generic, Literal, TypeVar, cast, get_args, get_origin, overload
+from typing import Any, Generic, Literal, Protocol, TypeVar, cast, get_args, get_origin, overload
 
 from google.protobuf import empty_pb2, message_factory
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
@@ -34,6 +34,7 @@ from firn.data import Data
 from firn.v1 import function_pb2 as pb
 
 C = TypeVar("C", bound=Context)
+C_co = TypeVar("C_co", bound=Context, covariant=True)
 S = TypeVar("S")
 D = TypeVar("D", bound=Data)
 Req = TypeVar("Req")
@@ -60,6 +61,19 @@ class Durability(IntEnum):
     """Before its command is answered."""
     WRITE_BEHIND = 1
     """Later: the answer does not wait. What was not written when Firn is killed is lost."""
+
+
+class Declare(Protocol[C_co]):
+    """Declares a handler with what `Component.handler` was given."""
+
+    @overload
+    def __call__(
+        self, function: Callable[[Req, C_co], Coroutine[Any, Any, Rep]], /
+    ) -> Method[Req, Rep]: ...
+    @overload
+    def __call__(self, function: Callable[[Req, C_co], AsyncIterator[Rep]], /) -> Method[Req, Rep]: ...
+    @overload
+    def __call__(self, function: Callable[[Req, C_co], Rep], /) -> Method[Req, Rep]: ...
 
 
 @dataclass(eq=False, slots=True)
@@ -90,13 +104,12 @@ class Handler:
             code = code.func
         if self.streams_out and not (inspect.isasyncgenfunction(code) or inspect.isgeneratorfunction(code)):
             raise DeclarationError(f"{self.name} streams replies: its handler must `yield` them")
-        if self.streams_in and inspect.isgeneratorfunction(code):
+        waits = inspect.iscoroutinefunction(code) or inspect.isasyncgenfunction(code)
+        if self.streams_in and not waits:
             raise DeclarationError(f"{self.name} streams requests: its handler must be `async def`")
         if not self.streams_out and (inspect.isasyncgenfunction(code) or inspect.isgeneratorfunction(code)):
             raise DeclarationError(f"{self.name} has one reply: its handler must `return` it")
-        self.is_async = self.streams_out or self.streams_in or inspect.iscoroutinefunction(code)
-        if self.streams_in and not self.is_async:
-            raise DeclarationError(f"{self.name} streams requests: its handler must be `async def`")
+        self.is_async = waits or self.streams_out
         self.mode = "stream" if self.streams_out else "copy" if self.is_async else "inline"
 
     def encode_reply(self, reply: object) -> bytes:
@@ -146,9 +159,7 @@ class Component(Generic[C]):
     @overload
     def handler(self, function: Callable[[Req, C], Rep], /) -> Method[Req, Rep]: ...
     @overload
-    def handler(
-        self, /, *, name: str = "", id: Id = (), http: str = ""
-    ) -> Callable[[Callable[[Req, C], Any]], Method[Req, Any]]: ...
+    def handler(self, /, *, name: str = "", id: Id = (), http: str = "") -> Declare[C]: ...
 
     def handler(
         self, function: Callable[..., Any] | None = None, /, *, name: str = "", id: Id = (), http: str = ""

@@ -162,9 +162,13 @@ class Data:
 
     def _take(self) -> pb.Delta | None:
         """What changed since `begin`, if anything; it counts from now on."""
-        delta = self._delta() if self._pending is not None else None
+        if self._pending is None:
+            self._root.end()
+            return None
+        delta = self._delta()
         self._root.end()
-        return delta
+        # What came and went again is nothing. A vote that was withdrawn looks empty, and is not.
+        return delta if isinstance(self, Vote) or delta != _nothing(type(self)) else None
 
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and _normal(other._value()) == _normal(self._value())  # type: ignore[attr-defined]
@@ -175,6 +179,17 @@ class Data:
         same = type(self)(_Root(self._root.types))
         same._apply(self._value())
         return same
+
+
+_NOTHING: dict[type[Data], pb.Delta] = {}
+
+
+def _nothing(kind: type[Data]) -> pb.Delta:
+    """The delta of a type that changes nothing."""
+    found = _NOTHING.get(kind)
+    if found is None:
+        found = _NOTHING[kind] = kind()._delta()
+    return found
 
 
 def _any(packed: Packed) -> AnyMessage:
