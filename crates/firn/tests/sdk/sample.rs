@@ -75,7 +75,7 @@ impl World {
     }
 
     async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> Answer {
-        within(json(self.firn.clients, method, path, body)).await
+        within("an answer", json(self.firn.clients, method, path, body)).await
     }
 
     async fn get(&self, path: &str) -> Value {
@@ -191,10 +191,16 @@ async fn leaderboard_is_as_its_contract_says(language: Language) {
     let board_id = "chess".to_owned();
     let show = Bytes::from(ShowRequest { board_id }.encode_to_vec());
     let request = tonic::Request::new(tokio_stream::once(show));
-    let watching = within(client.stream("/board.Leaderboard/Watch", request)).await;
+    let watching = within(
+        "a stream",
+        client.stream("/board.Leaderboard/Watch", request),
+    )
+    .await;
     let mut standings = watching.expect("a stream").into_inner();
     let mut next = async || {
-        let message = within(standings.message()).await.expect("no failure");
+        let message = within("standings", standings.message())
+            .await
+            .expect("no failure");
         let standings = Standings::decode(message.expect("a message")).expect("standings");
         let places = standings.places.into_iter();
         places
