@@ -233,9 +233,18 @@ impl Session {
         let Some(incarnation) = self.cache.get(number) else {
             return; // R42: Firn sends it again, with an opening.
         };
-        incarnation.queue.push_back(command);
-        self.cache.busy(number);
-        self.proceed(number, now);
+        match incarnation.held.take() {
+            Some(held) if incarnation.queue.is_empty() => {
+                let entity_id = Arc::clone(&incarnation.entity_id);
+                self.cache.busy(number);
+                self.run(command, held, entity_id, now);
+                self.proceed(number, now);
+            }
+            held => {
+                incarnation.held = held;
+                incarnation.queue.push_back(command);
+            }
+        }
     }
 
     /// Reads the state. Without it, the command fails and the incarnation goes (R43).
@@ -315,6 +324,9 @@ impl Session {
             let Some(command) = incarnation.queue.pop_front() else {
                 incarnation.held = Some(held);
                 if incarnation.running.is_empty() {
+                    // An idle one keeps no room for what may never come again.
+                    incarnation.queue = VecDeque::new();
+                    incarnation.running = Vec::new();
                     self.cache.idle(number);
                     self.evict();
                 }
