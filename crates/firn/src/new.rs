@@ -35,18 +35,52 @@ macro_rules! file {
 }
 
 /// Every language that has an SDK.
-const TEMPLATES: &[Template] = &[Template {
-    language: "python",
-    description: include_str!("../../../sdk/python/template.toml"),
-    files: &[
-        file!("python", ".gitignore"),
-        file!("python", "README.md"),
-        file!("python", "main.py"),
-        file!("python", "requirements.txt"),
-        file!("python", "test_counter.py"),
-    ],
-    sdk: ["firn-sdk==0.1.0", "firn-sdk @ file://{}"],
-}];
+const TEMPLATES: &[Template] = &[
+    Template {
+        language: "rust",
+        description: include_str!("../../../sdk/rust/template.toml"),
+        files: &[
+            file!("rust", ".gitignore"),
+            file!("rust", "Cargo.toml"),
+            file!("rust", "README.md"),
+            file!("rust", "build.rs"),
+            file!("rust", "proto/counter.proto"),
+            file!("rust", "src/main.rs"),
+        ],
+        sdk: [
+            "[dependencies.firn-sdk]\nversion = \"0.1.0\"\n\n\
+             [build-dependencies.firn-sdk-build]\nversion = \"0.1.0\"",
+            "[dependencies.firn-sdk]\npath = \"{}\"\n\n\
+             [build-dependencies.firn-sdk-build]\npath = \"{}/build\"",
+        ],
+    },
+    Template {
+        language: "ts",
+        description: include_str!("../../../sdk/typescript/template.toml"),
+        files: &[
+            file!("typescript", ".gitignore"),
+            file!("typescript", "README.md"),
+            file!("typescript", "package.json"),
+            file!("typescript", "src/counter.ts"),
+            file!("typescript", "src/main.ts"),
+            file!("typescript", "test/counter.test.ts"),
+            file!("typescript", "tsconfig.json"),
+        ],
+        sdk: ["0.1.0", "file:{}"],
+    },
+    Template {
+        language: "python",
+        description: include_str!("../../../sdk/python/template.toml"),
+        files: &[
+            file!("python", ".gitignore"),
+            file!("python", "README.md"),
+            file!("python", "main.py"),
+            file!("python", "requirements.txt"),
+            file!("python", "test_counter.py"),
+        ],
+        sdk: ["firn-sdk==0.1.0", "firn-sdk @ file://{}"],
+    },
+];
 
 /// The command line.
 pub(crate) fn command() -> Command {

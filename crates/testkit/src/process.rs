@@ -73,8 +73,21 @@ impl Process {
     ///
     /// # Panics
     /// If the process ends before, or patience does.
-    pub fn wait_for<T>(&mut self, what: &str, mut look: impl FnMut(&Self) -> Option<T>) -> T {
-        let until = Instant::now() + PATIENCE;
+    pub fn wait_for<T>(&mut self, what: &str, look: impl FnMut(&Self) -> Option<T>) -> T {
+        self.wait_for_within(PATIENCE, what, look)
+    }
+
+    /// Waits until `look` gives something, with a patience of its own.
+    ///
+    /// # Panics
+    /// If the process ends before, or patience does.
+    pub fn wait_for_within<T>(
+        &mut self,
+        patience: Duration,
+        what: &str,
+        mut look: impl FnMut(&Self) -> Option<T>,
+    ) -> T {
+        let until = Instant::now() + patience;
         loop {
             if let Some(found) = look(self) {
                 return found;

@@ -74,7 +74,7 @@ fn beside_firn(name: &str) -> String {
 }
 
 /// How long a whole test run of an SDK may take.
-const PATIENCE: Duration = Duration::from_secs(10 * 60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10 * 60);
 
 /// Runs a command to its end.
 ///

@@ -7,3 +7,4 @@ mod conformance;
 mod language;
 mod own;
 mod sample;
+mod template;

@@ -1,0 +1,102 @@
+//! The way of a newcomer: `firn new`, `firn dev`, `firn call`.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use firn_testkit::client::json;
+use firn_testkit::function::within;
+use firn_testkit::process::Process;
+use http::Method;
+use serde_json::json;
+
+use crate::language::{Language, PATIENCE, firn, root};
+
+/// The client port that a Firn took, from its log.
+fn clients(log: &str) -> Option<String> {
+    let (_, after) = log.split_once("clients=")?;
+    Some(after.split_whitespace().next()?.to_owned())
+}
+
+fn firn_in(folder: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(firn());
+    command.args(arguments).current_dir(folder);
+    command.output().expect("firn")
+}
+
+async fn new_project_runs_at_once(language: Language, flag: &str) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let sdk = language.folder().display().to_string();
+    let made = firn_in(
+        folder.path(),
+        &["new", "counter", "--lang", flag, "--sdk", &sdk],
+    );
+    assert!(made.status.success(), "{made:?}");
+    let project = folder.path().join("counter");
+    // The same versions as everywhere here.
+    let _ = fs::copy(root().join("Cargo.lock"), project.join("Cargo.lock"));
+    let mut command = Command::new(firn());
+    command
+        .args(["dev", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
+        .args(["--function-listen", "127.0.0.1:0"])
+        .current_dir(&project);
+    let log = folder.path().join("log");
+    let mut dev = Process::start("firn dev", &mut command, &log);
+    dev.wait_for_within(PATIENCE, "word that it serves", |process| {
+        process.log().contains("serving demo.Counter").then_some(())
+    });
+    let address = clients(&dev.log()).expect("an address");
+
+    let request = r#"{"counterId": "a", "by": 2}"#;
+    let call = [
+        "call",
+        "--server",
+        &address,
+        "demo.Counter/Increase",
+        request,
+    ];
+    let called = firn_in(&project, &call);
+    assert!(called.status.success(), "{called:?}\n{}", dev.log());
+    let server = address.parse().expect("an address");
+    let path = "/counters/a/increase";
+    let answer = json(server, Method::POST, path, Some(json!({"by": 3})));
+    let answer = within("an answer", answer).await;
+    assert_eq!(answer.json(), json!({"value": "5"}), "{}", answer.text());
+    let answer = within("an answer", json(server, Method::GET, "/counters/a", None)).await;
+    assert_eq!(answer.json(), json!({"value": "5"}), "{}", answer.text());
+
+    // What is there is never written over.
+    let again = firn_in(folder.path(), &["new", "counter", "--lang", flag]);
+    let said = String::from_utf8_lossy(&again.stderr);
+    assert!(said.contains("FIRN-1009"), "{said}");
+}
+
+#[tokio::test]
+async fn rust_project_runs_at_once() {
+    new_project_runs_at_once(Language::Rust, "rust").await;
+}
+
+#[tokio::test]
+async fn typescript_project_runs_at_once() {
+    new_project_runs_at_once(Language::TypeScript, "ts").await;
+}
+
+#[tokio::test]
+async fn python_project_runs_at_once() {
+    new_project_runs_at_once(Language::Python, "python").await;
+}
+
+/// FIRN-1010: what the set-up said stands above, and nothing is started.
+#[test]
+fn set_up_that_fails_is_said() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = "command = [\"true\"]\nset-up = [\"false\"]\n";
+    fs::write(folder.path().join("firn.toml"), text).expect("a file");
+    let dev = firn_in(folder.path(), &["dev"]);
+    let said = String::from_utf8_lossy(&dev.stderr);
+    assert_eq!(dev.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("error FIRN-1010: false: exit status: 1"),
+        "{said}"
+    );
+}
