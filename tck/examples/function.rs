@@ -8,6 +8,8 @@
 
 use std::error::Error;
 use std::process::{Child, Command, ExitCode};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use firn_tck::{Options, Text};
@@ -23,6 +25,7 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     let mut options = Options::new(arguments.next().ok_or("give the address to listen at")?);
     let mut files = Files::default();
     let mut function = None;
+    let told = Arc::new(AtomicBool::new(false));
     while let Some(name) = arguments.next() {
         if name == "--list" {
             for (name, requirements) in firn_tck::list() {
@@ -43,8 +46,11 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
             "--junit" => files.junit = Some(value),
             "--run" => {
                 let child = start(&value, arguments.by_ref(), &options)?;
-                let id = child.id();
-                options.stop = Some(Box::new(move || terminate(id)));
+                let (id, told) = (child.id(), Arc::clone(&told));
+                options.stop = Some(Box::new(move || {
+                    told.store(true, Ordering::Relaxed);
+                    terminate(id);
+                }));
                 function = Some(child);
             }
             _ => return Err(format!("{name} is no option").into()),
@@ -62,7 +68,10 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         std::fs::write(path, summary.to_junit())?;
     }
     if let Some(mut function) = function {
-        terminate(function.id());
+        // Many take a second signal as an order to end at once.
+        if !told.load(Ordering::Relaxed) {
+            terminate(function.id());
+        }
         println!("the function ended: {}", function.wait()?);
     }
     let good = summary.failed() == 0;

@@ -403,6 +403,11 @@ impl Connection {
         }
     }
 
+    /// Whether a frame of the function is on its way in pieces.
+    pub(crate) fn is_transferring(&self) -> bool {
+        !self.transfers.is_empty()
+    }
+
     /// Whether nothing is open.
     pub(crate) fn is_idle(&self) -> bool {
         self.open.is_empty() && self.incarnations.is_empty()

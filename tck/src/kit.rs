@@ -3,6 +3,8 @@
 //! [`Kit`] holds the port, the store and at most one connection. Whatever waits says first what it
 //! waits for ([`Kit::waiting`]), so that a check that runs out of time can tell.
 
+mod steps;
+
 use std::collections::VecDeque;
 
 use bytes::Bytes;
@@ -11,15 +13,17 @@ use prost::Message as _;
 use crate::connection::{Connection, Entity, Event, Judge, NewCommand, Numbers, Store, frame};
 use crate::fault::Fault;
 use crate::oracle::Asked;
-use crate::proto::model::{DataRequest, Fail, Nothing, Reply, Request, Step, data_step, step};
+use crate::proto::model::{DataRequest, data_step, step};
 use crate::proto::v1::firn_frame::Frame as Sent;
 use crate::proto::v1::function_frame::Frame;
-use crate::proto::v1::{
-    self, Decision, FirnFrame, FunctionBatch, Hello, Metadata, Welcome, decision,
-};
+use crate::proto::v1::{self, Decision, FirnFrame, FunctionBatch, Hello, Metadata, Welcome};
 use crate::service::Service;
 use crate::show;
 use crate::wire::{Incoming, Link, Port, Read};
+
+pub(crate) use steps::{
+    append, delete, fail, failure_of, hang, process, reply_of, request, set, two, value,
+};
 
 /// The highest minor version that the kit speaks.
 pub(crate) const MINOR: u32 = 0;
@@ -363,6 +367,15 @@ impl Kit {
         }
     }
 
+    /// Waits until a frame has begun to come in pieces, or something else has come.
+    pub(crate) async fn first_chunk(&mut self) -> Result<(), Fault> {
+        self.wait_for("a frame in chunks");
+        while !self.on()?.is_transferring() && self.on()?.events.is_empty() {
+            self.read().await?;
+        }
+        Ok(())
+    }
+
     /// The next event, whatever it is.
     pub(crate) async fn next(&mut self, what: &str) -> Result<Event, Fault> {
         loop {
@@ -618,84 +631,3 @@ const ACTION: Entity = Entity {
     service: Service::Action,
     id: String::new(),
 };
-
-/// A request of these steps.
-pub(crate) fn request(id: &str, steps: Vec<step::Step>) -> Request {
-    let steps = steps.into_iter().map(|one| Step { step: Some(one) });
-    Request {
-        id: id.to_owned(),
-        steps: steps.collect(),
-    }
-}
-
-/// A command of an entity, or `Unary` of the action.
-pub(crate) fn process(entity: &Entity, steps: Vec<step::Step>) -> NewCommand {
-    NewCommand {
-        service: entity.service,
-        method: if entity.service == Service::Action {
-            "Unary"
-        } else {
-            "Process"
-        },
-        asked: Asked::Steps(request(&entity.id, steps)),
-        headers: Metadata::default(),
-        judge: Judge::Steps,
-    }
-}
-
-// Steps in short.
-
-pub(crate) fn set(text: &str) -> step::Step {
-    step::Step::Set(text.into())
-}
-
-pub(crate) fn append(text: &str) -> step::Step {
-    step::Step::Append(text.into())
-}
-
-pub(crate) fn delete() -> step::Step {
-    step::Step::Delete(Nothing {})
-}
-
-pub(crate) fn hang() -> step::Step {
-    step::Step::Hang(Nothing {})
-}
-
-pub(crate) fn fail(code: i32, message: &str, details: &[&str]) -> step::Step {
-    step::Step::Fail(Fail {
-        code,
-        message: message.into(),
-        details: details.iter().map(|&one| one.to_owned()).collect(),
-    })
-}
-
-pub(crate) fn two(id: &str, steps: Vec<step::Step>) -> crate::proto::model::Target {
-    crate::proto::model::Target {
-        target: Some(crate::proto::model::target::Target::Two(request(id, steps))),
-    }
-}
-
-pub(crate) fn value(id: &str, steps: Vec<step::Step>) -> crate::proto::model::Target {
-    crate::proto::model::Target {
-        target: Some(crate::proto::model::target::Target::Value(request(
-            id, steps,
-        ))),
-    }
-}
-
-/// The reply of a decision.
-pub(crate) fn reply_of(decision: &Decision) -> Result<Reply, Fault> {
-    match &decision.answer {
-        Some(decision::Answer::Reply(bytes)) => Reply::decode(bytes.clone())
-            .map_err(|error| Fault::new("R23", "a Reply", error.to_string())),
-        _ => Err(Fault::new("R23", "a reply", show::decision(decision))),
-    }
-}
-
-/// The failure of a decision.
-pub(crate) fn failure_of(decision: &Decision) -> Result<v1::Failure, Fault> {
-    match &decision.answer {
-        Some(decision::Answer::Failure(failure)) => Ok(failure.clone()),
-        _ => Err(Fault::new("R23", "a failure", show::decision(decision))),
-    }
-}

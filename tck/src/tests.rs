@@ -156,6 +156,30 @@ const CAUGHT: &[(Quirk, &str)] = &[
         Quirk::FailedStateKept,
         "value/failure_between_pipelined_commands",
     ),
+    (
+        Quirk::ContractVaries,
+        "beginning/contract_is_the_same_each_time",
+    ),
+    (
+        Quirk::CancelIgnored,
+        "value/cancelled_command_makes_way_for_the_next",
+    ),
+    (
+        Quirk::DecisionAfterClosed,
+        "closing/opened_again_before_it_is_closed",
+    ),
+    (
+        Quirk::DecisionAfterClosed,
+        "closing/closed_while_a_large_reply_is_under_way",
+    ),
+    (
+        Quirk::LateChangesAnswered,
+        "flow/frames_about_what_is_over_are_ignored",
+    ),
+    (
+        Quirk::ChangesIgnored,
+        "workload/random_commands_over_all_models",
+    ),
     (Quirk::TimersForgotten, "value/timers_are_set_and_cancelled"),
     (
         Quirk::OneAtATime,

@@ -6,11 +6,11 @@
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 
-use crate::checks::{Check, Needs};
+use crate::checks::{Check, Needs, elsewhere};
 use crate::connection::{Entity, Event};
 use crate::fault::Fault;
 use crate::kit::{Kit, append, delete, fail, set, two};
-use crate::proto::model::{At, DataStep, SetTag, Write, data_step, step::Step};
+use crate::proto::model::{At, DataStep, Send, SetTag, Write, data_step, step::Step};
 use crate::proto::v1::DataType;
 use crate::service::{DATA, Service};
 
@@ -79,7 +79,8 @@ async fn commands(kit: &mut Kit, random: &mut Random) -> Result<(), Fault> {
     while sent < kit.commands {
         kit.ready().await?;
         if random.one_in(CONNECTION_COMMANDS) {
-            drain(kit, 0).await?;
+            // With all that is open; what was decided until here is in the store.
+            kit.read_waiting().await?;
             kit.disconnect();
             continue;
         }
@@ -97,6 +98,7 @@ async fn commands(kit: &mut Kit, random: &mut Random) -> Result<(), Fault> {
                 let steps = text_steps(random, Service::Action);
                 kit.put_action("Unary", steps)?;
             }
+            5..=6 => stream(kit, random)?,
             _ => put(kit, random, &entity).await?,
         }
         if random.one_in(3) {
@@ -128,6 +130,21 @@ async fn drain(kit: &mut Kit, limit: usize) -> Result<(), Fault> {
     Ok(())
 }
 
+/// A stream of replies, which is cancelled now and then.
+fn stream(kit: &mut Kit, random: &mut Random) -> Result<(), Fault> {
+    let times = u32::try_from(random.below(40)).unwrap_or(0);
+    let send = Step::Send(Send {
+        text: random.word(),
+        times,
+        pause_ms: 0,
+    });
+    let ticket = kit.put_action("Spread", vec![send])?;
+    if random.one_in(4) {
+        kit.on()?.cancel(ticket);
+    }
+    Ok(())
+}
+
 async fn put(kit: &mut Kit, random: &mut Random, entity: &Entity) -> Result<(), Fault> {
     let Service::Data(data_type) = entity.service else {
         let steps = text_steps(random, entity.service);
@@ -144,6 +161,9 @@ async fn put(kit: &mut Kit, random: &mut Random, entity: &Entity) -> Result<(), 
                 format!("the end of the connection: {why}"),
             ));
         }
+    }
+    if random.one_in(3) {
+        elsewhere(kit, entity, &data_step(random, data_type))?;
     }
     let count = random.below(4);
     let steps = (0..count).map(|_| data_step(random, data_type)).collect();

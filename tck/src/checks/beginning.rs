@@ -33,6 +33,11 @@ pub(super) const CHECKS: &[Check] = &[
         &["R10", "R13", "R14"],
         |kit| Box::pin(descriptors(kit)),
     ),
+    check(
+        "beginning/contract_is_the_same_each_time",
+        &["R17"],
+        |kit| Box::pin(same(kit)),
+    ),
     Check {
         needs: Needs::Token,
         ..check("beginning/token_is_sent_each_time", &["R3"], |kit| {
@@ -113,6 +118,28 @@ async fn contract(kit: &mut Kit) -> Result {
 async fn descriptors(kit: &mut Kit) -> Result {
     kit.ready().await?;
     service::check_descriptors(&kit.on()?.hello.contract.clone().unwrap_or_default())
+}
+
+async fn same(kit: &mut Kit) -> Result {
+    let first = kit.begin().await?.hello;
+    for _ in 0..2 {
+        let again = kit.begin().await?.hello;
+        let bytes = |hello: &v1::Hello| hello.contract.as_ref().map(v1::Contract::encode_to_vec);
+        ensure(
+            bytes(&first) == bytes(&again),
+            "R17",
+            "the same contract, byte by byte, on each connection",
+            "another one",
+        )?;
+        let process = |hello: &v1::Hello| hello.info.as_ref().map(|info| info.process.clone());
+        ensure(
+            process(&first) == process(&again),
+            "R17",
+            format!("the same Info.process, {:?}", process(&first)),
+            format!("{:?}", process(&again)),
+        )?;
+    }
+    Ok(())
 }
 
 /// The token itself is looked at whenever the function dials.

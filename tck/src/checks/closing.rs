@@ -50,6 +50,16 @@ pub(super) const CHECKS: &[Check] = &[
         &["R42", "R44"],
         |kit| Box::pin(eviction_races(kit)),
     ),
+    check(
+        "closing/opened_again_before_it_is_closed",
+        &["R40", "R41", "R45"],
+        |kit| Box::pin(at_once(kit)),
+    ),
+    check(
+        "closing/closed_while_a_large_reply_is_under_way",
+        &["R41", "R81"],
+        |kit| Box::pin(large(kit)),
+    ),
 ];
 
 /// How many incarnations the model program holds.
@@ -136,6 +146,35 @@ async fn reverted(kit: &mut Kit) -> Result {
         kit.ask(&entity, vec![append("after")]).await?;
     }
     Ok(())
+}
+
+async fn at_once(kit: &mut Kit) -> Result {
+    kit.ready().await?;
+    for service in ENTITIES {
+        let entity = kit.entity(service);
+        for number in 0..10 {
+            // Close and the next opening are in one batch, with a command between that is void.
+            kit.ask(&entity, vec![append("a")]).await?;
+            if number % 2 == 0 {
+                kit.put(&entity, vec![append("void")])?;
+            }
+            kit.on()?.close(&entity);
+            kit.ask(&entity, vec![append("b")]).await?;
+        }
+    }
+    kit.fence().await
+}
+
+async fn large(kit: &mut Kit) -> Result {
+    kit.ready().await?;
+    for service in ENTITIES {
+        let entity = kit.entity(service);
+        kit.put(&entity, vec![append("a"), Step::Pad(16 << 20)])?;
+        kit.first_chunk().await?;
+        kit.close(&entity).await?;
+        kit.ask(&entity, vec![append("b")]).await?;
+    }
+    kit.fence().await
 }
 
 async fn dead(kit: &mut Kit) -> Result {

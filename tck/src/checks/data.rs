@@ -479,7 +479,7 @@ async fn reopened(kit: &mut Kit) -> Result {
 }
 
 /// Lets a change happen elsewhere, and tells the function.
-pub(super) fn elsewhere(kit: &mut Kit, entity: &Entity, step: &Step) -> Result {
+pub(crate) fn elsewhere(kit: &mut Kit, entity: &Entity, step: &Step) -> Result {
     let Some(record) = kit.store.get_mut(entity) else {
         return Ok(());
     };

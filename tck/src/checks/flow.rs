@@ -1,7 +1,11 @@
 //! Batches, and many commands at once.
 
 use super::{Check, Result, check, ensure};
+use crate::connection::frame;
 use crate::kit::{Kit, append, hang, set};
+use crate::proto::model::data_step;
+use crate::proto::v1::firn_frame::Frame as Sent;
+use crate::proto::v1::{self, DataType};
 use crate::service::Service;
 
 pub(super) const CHECKS: &[Check] = &[
@@ -21,7 +25,74 @@ pub(super) const CHECKS: &[Check] = &[
     check("flow/decided_commands_make_room", &["R80"], |kit| {
         Box::pin(room(kit))
     }),
+    check(
+        "flow/frames_about_what_is_over_are_ignored",
+        &["R42", "R52", "R61"],
+        |kit| Box::pin(over(kit)),
+    ),
+    check("flow/function_reads_while_handlers_hang", &["R84"], |kit| {
+        Box::pin(reads(kit))
+    }),
 ];
+
+async fn over(kit: &mut Kit) -> Result {
+    kit.ready().await?;
+    let entity = kit.entity(Service::Data(DataType::Counter));
+    kit.ask_data(&entity, vec![data_step::Step::Change(1)])
+        .await?;
+    let incarnation = kit.on()?.incarnation(&entity).unwrap_or(0);
+    kit.close(&entity).await?;
+    let command = kit.ask_action(vec![set("a")]).await?.command;
+    for command in [command, u64::MAX] {
+        let message = Some(bytes::Bytes::new());
+        let (amount, end) = (5, true);
+        let frames = vec![
+            frame(Sent::Message(v1::Message {
+                command,
+                message,
+                end,
+            })),
+            frame(Sent::Credit(v1::Credit { command, amount })),
+            frame(Sent::Cancel(v1::Cancel { id: command })),
+        ];
+        kit.send(frames).await?;
+    }
+    for incarnation in [incarnation, u64::MAX] {
+        let delta = v1::Delta {
+            delta: Some(v1::delta::Delta::Counter(100)),
+        };
+        let changes = [
+            v1::change::Change::Delta(delta),
+            v1::change::Change::Deleted(v1::Delete {}),
+        ];
+        let frames = changes.map(|change| {
+            let change = Some(change);
+            frame(Sent::Change(v1::Change {
+                incarnation,
+                change,
+            }))
+        });
+        kit.send(frames.to_vec()).await?;
+    }
+    kit.fence().await?;
+    kit.ask_data(&entity, vec![data_step::Step::Change(1)])
+        .await?;
+    Ok(())
+}
+
+async fn reads(kit: &mut Kit) -> Result {
+    kit.ready().await?;
+    let entity = kit.entity(Service::Value);
+    kit.put(&entity, vec![hang()])?;
+    let granted = kit.on()?.commands_left;
+    // More than the windows of any HTTP/2 connection that is left alone.
+    for _ in 2..granted.min(40) {
+        kit.put(&entity, vec![set(&"x".repeat(1 << 20))])?;
+    }
+    kit.flush().await?;
+    kit.ask_action(vec![set("a")]).await?;
+    kit.close(&entity).await
+}
 
 /// Commands of the largest batch.
 const MANY: usize = 300;

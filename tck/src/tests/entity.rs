@@ -121,6 +121,8 @@ pub(super) fn take(conn: &Rc<Conn>, mut command: Command) {
     if let Some(one) = conn.incarnations.borrow().get(&incarnation) {
         one.open.set(one.open.get() + 1);
     }
+    let cancel = (command.id, Rc::default());
+    conn.cancels.borrow_mut().extend([cancel]);
     let _ = inbox.send(command);
     conn.evict();
 }
@@ -245,7 +247,18 @@ impl Life {
                 self.let_go();
                 return;
             };
-            let (decision, after) = self.handle(&command, before.clone()).await;
+            let cancelled = self.conn.cancels.borrow().get(&command.id).cloned();
+            let cancelled = cancelled.unwrap_or_default();
+            let (decision, after) = tokio::select! {
+                handled = self.handle(&command, before.clone()) => handled,
+                () = cancelled.notified() => {
+                    let answer = Some(failure(1, "cancelled"));
+                    let command = command.id;
+                    let version = before.version;
+                    (Decision { command, answer, version, ..Decision::default() }, None)
+                }
+            };
+            self.conn.cancels.borrow_mut().remove(&command.id);
             let sent = self.conn.decide(decision);
             if sent && let Some(after) = after {
                 *before = after;

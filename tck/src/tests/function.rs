@@ -37,15 +37,17 @@ const BATCH_BYTES: usize = 512 << 10;
 pub(super) async fn serve(path: String, quirk: Quirk, goodbye: Rc<Notify>) {
     let mut pause = Duration::from_millis(50);
     let mut first = true;
+    let mut dials = 0;
     let remembered = Rc::new(RefCell::new(Memory::new()));
     loop {
         if !first {
             sleep(pause).await;
         }
         first = false;
+        dials += 1;
         let grows = quirk != Quirk::PausesStay;
         if let Ok(stream) = UnixStream::connect(&path).await {
-            match connect(stream, quirk, &goodbye, Rc::clone(&remembered)).await {
+            match connect(stream, quirk, &goodbye, Rc::clone(&remembered), dials).await {
                 Some(End::Welcomed) => pause = Duration::from_millis(50),
                 Some(End::Refused) if quirk == Quirk::GivesUpRefused => return,
                 Some(End::Stopped) => return,
@@ -77,6 +79,8 @@ pub(super) struct Conn {
     /// Of actions.
     running: RefCell<BTreeMap<u64, JoinHandle<()>>>,
     streams: RefCell<BTreeMap<u64, Rc<Stream>>>,
+    /// Of commands of entities, told when their callers go.
+    pub(super) cancels: RefCell<BTreeMap<u64, Rc<Notify>>>,
     calls: RefCell<BTreeMap<u64, oneshot::Sender<CallResult>>>,
     call_credit: Semaphore,
     last_call: Cell<u64>,
@@ -93,7 +97,7 @@ pub(super) struct Stream {
     pub(super) credit: Semaphore,
 }
 
-fn contract(quirk: Quirk) -> Contract {
+fn contract(quirk: Quirk, dials: usize) -> Contract {
     let mut components = Vec::new();
     for service in Service::all() {
         let mut component = service.component();
@@ -107,6 +111,10 @@ fn contract(quirk: Quirk) -> Contract {
             component.snapshot_every = 6;
         }
         components.push(component);
+    }
+    if quirk == Quirk::ContractVaries {
+        let count = components.len();
+        components.rotate_left(dials % count);
     }
     if quirk == Quirk::ComponentMissing {
         components.pop();
@@ -129,6 +137,7 @@ async fn connect(
     quirk: Quirk,
     goodbye: &Rc<Notify>,
     remembered: Rc<RefCell<Memory>>,
+    dials: usize,
 ) -> Option<End> {
     let mut builder = h2::client::Builder::new();
     builder
@@ -146,7 +155,7 @@ async fn connect(
         _ => request.header("authorization", "Bearer secret"),
     };
     let (response, mut body) = client.send_request(request.body(()).ok()?, false).ok()?;
-    let contract = contract(quirk);
+    let contract = contract(quirk, dials);
     let services = contract.components.iter();
     let services = services.map(|one| {
         let mut all = Service::all();
@@ -179,6 +188,7 @@ async fn connect(
         incarnations: RefCell::default(),
         running: RefCell::default(),
         streams: RefCell::default(),
+        cancels: RefCell::default(),
         calls: RefCell::default(),
         call_credit: Semaphore::new(0),
         last_call: Cell::new(0),
@@ -437,6 +447,13 @@ impl Conn {
                 }
             }
             Sent::Cancel(cancel) => self.cancel(cancel.id),
+            Sent::Change(change)
+                if self.quirk == Quirk::LateChangesAnswered
+                    && !self.incarnations.borrow().contains_key(&change.incarnation) =>
+            {
+                let incarnation = change.incarnation;
+                self.send(Frame::Closed(Closed { incarnation }));
+            }
             Sent::Change(change) => entity::change(self, change),
             Sent::Close(close) => entity::close(self, close.incarnation),
             Sent::Credit(credit) if credit.command == 0 => {
@@ -460,6 +477,9 @@ impl Conn {
     fn cancel(&self, command: u64) {
         if self.quirk == Quirk::CancelIgnored {
             return;
+        }
+        if let Some(cancel) = self.cancels.borrow().get(&command) {
+            cancel.notify_one();
         }
         let task = self.running.borrow_mut().remove(&command);
         let watch = entity::cancel(self, command);

@@ -11,6 +11,8 @@ pub(super) enum Quirk {
     ComponentMissing,
     SnapshotOption,
     DescriptorsCut,
+    ContractVaries,
+    LateChangesAnswered,
     TokenForgotten,
     UnknownFrameEnds,
     GivesUpRefused,
