@@ -142,6 +142,44 @@ async def test_a_firn_that_is_not_there_yet_is_waited_for(caplog: pytest.LogCapt
         await function.stop()
 
 
+async def test_pauses_grow_and_begin_anew_after_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:  # R7
+    pauses: list[float] = []
+
+    async def wait(event: asyncio.Event, seconds: float) -> None:
+        pauses.append(seconds)
+        await asyncio.sleep(0)
+
+    monkeypatch.setattr("firn._function._wait", wait)
+    async with FakeFirn() as fake:
+        function = c.function(stop_seconds=0.5)
+        starting = asyncio.create_task(function.start(fake.address))
+        for _ in range(8):
+            (await fake.accept()).end(grpc.StatusCode.UNAVAILABLE)
+        link = await fake.accept()
+        await link.welcome()
+        await starting
+        link.end(grpc.StatusCode.INTERNAL)
+        (await fake.accept()).end()
+        await fake.accept()
+        await function.stop()
+        assert pauses[:10] == [0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0, 0.05, 0.1]
+
+
+async def test_a_function_that_is_not_connected_stops_at_once() -> None:
+    async with FakeFirn() as fake:
+        function = c.function()
+        starting = asyncio.create_task(function.start(fake.address))
+        await fake.accept()
+        await function.stop()
+        await starting
+        starting = asyncio.create_task(function.start(fake.address))
+        link = await fake.accept()
+        starting.cancel()
+        await asyncio.wait((starting,))
+        assert starting.cancelled()
+        await link.until_ended()
+
+
 async def test_a_socket_can_be_dialed(tmp_path: Path) -> None:
     async with FakeFirn(f"unix:{tmp_path}/firn.sock") as fake:
         await stopped(await connected(fake, c.function(stop_seconds=0.5)))

@@ -77,7 +77,9 @@ async def test_calls_are_answered_by_the_test() -> None:
     kit.answer(c.double, firn.Failure(firn.Code.ABORTED, "no"))
     with pytest.raises(firn.Failure, match="ABORTED: no"):
         assert (await kit.asend(c.slowly(c.Ask(number=1)))).reply
-    assert kit.calls == [c.double(c.Ask(number=1))] * 3
+    kit.answer(c.double, lambda request: c.Told(request.number * 100))
+    assert (await kit.asend(c.slowly(c.Ask(number=2)))).reply.number == 240
+    assert kit.calls == [c.double(c.Ask(number=number)) for number in (1, 1, 1, 2)]
     with pytest.raises(TypeError, match="may wait"):
         kit.send(c.slowly(c.Ask()))
 

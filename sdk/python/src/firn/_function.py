@@ -188,6 +188,10 @@ class Function:
         connected = asyncio.create_task(self._connected.wait())
         try:
             await asyncio.wait((serving, connected), return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            serving.cancel()
+            self._serving = None
+            raise
         finally:
             connected.cancel()
         if serving.done():
@@ -279,16 +283,13 @@ class Function:
         pause = PAUSE_MIN
         told: object = None
         while not self._stopping.is_set():
-            session: Session | None = None
             try:
-                session = await self._connection(dial, hello)
-                problem: object = session.refused
-            except ConnectionLost as error:
-                problem = error
+                session, problem = await self._connection(dial, hello)
             finally:
                 self._session = None
                 self._connected.clear()
-            if session is not None and session.welcome is not None:
+            if session.welcome is not None:
+                # R7: the pauses grow from the beginning again
                 pause, told = PAUSE_MIN, None
             if isinstance(problem, Refused):
                 self._tell(problem, told)
@@ -310,8 +311,10 @@ class Function:
             if self._hooks is not None:
                 self._hooks.finding(finding)
 
-    async def _connection(self, dial: _Dial, hello: pb.FunctionFrame) -> Session:
-        """Serves one connection until it ends; raises `ConnectionLost` if it ends by a fault."""
+    async def _connection(
+        self, dial: _Dial, hello: pb.FunctionFrame
+    ) -> tuple[Session, Refused | ConnectionLost | None]:
+        """Serves one connection until it ends, and says what was wrong if it did not end in order."""
         assert self._stopping is not None and self._connected is not None, "_start has made them"
         async with dial.channel() as channel:
             connect = channel.stream_stream(CONNECT)
@@ -323,15 +326,19 @@ class Function:
             session.outbox.send(hello)  # R2
             writing = asyncio.create_task(_write(stream, session, ready))
             stopping = asyncio.create_task(self._leave(stream, session))
+            problem: Refused | ConnectionLost | None = None
             try:
                 await self._read(stream, session)
+                problem = session.refused
+            except ConnectionLost as error:
+                problem = error
             finally:
                 writing.cancel()
                 stopping.cancel()
                 await asyncio.wait((writing, stopping))
                 stream.cancel()
                 await session.close()
-            return session
+            return session, problem
 
     async def _read(self, stream: Any, session: Session) -> None:
         assert self._connected is not None, "_start has made it"
@@ -374,9 +381,10 @@ class Function:
         """Says goodbye when the function is to stop, and waits no longer than it may."""
         assert self._stopping is not None, "_start has made it"
         await self._stopping.wait()
-        session.say_goodbye()
-        await asyncio.sleep(self.stop_seconds)
-        log.warning("%s stops although not everything was finished in %g s", self.name, self.stop_seconds)
+        if session.welcome is not None:
+            session.say_goodbye()
+            await asyncio.sleep(self.stop_seconds)
+            log.warning("%s stops although not everything was finished in %g s", self.name, self.stop_seconds)
         stream.cancel()
 
 

@@ -54,6 +54,7 @@ class Method(Generic[Req, Rep]):
         """`reply` is none for methods that answer nothing but `google.protobuf.Empty`."""
         self.service = service
         self.name = name
+        self.request = request
         self._encode = codec_of(request).encode
         self._decode: Callable[[bytes], Any] = codec_of(reply).decode if reply else _nothing
 

@@ -680,7 +680,8 @@ def _cancel(task: asyncio.Task[None], context: Context) -> None:
 def _task(coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
     """A task; where Python can, one that first runs as far as it gets at once."""
     if EAGER:
-        return asyncio.Task(coroutine, eager_start=True)  # type: ignore[call-arg, unused-ignore]
+        loop = asyncio.get_running_loop()
+        return asyncio.Task(coroutine, loop=loop, eager_start=True)  # type: ignore[call-arg, unused-ignore]
     return asyncio.get_running_loop().create_task(coroutine)
 
 

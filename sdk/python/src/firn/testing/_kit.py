@@ -157,7 +157,7 @@ class Kit:
         contract_of([component])  # what could not be served cannot be tested either
         self.component = component
         self.entity_id = entity_id
-        self.answers: dict[tuple[str, str], Any] = {}
+        self._answers: dict[tuple[str, str], tuple[Method[Any, Any], Any]] = {}
         self.calls: list[Target[Any]] = []
         """The calls that handlers made."""
         self._arrived = asyncio.Event()
@@ -220,8 +220,11 @@ class Kit:
         return stream
 
     def answer(self, method: Method[Req, Rep], answer: Callable[[Req], Rep] | Rep | Failure) -> None:
-        """Says what a call of a method through Firn gives: a reply, a failure, or what a function says."""
-        self.answers[method.service, method.name] = answer
+        """Says what a call of a method through Firn gives: a reply, a failure, or what a function says.
+
+        The function gets the request; it returns the reply, or raises or returns a failure.
+        """
+        self._answers[method.service, method.name] = (method, answer)
 
     def restart(self) -> None:
         """Forgets the entity in memory: the next command finds what is stored."""
@@ -389,13 +392,13 @@ class Kit:
         self._send(result)
 
     def _reply_to(self, target: Target[Any]) -> bytes:
-        missing = object()
-        answer = self.answers.get((target.service, target.method), missing)
-        if answer is missing:
+        found = self._answers.get((target.service, target.method))
+        if found is None:
             where = f"{target.service}/{target.method}"
             raise Failure(Code.UNIMPLEMENTED, f"the test says no answer to {where}: use kit.answer(…)")
+        method, answer = found
         if callable(answer):
-            answer = answer(target)
+            answer = answer(codec_of(method.request).decode(target.message))
         if isinstance(answer, Failure):
             raise answer
         return b"" if answer is None else codec_of(type(answer)).encode(answer)
