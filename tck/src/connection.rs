@@ -28,6 +28,9 @@ use crate::show;
 /// The largest batch of several frames (R8).
 pub(crate) const BATCH_BYTES_MAX: usize = 1 << 20;
 
+/// A number that no frame has had, which languages with numbers of 53 bits have too.
+pub(crate) const NUMBER_MAX: u64 = (1 << 53) - 1;
+
 /// An entity of a model service.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Entity {

@@ -161,10 +161,6 @@ const CAUGHT: &[(Quirk, &str)] = &[
         "beginning/contract_is_the_same_each_time",
     ),
     (
-        Quirk::CancelIgnored,
-        "value/cancelled_command_makes_way_for_the_next",
-    ),
-    (
         Quirk::DecisionAfterClosed,
         "closing/opened_again_before_it_is_closed",
     ),

@@ -1,7 +1,7 @@
 //! The end of incarnations, asked for and not.
 
 use super::{Check, Result, check, ensure};
-use crate::connection::{Entity, Event, frame};
+use crate::connection::{Entity, Event, NUMBER_MAX, frame};
 use crate::kit::{Kit, append, hang, process, set, two};
 use crate::proto::model::{Reply, step::Step};
 use crate::proto::v1::firn_frame::Frame as Sent;
@@ -185,7 +185,7 @@ async fn dead(kit: &mut Kit) -> Result {
         let incarnation = kit.on()?.incarnation(&entity).unwrap_or(0);
         kit.close(&entity).await?;
         let (component, method) = kit.on()?.plan.place(service, "Process")?;
-        for incarnation in [incarnation, u64::MAX] {
+        for incarnation in [incarnation, NUMBER_MAX] {
             let id = kit.on()?.skip_command();
             let command = Command {
                 id,

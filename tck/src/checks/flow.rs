@@ -1,7 +1,7 @@
 //! Batches, and many commands at once.
 
 use super::{Check, Result, check, ensure};
-use crate::connection::frame;
+use crate::connection::{NUMBER_MAX, frame};
 use crate::kit::{Kit, append, hang, set};
 use crate::proto::model::data_step;
 use crate::proto::v1::firn_frame::Frame as Sent;
@@ -43,7 +43,7 @@ async fn over(kit: &mut Kit) -> Result {
     let incarnation = kit.on()?.incarnation(&entity).unwrap_or(0);
     kit.close(&entity).await?;
     let command = kit.ask_action(vec![set("a")]).await?.command;
-    for command in [command, u64::MAX] {
+    for command in [command, NUMBER_MAX] {
         let message = Some(bytes::Bytes::new());
         let (amount, end) = (5, true);
         let frames = vec![
@@ -57,7 +57,7 @@ async fn over(kit: &mut Kit) -> Result {
         ];
         kit.send(frames).await?;
     }
-    for incarnation in [incarnation, u64::MAX] {
+    for incarnation in [incarnation, NUMBER_MAX] {
         let delta = v1::Delta {
             delta: Some(v1::delta::Delta::Counter(100)),
         };

@@ -47,11 +47,6 @@ pub(super) const CHECKS: &[Check] = &[
         &["R43"],
         |kit| Box::pin(unreadable(kit)),
     ),
-    check(
-        "value/cancelled_command_makes_way_for_the_next",
-        &["R21", "R62"],
-        |kit| Box::pin(cancelled(kit)),
-    ),
 ];
 
 async fn lives(kit: &mut Kit) -> Result {
@@ -207,22 +202,6 @@ async fn others_go(kit: &mut Kit) -> Result {
         kit.ask(&goes, vec![append("a")]).await?;
         kit.ask_action(vec![set("a")]).await?;
         kit.close(&hangs).await?;
-    }
-    Ok(())
-}
-
-async fn cancelled(kit: &mut Kit) -> Result {
-    kit.ready().await?;
-    for service in [Service::Value, Service::Events, Service::Actor] {
-        let entity = kit.entity(service);
-        kit.ask(&entity, vec![append("a")]).await?;
-        let hanging = kit.put(&entity, vec![append("b"), hang()])?;
-        let next = kit.put(&entity, vec![append("c")])?;
-        kit.fence().await?;
-        kit.on()?.cancel(hanging);
-        // Whether it counts is the handler's matter; the next one builds on what it left.
-        kit.decision(hanging).await?;
-        kit.decision(next).await?;
     }
     Ok(())
 }
