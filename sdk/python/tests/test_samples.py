@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
+import importlib.util
 import sys
 from pathlib import Path
-
-import pytest
 
 import firn
 from firn import testing
@@ -97,17 +95,12 @@ async def test_the_quick_start_works() -> None:
     assert ours.data.value == 4
 
 
-def snippets() -> list[tuple[str, str, str]]:
-    """What the README shows: file, region and text."""
+def test_the_readme_shows_what_runs() -> None:
+    spec = importlib.util.spec_from_file_location("readme", HERE / "scripts/readme.py")
+    assert spec is not None and spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
     readme = (HERE / "README.md").read_text()
-    found = re.findall(r"<!-- (\S+): (.+?) -->\n```python\n(.*?)```", readme, re.DOTALL)
-    assert len(found) == readme.count("```python"), "every piece of code names where it is from"
-    return found
-
-
-@pytest.mark.parametrize(("file", "region", "text"), snippets(), ids=lambda value: value[:20])
-def test_the_readme_shows_what_runs(file: str, region: str, text: str) -> None:
-    source = (ROOT / file).read_text()
-    match = re.search(rf"# region: {re.escape(region)}\n(.*?)# endregion", source, re.DOTALL)
-    assert match is not None, f"{file} has no region {region}"
-    assert text.strip() == match[1].strip(), f"the README differs from {file}: copy region {region} there"
+    pieces = script.PIECE.findall(readme)
+    assert len(pieces) == readme.count("```python"), "every piece of code names where it is from"
+    assert script.spliced(readme) == readme, "the README is stale: run python scripts/readme.py"

@@ -5,8 +5,8 @@ do in earnest. `replicas` gives several kits of one replicated entity, `exchange
 other. `LocalFirn` starts a real Firn for integration tests.
 """
 
-from firn.testing._kit import Kit, Result, Stream
+from firn.testing._kit import Effect, Kit, Result, Stream, Timer
 from firn.testing._local import FirnNotFound, LocalFirn
 from firn.testing._replicas import exchange, replicas
 
-__all__ = ["FirnNotFound", "Kit", "LocalFirn", "Result", "Stream", "exchange", "replicas"]
+__all__ = ["Effect", "FirnNotFound", "Kit", "LocalFirn", "Result", "Stream", "Timer", "exchange", "replicas"]
