@@ -191,6 +191,13 @@ impl Connection {
         }
     }
 
+    /// Waits for decisions and takes all that came together.
+    pub(crate) async fn ready_decisions(&mut self) -> usize {
+        let first = self.next().await;
+        assert!(matches!(first, Out::Decision(_)), "{first:?}");
+        1 + self.ready.drain(..).count()
+    }
+
     pub(crate) async fn decision(&mut self) -> Decision {
         match self.next().await {
             Out::Decision(decision) => decision,
