@@ -220,10 +220,10 @@ struct Programs {
 impl Programs {
     fn build(root: &Path) -> Result<Self> {
         step("build", || {
-            let release = build::release(root, &["firn", "cart"])?;
+            let release = build::release(root, &["firn", "samples-rust"])?;
             let programs = Self {
                 firn: release.join("firn"),
-                cart: release.join("cart"),
+                cart: release.join("samples"),
             };
             Ok(("firn and the cart, optimised".to_owned(), programs))
         })
@@ -236,6 +236,7 @@ struct Stage {
     folder: PathBuf,
     clients: SocketAddr,
     admin: SocketAddr,
+    /// Where the cart dials in.
     function: SocketAddr,
     firn: Option<Process>,
 }
@@ -263,7 +264,8 @@ impl Stage {
             .arg("dev")
             .args(["--listen", &self.clients.to_string()])
             .args(["--admin", &self.admin.to_string()])
-            .args(["--function", &self.function.to_string()])
+            .args(["--function-listen", &self.function.to_string()])
+            .args(["--family", "firn"])
             .arg("--store")
             .arg(format!("embedded:{}", self.folder.join("data").display()))
             .arg("--")
