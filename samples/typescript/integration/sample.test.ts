@@ -19,6 +19,7 @@ before(async () => {
   fn = new FirnFunction("sample", { address: firn.functionAddress });
   for (const component of [cart, leaderboard, counter, chat, pages, greeter]) fn.add(component);
   await fn.start();
+  await firn.untilServing();
 });
 
 after(async () => {
@@ -66,6 +67,7 @@ test("a cart is the same for another process of the function", async () => {
   const other = new FirnFunction("sample", { address: firn.functionAddress });
   for (const component of [cart, leaderboard, counter, chat, pages, greeter]) other.add(component);
   await other.start();
+  await firn.untilServing();
   const contents = await other.call(carts.getCart({ cartId: "carol" }));
   assert.equal(contents.items[0]?.quantity, 1);
   await other.stop();

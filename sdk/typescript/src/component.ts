@@ -8,6 +8,7 @@ import { wholeMs, type Caller, type Context, type Forward } from "./context.js";
 import type { Entity } from "./entity.js";
 import { ComponentSchema } from "./generated/firn/v1/function_pb.js";
 import type { Command, Decision, Opening } from "./protocol/frames.js";
+import type { Store } from "./replicated/store.js";
 import type { AnyService } from "./target.js";
 
 /** What a handler of a unary method may return: what the reply is made of, or a forward. */
@@ -158,6 +159,11 @@ export abstract class Component<S extends AnyService = AnyService> {
 
   /** @internal Takes a change from elsewhere (R52). Throws if it cannot be decoded. */
   change(_entity: Entity, _delta: Uint8Array | undefined): void {}
+
+  /** @internal The empty value of replicated data. */
+  emptyStore(): Store | undefined {
+    return undefined;
+  }
 }
 
 function methodsOf({ service, options, handlers }: Declared): Method[] {

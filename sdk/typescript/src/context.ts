@@ -68,12 +68,11 @@ export class Context {
 
   /** @internal */
   constructor(
-    readonly _caller: Caller,
-    readonly _method: Method,
-    readonly _command: Command,
-    /** The time by `performance.now()`. */
-    readonly _receivedAt: number,
-    readonly _entity: Entity | undefined,
+    /** @internal */ readonly _caller: Caller,
+    /** @internal */ readonly _method: Method,
+    /** @internal */ readonly _command: Command,
+    /** @internal The time by `performance.now()`. */ readonly _receivedAt: number,
+    /** @internal */ readonly _entity: Entity | undefined,
   ) {}
 
   /** The headers of the request, as far as the component asks for them with `headers`. */

@@ -70,7 +70,8 @@ export class FirnFunction {
   readonly #process = randomUUID();
   #connection: Connection | undefined;
   #serving: Promise<void> | undefined;
-  #welcome: { resolve: () => void; reject: (error: Error) => void } | undefined;
+  /** Those who wait for Firn to take the function. */
+  #welcomed: (() => void)[] = [];
   #isStopping = false;
   #isConnected = false;
   #wake: (() => void) | undefined;
@@ -111,15 +112,11 @@ export class FirnFunction {
   /** Connects, and resolves when Firn has taken the function. It serves from then on. */
   async start(): Promise<void> {
     if (this.#isConnected) return;
-    const welcomed = new Promise<void>((resolve, reject) => {
-      this.#welcome = { resolve, reject };
-    });
     const serving = this.#begin();
-    serving.then(
-      () => this.#welcome?.reject(new Error("the function was stopped")),
-      (error: Error) => this.#welcome?.reject(error),
-    );
-    await welcomed;
+    await new Promise<void>((resolve, reject) => {
+      this.#welcomed.push(resolve);
+      serving.then(() => reject(new Error("the function was stopped before Firn took it")), reject);
+    });
   }
 
   /** Says Goodbye, and resolves when what was open is finished, or the time for it is over (R90). */
@@ -155,7 +152,7 @@ export class FirnFunction {
     return fromBinary(target.output, await session.calls.call(target, 0, timeoutMs, undefined));
   }
 
-  /** The contract as Firn gets it, encoded: for tests and tools. */
+  /** @internal The contract as Firn gets it. */
   contract(): MessageShape<typeof HelloSchema>["contract"] & {} {
     return contractOf(this.#components);
   }
@@ -183,7 +180,7 @@ export class FirnFunction {
           welcomed: () => {
             wasConnected = true;
             this.#isConnected = true;
-            this.#welcome?.resolve();
+            for (const resolve of this.#welcomed.splice(0)) resolve();
           },
           refused: (findings) => {
             refusal = findings;

@@ -37,12 +37,6 @@ test("lock files name no registry", () => {
   }
 });
 
-test("the template's files are those that template.toml lists", () => {
-  const listed = /files = \[(.*)\]/.exec(text(HERE, "template.toml"))?.[1];
-  const files = (listed ?? "").split(", ").map((it) => it.replaceAll('"', "")).sort();
-  assert.deepEqual(filesBelow(join(HERE, "template")), files);
-});
-
 function filesBelow(folder: string): string[] {
   const all = readdirSync(folder, { recursive: true, withFileTypes: true });
   const files = all.filter((it) => it.isFile() && !/node_modules|dist/.test(it.parentPath));

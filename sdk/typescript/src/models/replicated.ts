@@ -6,7 +6,7 @@ import { Context, type Caller } from "../context.js";
 import type { Entity } from "../entity.js";
 import { type ComponentSchema, Consistency, DeltaSchema, Model } from "../generated/firn/v1/function_pb.js";
 import type { Command, Decision, Opening } from "../protocol/frames.js";
-import { Journal, Root } from "../replicated/store.js";
+import { Journal, Root, type Store } from "../replicated/store.js";
 import type { DataType, View } from "../replicated/types.js";
 import type { AnyService } from "../target.js";
 
@@ -185,6 +185,10 @@ class ReplicatedEntity<S extends AnyService> extends Component<S> {
     else if (delta.length > 0) applyDelta(root, delta);
     root.changes++;
     root.show();
+  }
+
+  override emptyStore(): Store {
+    return this.data.newStore();
   }
 
   #delete(root: Root): void {

@@ -68,7 +68,7 @@ export abstract class MapStore extends Store<MapChange> {
       if (entry === undefined) continue;
       const key = create(AnySchema, entry.key);
       const delta = entry.value.delta(journal);
-      if (change.made.has(name)) made.push([key, delta ?? entry.value.emptyDelta()]);
+      if (change.made.has(name)) made.push([key, delta ?? entry.value.whole()]);
       else if (delta !== undefined) updated.push([key, delta]);
     }
     const { cleared } = change;
@@ -84,8 +84,9 @@ export abstract class MapStore extends Store<MapChange> {
     updated: [Any, Delta][];
   }): Delta;
 
-  override emptyDelta(): Delta {
-    return this.written({ cleared: false, removed: [], made: [], updated: [] });
+  override whole(): Delta {
+    const made = [...this.entries.values()].map(({ key, value }): [Any, Delta] => [create(AnySchema, key), value.whole()]);
+    return this.written({ cleared: false, removed: [], made, updated: [] });
   }
 
   /** The value of a key, made with `empty` if there is none. */

@@ -47,10 +47,11 @@ export class SetStore extends Store<SetChange> {
       : { case: "set", value: create(SetDeltaSchema, { cleared, removed, added }) };
   }
 
-  override emptyDelta(): Delta {
+  override whole(): Delta {
+    const added = anys(this.elements);
     return this.kind === "growSet"
-      ? { case: "growSet", value: create(ElementsSchema) }
-      : { case: "set", value: create(SetDeltaSchema) };
+      ? { case: "growSet", value: create(ElementsSchema, { elements: added }) }
+      : { case: "set", value: create(SetDeltaSchema, { added }) };
   }
 
   add(journal: Journal, element: AnyBytes): void {
@@ -86,11 +87,8 @@ function anys(elements: ReadonlyMap<string, AnyBytes>): MessageShape<typeof AnyS
   return [...elements.values()].map((it) => create(AnySchema, it));
 }
 
-/** A set of messages that only grows. */
-export class GrowSet<D extends DescMessage = DescMessage> implements Iterable<MessageShape<D>> {
-  /** The type of the data. */
-  readonly type: "growSet" | "set" = "growSet";
-
+/** What all sets can do. */
+abstract class SetView<D extends DescMessage> implements Iterable<MessageShape<D>> {
   /** @internal */
   constructor(
     protected readonly store: SetStore,
@@ -120,9 +118,16 @@ export class GrowSet<D extends DescMessage = DescMessage> implements Iterable<Me
   }
 }
 
+/** A set of messages that only grows. */
+export class GrowSet<D extends DescMessage = DescMessage> extends SetView<D> {
+  /** The type of the data. */
+  readonly type = "growSet";
+}
+
 /** A set of messages. Adding wins over a removal at the same time elsewhere. */
-export class ReplicatedSet<D extends DescMessage = DescMessage> extends GrowSet<D> {
-  override readonly type = "set";
+export class ReplicatedSet<D extends DescMessage = DescMessage> extends SetView<D> {
+  /** The type of the data. */
+  readonly type = "set";
 
   /** Removes an element. */
   remove(element: MessageInitShape<D>): void {

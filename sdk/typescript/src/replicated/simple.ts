@@ -31,8 +31,8 @@ export class CounterStore extends Store<Amount> {
     return by === 0n ? undefined : { case: this.kind, value: by };
   }
 
-  override emptyDelta(): Delta {
-    return { case: this.kind, value: 0n };
+  override whole(): Delta {
+    return { case: this.kind, value: this.value };
   }
 
   change(journal: Journal, by: bigint): void {
@@ -112,8 +112,8 @@ export class FlagStore extends Store<true> {
     return journal.of(this) === undefined ? undefined : { case: "flag", value: true };
   }
 
-  override emptyDelta(): Delta {
-    return { case: "flag", value: false };
+  override whole(): Delta {
+    return { case: "flag", value: this.isOn };
   }
 
   turnOn(journal: Journal): void {
@@ -167,8 +167,10 @@ export class RegisterStore extends Store<Write> {
     return write === undefined ? undefined : { case: "register", value: write };
   }
 
-  override emptyDelta(): Delta {
-    return { case: "register", value: create(WriteSchema) };
+  override whole(): Delta {
+    const { value } = this;
+    const write = value === undefined ? create(WriteSchema) : create(WriteSchema, { value: create(AnySchema, value) });
+    return { case: "register", value: write };
   }
 
   write(journal: Journal, value: AnyBytes, options: WriteOptions): void {
@@ -249,8 +251,9 @@ export class VoteStore extends Store<true> {
     return { case: "vote", value: create(VotesSchema, { own: this.own }) };
   }
 
-  override emptyDelta(): Delta {
-    return { case: "vote", value: create(VotesSchema) };
+  override whole(): Delta {
+    const { own, yes, members } = this;
+    return { case: "vote", value: create(VotesSchema, { own, yes, members }) };
   }
 
   vote(journal: Journal, own: boolean): void {

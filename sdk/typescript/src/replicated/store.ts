@@ -48,8 +48,8 @@ export abstract class Store<C = unknown> {
   /** What a journal has done to it; undefined for nothing. */
   abstract delta(journal: Journal): Delta | undefined;
 
-  /** The change that makes an empty value of this type. */
-  abstract emptyDelta(): Delta;
+  /** The value, as a change of the empty one. */
+  abstract whole(): Delta;
 }
 
 /** What one command does to the data. */

@@ -25,7 +25,7 @@ import {
   HelloSchema,
   Model,
   type Decision,
-  type DeltaSchema,
+  DeltaSchema,
   type FirnFrameSchema,
   type FunctionFrame,
   type Metadata as MetadataMessage,
@@ -34,6 +34,8 @@ import {
 } from "../generated/firn/v1/function_pb.js";
 import { consoleLogger, type Logger } from "../log.js";
 import { Metadata } from "../metadata.js";
+import type { VoteStore } from "../replicated/simple.js";
+import { Journal, Root, type Store } from "../replicated/store.js";
 import { Session } from "../session.js";
 import { encode, type AnyService } from "../target.js";
 import { contractOf } from "../contract.js";
@@ -156,7 +158,8 @@ export class Kit<S extends AnyService = AnyService> {
   #state: Any | undefined;
   #snapshot: { message: Any; version: number } | undefined;
   #packedEvents: Any[] = [];
-  #deltas: DeltaMessage[] = [];
+  /** What Firn would hold of replicated data. */
+  #data: Store | undefined;
 
   /** @internal */
   constructor(
@@ -234,7 +237,7 @@ export class Kit<S extends AnyService = AnyService> {
 
   /** @internal Tells a replicated entity what others did; undefined if it was deleted. */
   change(delta: DeltaMessage | undefined): void {
-    if (delta !== undefined) this.#deltas.push(delta);
+    this.#data = this.#changed(delta);
     if (!this.#isOpen) return;
     const change =
       delta === undefined
@@ -269,12 +272,6 @@ export class Kit<S extends AnyService = AnyService> {
         ...(metadata === undefined ? {} : { metadata: metadataMessage(metadata) }),
       },
     });
-    if (model === Model.REPLICATED && opening !== undefined) {
-      for (const delta of this.#deltas) {
-        const change = { case: "delta", value: delta } as const;
-        this.#send({ case: "change", value: { incarnation: this.#incarnation, change } });
-      }
-    }
     return {
       outcome,
       replies: repliesOf(open),
@@ -308,9 +305,27 @@ export class Kit<S extends AnyService = AnyService> {
         };
         return { ...opening, state: { case: "history", value } };
       }
-      default:
-        return opening;
+      default: {
+        const data = this.#data && create(DeltaSchema, { delta: this.#data.whole() });
+        return data === undefined ? opening : { ...opening, state: { case: "data", value: data } };
+      }
     }
+  }
+
+  /** Replicated data with a change; undefined if it was deleted. */
+  #changed(delta: DeltaMessage | undefined): Store | undefined {
+    if (delta?.delta.case === undefined) return undefined;
+    const data = this.#data ?? this.component.emptyStore();
+    data?.apply(delta.delta);
+    return data;
+  }
+
+  /** The same after a change of its own: of a vote, Firn knows what it does to the count. */
+  #updated(delta: DeltaMessage | undefined): Store | undefined {
+    if (delta?.delta.case !== "vote") return this.#changed(delta);
+    const data = (this.#data ?? this.component.emptyStore()) as VoteStore;
+    data.vote(new Journal(new Root(data)), delta.delta.value.own);
+    return data;
   }
 
   #send(frame: FirnFrameInit): void {
@@ -369,7 +384,7 @@ export class Kit<S extends AnyService = AnyService> {
         }
         break;
       case "update":
-        if (it.value.delta !== undefined) this.#deltas.push(it.value.delta);
+        this.#data = this.#updated(it.value.delta);
         this.onUpdate?.(it.value.delta);
         break;
       case "delete":
@@ -378,7 +393,7 @@ export class Kit<S extends AnyService = AnyService> {
         this.events.length = 0;
         this.#packedEvents = [];
         this.#snapshot = undefined;
-        this.#deltas = [];
+        this.#data = undefined;
         if (this.#model === Model.REPLICATED) this.onUpdate?.(undefined);
         break;
     }

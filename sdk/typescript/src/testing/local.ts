@@ -10,6 +10,9 @@ import { createInterface } from "node:readline";
 const READY_MS_MAX = 20_000;
 const STOP_MS_MAX = 10_000;
 
+/** How long to wait before Firn is asked again whether it is ready, in milliseconds. */
+const POLL_MS = 5;
+
 /** How many lines of Firn's log an error shows. */
 const LINES_SHOWN = 40;
 
@@ -68,6 +71,19 @@ export class LocalFirn {
     } catch (error) {
       await firn.stop();
       throw error;
+    }
+  }
+
+  /** Resolves when a function is connected and served: from then on clients are answered. */
+  async untilServing(): Promise<void> {
+    const deadline = performance.now() + READY_MS_MAX;
+    for (;;) {
+      const { status } = await fetch(`http://${this.adminAddress}/readyz`);
+      if (status === 200) return;
+      if (performance.now() > deadline) {
+        throw new Error([`no function was served within ${READY_MS_MAX} ms`, ...this.log.slice(-LINES_SHOWN)].join("\n"));
+      }
+      await new Promise((resolve) => setTimeout(resolve, POLL_MS));
     }
   }
 
