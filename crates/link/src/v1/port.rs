@@ -2,7 +2,7 @@
 //!
 //! | task | started by | on cancel | on error |
 //! |---|---|---|---|
-//! | HTTP connection | the accept loop | closes it at once | logged at debug |
+//! | HTTP connection | the accept loop | ends with its calls, within [`END_WAIT`] | logged at debug |
 //! | session | its call | ends with the call, and everything that is open on it | the call's status |
 
 use std::io;
@@ -67,6 +67,9 @@ const WINDOW_BYTES: u32 = 4 << 20;
 
 /// How long a new connection may take until its Hello has come.
 const HELLO_WAIT: Duration = Duration::from_secs(10);
+
+/// How long connections may take to end when Firn does: enough for what is under way to arrive.
+const END_WAIT: Duration = Duration::from_secs(1);
 
 /// How often a quiet peer is asked whether it still lives, and how long it may take to answer.
 const PING_INTERVAL: Duration = Duration::from_secs(10);
@@ -201,7 +204,8 @@ impl Port {
                 }
                 accepted = accept(&self.listener) => match accepted {
                     Ok((socket, peer)) => {
-                        let task = serve(socket, self.tls.clone(), shared.clone());
+                        let task =
+                            serve(socket, self.tls.clone(), shared.clone(), stop.clone());
                         connections.spawn(task.instrument(info_span!("function", %peer)));
                     }
                     Err(error) => {
@@ -214,6 +218,11 @@ impl Port {
         if let Address::Unix(path) = &self.address {
             // Nobody dials it any more.
             let _ = std::fs::remove_file(path);
+        }
+        // The last words are to arrive (R91); whoever does not read them keeps nobody waiting.
+        let all = async { while connections.join_next().await.is_some() {} };
+        if tokio::time::timeout(END_WAIT, all).await.is_err() {
+            debug!("a function did not take its connection's end");
         }
         connections.shutdown().await;
     }
@@ -274,8 +283,13 @@ struct Shared {
     config: Config,
 }
 
-/// Carries one HTTP/2 connection.
-async fn serve(socket: Box<dyn Socket>, tls: Option<TlsAcceptor>, shared: Arc<Shared>) {
+/// Carries one HTTP/2 connection. After `stop` it ends with what is open on it.
+async fn serve(
+    socket: Box<dyn Socket>,
+    tls: Option<TlsAcceptor>,
+    shared: Arc<Shared>,
+    stop: CancellationToken,
+) {
     let socket: Box<dyn Socket> = match tls {
         None => socket,
         Some(tls) => match tokio::time::timeout(HELLO_WAIT, tls.accept(socket)).await {
@@ -293,7 +307,16 @@ async fn serve(socket: Box<dyn Socket>, tls: Option<TlsAcceptor>, shared: Arc<Sh
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES);
     let connection = http.serve_connection(TokioIo::new(socket), service);
-    if let Err(error) = connection.await {
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        biased;
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+        ended = connection.as_mut() => ended,
+    };
+    if let Err(error) = ended {
         debug!(%error, "a function's connection ended");
     }
 }

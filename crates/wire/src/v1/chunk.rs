@@ -53,6 +53,8 @@ pub enum Taken {
     TooLarge {
         /// What the frame is about.
         subject: u64,
+        /// Its first byte, which tells its kind; 0 if it has none yet.
+        first: u8,
     },
 }
 
@@ -105,8 +107,9 @@ impl Assembler {
             .or_insert_with(|| Some(BytesMut::new()));
         let taken = match buffer {
             Some(parts) if parts.len() + data.len() > self.frame_bytes_max => {
+                let first = parts.first().or(data.first()).copied().unwrap_or(0);
                 *buffer = None;
-                Taken::TooLarge { subject }
+                Taken::TooLarge { subject, first }
             }
             Some(parts) => {
                 parts.extend_from_slice(&data);
@@ -173,14 +176,17 @@ mod tests {
     #[test]
     fn frame_above_the_limit_is_thrown_away_and_the_next_is_taken() {
         let mut assembler = Assembler::new(10);
-        let results: Vec<Taken> = pieces(1, &[0; 15], 4)
+        let results: Vec<Taken> = pieces(1, &[9; 15], 4)
             .into_iter()
             .map(|chunk| assembler.take(chunk).unwrap())
             .collect();
         let expected = [
             Taken::Part,
             Taken::Part,
-            Taken::TooLarge { subject: 7 },
+            Taken::TooLarge {
+                subject: 7,
+                first: 9,
+            },
             Taken::Part,
         ];
         assert_eq!(results, expected);

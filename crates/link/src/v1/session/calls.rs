@@ -34,14 +34,11 @@ impl Session {
         } else {
             None
         };
-        self.last_call = self.last_call.max(id);
-        self.calls_open += 1;
         match refusal {
-            Some((code, text)) => {
-                let status = Status::refused(GrpcCode::ResourceExhausted, code, text);
-                self.call_result(id, Err(status));
-            }
+            Some((code, text)) => self.refuse_call(id, code, text),
             None => {
+                self.last_call = id;
+                self.calls_open += 1;
                 let call = Calling {
                     id,
                     within,
@@ -53,6 +50,14 @@ impl Session {
                 }
             }
         }
+    }
+
+    /// Answers a call of which nothing was begun.
+    pub(super) fn refuse_call(&mut self, id: u64, code: Code, text: String) {
+        self.last_call = self.last_call.max(id);
+        self.calls_open += 1;
+        let status = Status::refused(GrpcCode::ResourceExhausted, code, text);
+        self.call_result(id, Err(status));
     }
 
     /// Lets a call of an entity's handler wait until everything is durable that it may have seen

@@ -16,6 +16,20 @@ use super::{Broken, Open, Session, Sink, Todo, Watch};
 use crate::v1::action::Replies;
 use crate::v1::outbox::Subject;
 
+/// What a frame that is too large is about.
+#[derive(Debug, Clone, Copy)]
+enum About {
+    /// A command, of a decision or reply.
+    Command(u64),
+    /// A call of the function.
+    Call(u64),
+    /// Neither.
+    Nothing,
+}
+
+/// The first byte of a frame that is a call: its field's number and wire type.
+const CALL: u8 = 7 << 3 | 2;
+
 impl Session {
     /// Takes a frame of the function.
     ///
@@ -27,9 +41,19 @@ impl Session {
         todo: &mut Vec<Todo>,
     ) -> Result<(), Broken> {
         // A kind of a later version (R6).
+        let size = frame.encoded_len();
         let Some(frame) = frame.frame else {
             return Ok(());
         };
+        if size > self.limits.frame_bytes {
+            self.too_large(match &frame {
+                In::Decision(decision) => About::Command(decision.command),
+                In::Reply(reply) => About::Command(reply.command),
+                In::Call(call) => About::Call(call.id),
+                _ => About::Nothing,
+            });
+            return Ok(());
+        }
         match frame {
             In::Hello(_) => return Err(illegal("a second Hello".to_owned())),
             In::Decision(decision) => self.decided(decision),
@@ -48,8 +72,12 @@ impl Session {
         let taken = self.assembler.take(chunk);
         match taken.map_err(|error| illegal(error.to_string()))? {
             Taken::Part => Ok(()),
-            Taken::TooLarge { subject } => {
-                self.too_large(subject);
+            Taken::TooLarge { subject, first } => {
+                self.too_large(match (subject, first) {
+                    (0, _) => About::Nothing,
+                    (call, CALL) => About::Call(call),
+                    (command, _) => About::Command(command),
+                });
                 Ok(())
             }
             Taken::Frame(bytes) => {
@@ -63,14 +91,22 @@ impl Session {
         }
     }
 
-    /// A frame about this command, or call, was thrown away (R82).
-    pub(super) fn too_large(&mut self, subject: u64) {
+    /// A frame was thrown away (R82).
+    fn too_large(&mut self, about: About) {
         let text = format!(
             "a frame is above the limit of {} bytes and was thrown away",
             self.limits.frame_bytes
         );
-        self.notice(Code::FrameTooLarge, text.clone(), subject);
-        match self.commands.remove(&subject) {
+        let command = match about {
+            About::Command(command) => command,
+            About::Call(_) | About::Nothing => 0,
+        };
+        self.notice(Code::FrameTooLarge, text.clone(), command);
+        if let About::Call(id) = about {
+            self.refuse_call(id, Code::FrameTooLarge, text);
+            return;
+        }
+        match self.commands.remove(&command) {
             Some(Open::Entity { incarnation, .. } | Open::Replica { incarnation, .. }) => {
                 self.give_back(1);
                 self.end_broken(incarnation, Code::FrameTooLarge, text);
