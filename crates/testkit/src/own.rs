@@ -251,7 +251,7 @@ impl Connection {
                     let frame = FirnFrame::decode(bytes).expect("a frame");
                     return Ok(frame.frame);
                 }
-                Taken::TooLarge { subject } => panic!("the frame about {subject} is too large"),
+                Taken::TooLarge { subject, .. } => panic!("the frame about {subject} is too large"),
             }
         }
     }
@@ -272,7 +272,7 @@ impl Connection {
     pub async fn expect(&mut self, frame: impl Framed<Frame>) {
         let mut next = self.next().await;
         if let Frame::Command(command) = &mut next {
-            assert!((1..=60_000).contains(&command.timeout_ms), "{command:?}");
+            assert!(command.timeout_ms <= 60_000, "{command:?}");
             command.timeout_ms = 0;
         }
         assert_eq!(next, frame.framed());

@@ -210,7 +210,7 @@ async fn contract_is_refused_with_what_is_wrong() {
         codes(&all),
         ["FIRN-2004", "FIRN-2006", "FIRN-2006", "FIRN-2022"]
     );
-    assert_eq!(all[1].location, "model.proto:34:3");
+    assert_eq!(all[1].location, "model.proto:31:3");
     world
         .firn
         .wait_for_log("the contract is refused: FIRN-2004");

@@ -1,1 +1,58 @@
+//! Clients that speak HTTP and JSON.
 
+use firn_testkit::caller::request;
+use firn_testkit::own::message::{decided, empty};
+use tonic::Code;
+
+use crate::world::{REGISTER, World, opening};
+
+#[tokio::test]
+async fn json_comes_in_by_rule_and_by_name() {
+    let (world, mut function) = World::serving().await;
+    for (number, path, body) in [
+        (1, "/model/register/a%20b", r#"{"text":"x"}"#),
+        (2, "/model.Register/Process", r#"{"id":"a b","text":"x"}"#),
+    ] {
+        let post = world.post(path, body);
+        let play = async {
+            let command = function.command().await;
+            assert_eq!((command.id, command.component), (number, REGISTER));
+            assert_eq!(
+                command.message,
+                prost::Message::encode_to_vec(&request("a b", "x"))
+            );
+            function.send(decided(number).saying("done"));
+        };
+        let (answer, ()) = tokio::join!(post, play);
+        assert_eq!(
+            (answer.status(), answer.text()),
+            (200, r#"{"message":"done"}"#)
+        );
+    }
+}
+
+#[tokio::test]
+async fn failures_are_http_statuses() {
+    let (world, mut function) = World::serving().await;
+    let post = world.post("/model/register/a", "{}");
+    let play = async {
+        function
+            .expect(opening(1, REGISTER, 1, &request("a", ""), empty("a")))
+            .await;
+        function.send(decided(1).failing(Code::NotFound, "nobody", &[]));
+    };
+    let (answer, ()) = tokio::join!(post, play);
+    assert_eq!((answer.status(), answer.header("firn-code")), (404, ""));
+    assert!(answer.text().contains("nobody"), "{}", answer.text());
+    // R24: Firn's own come with their code.
+    let post = world.post("/model/register/a", "{}");
+    let play = async {
+        assert_eq!(function.command().await.id, 2);
+        function.send(decided(2).leaving(9));
+    };
+    let (answer, ()) = tokio::join!(post, play);
+    assert_eq!(
+        (answer.status(), answer.header("firn-code")),
+        (500, "FIRN-3033")
+    );
+}
