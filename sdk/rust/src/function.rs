@@ -257,7 +257,7 @@ impl Function {
     }
 }
 
-/// A function that runs.
+/// A function that runs. Dropped, it stops as if it had been told.
 #[derive(Debug)]
 pub struct Running {
     stop: watch::Sender<bool>,

@@ -34,7 +34,7 @@ use tokio::time::Instant;
 use crate::component::Component;
 use crate::data::ReplicatedData;
 use crate::hook::Log;
-use crate::method::{Method, StreamOut, Target};
+use crate::method::{Method, StreamBoth, StreamIn, StreamOut};
 use crate::session::{Session, Setup};
 use crate::wire::{
     self, call_result, decision::Answer, effect, firn_frame::Frame as In,
@@ -255,8 +255,25 @@ impl Unit {
         method: Method<Req, Res>,
         request: Req,
     ) -> Decided<Res> {
-        let target = method.with(request);
-        let id = self.begin(target, method.name());
+        let id = self.begin(method.name(), method.with(request).message);
+        self.decision(id).await
+    }
+
+    /// Sends all requests of a call that streams them, and waits for what comes of it.
+    ///
+    /// # Panics
+    /// If the component does not handle the method.
+    pub async fn send_all<Req: Message, Res: Message + Default>(
+        &mut self,
+        method: Method<Req, Res, StreamIn>,
+        requests: impl IntoIterator<Item = Req>,
+    ) -> Decided<Res> {
+        let id = self.begin(method.name(), Bytes::new());
+        self.requests(id, requests);
+        self.decision(id).await
+    }
+
+    async fn decision<Res: Message + Default>(&mut self, id: u64) -> Decided<Res> {
         loop {
             self.pump();
             if let Some(decision) = self.decided.remove(&id) {
@@ -264,6 +281,21 @@ impl Unit {
             }
             self.session.run_handlers().await;
         }
+    }
+
+    fn requests<Req: Message>(&mut self, command: u64, requests: impl IntoIterator<Item = Req>) {
+        for request in requests {
+            self.frame(In::Message(wire::Message {
+                command,
+                message: Some(request.encode_to_vec().into()),
+                end: false,
+            }));
+        }
+        self.frame(In::Message(wire::Message {
+            command,
+            message: None,
+            end: true,
+        }));
     }
 
     /// Begins a call that streams replies.
@@ -275,8 +307,22 @@ impl Unit {
         method: Method<Req, Res, StreamOut>,
         request: Req,
     ) -> Watching {
-        let unary: Method<Req, Res> = Method::new(method.service(), method.name());
-        let id = self.begin(unary.with(request), method.name());
+        let id = self.begin(method.name(), request.encode_to_vec().into());
+        self.pump();
+        Watching(id)
+    }
+
+    /// Sends all requests of a call that streams both; its replies are read with [`Unit::next`].
+    ///
+    /// # Panics
+    /// If the component does not handle the method.
+    pub fn converse<Req: Message, Res: Message + Default>(
+        &mut self,
+        method: Method<Req, Res, StreamBoth>,
+        requests: impl IntoIterator<Item = Req>,
+    ) -> Watching {
+        let id = self.begin(method.name(), Bytes::new());
+        self.requests(id, requests);
         self.pump();
         Watching(id)
     }
@@ -364,7 +410,7 @@ impl Unit {
         other.pump();
     }
 
-    fn begin<Res>(&mut self, target: Target<Res>, name: &str) -> u64 {
+    fn begin(&mut self, name: &str, message: Bytes) -> u64 {
         self.last_command += 1;
         let id = self.last_command;
         let methods = &self.component.serve.declared().methods;
@@ -382,7 +428,7 @@ impl Unit {
             method: u32::try_from(method).unwrap_or(u32::MAX),
             incarnation,
             opening: needs_opening.then(|| self.opening()),
-            message: target.message,
+            message,
             metadata: self.metadata.clone().into_wire(),
             timeout_ms: 0,
         };

@@ -51,6 +51,10 @@
 //! itself, or an `async fn` ([`Declaration::on_async`]), which may wait for something, such as a
 //! [call](Context::call) through Firn. One that fails, or panics, changes nothing and causes nothing.
 //!
+//! Components are built, not derived: each is one expression that names its service, its options and,
+//! for each method, a function. That a handler fits its method is checked by the types of the generated
+//! constants, so there is no macro between the two, and every name in it can be looked up.
+//!
 //! State may be newer than what is durable when a handler sees it; nothing leaves Firn before it is.
 //! A handler may run more than once for one command, of which one counts. What it does outside of
 //! Firn is not held back and not undone.

@@ -685,3 +685,6 @@ fn too_large() -> Finding {
         location: String::new(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -44,6 +44,14 @@ impl Hook for Ear {
         });
     }
 
+    fn before(&self, handler: firn_sdk::Handler<'_>) {
+        self.hears(format!("before {} {}", handler.method, handler.entity_id));
+    }
+
+    fn after(&self, handler: firn_sdk::Handler<'_>, failure: Option<Code>) {
+        self.hears(format!("after {} {failure:?}", handler.method));
+    }
+
     fn crashed(&self, handler: firn_sdk::Handler<'_>, detail: &str) {
         self.hears(format!("crashed {} {detail}", handler.method));
     }
@@ -115,7 +123,9 @@ async fn a_refused_function_tells_why_and_dials_again() {
         ear.all(),
         [
             "Error FIRN-2006: no such field; name another",
-            "connected fake"
+            "connected fake",
+            "before Echo ",
+            "after Echo None"
         ]
     );
     running.stop();
@@ -396,7 +406,13 @@ async fn a_panic_is_told_in_full_to_the_hook_only() {
     let (_running, mut connection) = firn.serve(function().hook(ear.clone())).await;
     let first = opening(command(1, AT_SET, 7, &ask("panic")), "a", None);
     connection.decide(first).await;
-    assert!(ear.all().contains(&"crashed Set a secret".to_owned()));
+    let expected = [
+        "connected fake",
+        "before Set a",
+        "crashed Set a secret",
+        "after Set Some(Internal)",
+    ];
+    assert_eq!(ear.all(), expected);
 }
 
 #[tokio::test]

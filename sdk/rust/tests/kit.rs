@@ -102,6 +102,12 @@ async fn streams_of_replies_are_read_one_by_one() {
     assert_eq!(unit.next(watching).await, Some(text("0")));
     assert_eq!(unit.next(watching).await, Some(text("1")));
     assert_eq!(unit.next::<Text>(watching).await, None);
+    let requests = || ["a", "b"].map(ask);
+    assert_eq!(unit.send_all(JOIN, requests()).await.reply(), text("ab"));
+    let both = unit.converse(EACH, requests());
+    assert_eq!(unit.next(both).await, Some(text("a")));
+    assert_eq!(unit.next(both).await, Some(text("b")));
+    assert_eq!(unit.next::<Text>(both).await, None);
 }
 
 #[tokio::test]
