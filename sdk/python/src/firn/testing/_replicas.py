@@ -13,7 +13,9 @@ from typing import Any
 
 from firn._codec import Packed
 from firn._component import ReplicatedEntity
-from firn.data import Data, GrowSet, Map, MultiMap, RegisterMap, Set, Vote, _Keyed, _normal
+from firn.data import Data, GrowSet, Map, MultiMap, RegisterMap, Set, Vote
+from firn.data._base import normal
+from firn.data._maps import Keyed
 from firn.testing._kit import Kit
 from firn.v1 import function_pb2 as pb
 
@@ -122,7 +124,7 @@ def exchange(*kits: Kit) -> None:
 
 def _difference(old: Data, new: Data) -> pb.Delta | None:
     """The change that leads from one value to another of its type."""
-    before, after = _normal(old._value()), _normal(new._value())
+    before, after = normal(old._value()), normal(new._value())
     if before == after:
         return None
     delta = pb.Delta()
@@ -130,7 +132,7 @@ def _difference(old: Data, new: Data) -> pb.Delta | None:
         _set_difference(delta.set, old, new)
     elif isinstance(old, GrowSet) and isinstance(new, GrowSet):
         delta.grow_set.elements.extend(after.grow_set.elements)
-    elif isinstance(old, _Keyed) and isinstance(new, _Keyed):
+    elif isinstance(old, Keyed) and isinstance(new, Keyed):
         _map_difference(delta, old, new)
     elif after.WhichOneof("delta") == "counter":
         delta.counter = after.counter - before.counter
@@ -149,8 +151,8 @@ def _set_difference(delta: pb.SetDelta, old: Set[Any], new: Set[Any]) -> None:
         delta.added.add(type_url=url, value=value)
 
 
-def _map_difference(delta: pb.Delta, old: _Keyed[Any], new: _Keyed[Any]) -> None:
-    inner: Any = getattr(delta, _normal(new._value()).WhichOneof("delta") or "")
+def _map_difference(delta: pb.Delta, old: Keyed[Any], new: Keyed[Any]) -> None:
+    inner: Any = getattr(delta, normal(new._value()).WhichOneof("delta") or "")
     inner.SetInParent()
     for url, value in old._entries.keys() - new._entries.keys():
         inner.removed.add(type_url=url, value=value)
