@@ -244,19 +244,20 @@ class Session:
             self._fail(command.id, command.incarnation, Failure(Code.INTERNAL, text), opening.version)
             self._send_closed(command.incarnation)
             return
+        while len(self._entities) >= self.limits.incarnations and self._evict():
+            pass
         self._entities[command.incarnation] = entity
-        if len(self._entities) > self.limits.incarnations:
-            self._evict()
         self._run(entity, handler, command)
 
-    def _evict(self) -> None:
-        """Lets go of the entity that is idle longest (R44)."""
+    def _evict(self) -> bool:
+        """Lets go of the entity that is idle longest (R44); says whether any was idle."""
         for _ in range(len(self._entities)):
             incarnation, entity = next(iter(self._entities.items()))
             if not entity.busy and not entity.tasks:
                 self._let_go(entity)
-                return
+                return True
             self._entities.move_to_end(incarnation)
+        return False
 
     def _let_go(self, entity: Entity) -> None:
         # R42
