@@ -16,7 +16,9 @@ use crate::oracle::Asked;
 use crate::proto::model::{DataRequest, data_step, step};
 use crate::proto::v1::firn_frame::Frame as Sent;
 use crate::proto::v1::function_frame::Frame;
-use crate::proto::v1::{self, Decision, FirnFrame, FunctionBatch, Hello, Metadata, Welcome};
+use crate::proto::v1::{
+    self, Decision, FirnFrame, FunctionBatch, FunctionFrame, Hello, Metadata, Welcome,
+};
 use crate::service::Service;
 use crate::show;
 use crate::wire::{Incoming, Link, Port, Read};
@@ -56,6 +58,8 @@ pub(crate) struct Kit {
     numbers: Numbers,
     last_entity: u64,
     was_dialed: bool,
+    /// What has come and was not looked at yet.
+    unread: VecDeque<Read>,
     recent: VecDeque<String>,
     waiting: String,
 }
@@ -87,6 +91,7 @@ impl Kit {
             numbers: Numbers::default(),
             last_entity: 0,
             was_dialed: false,
+            unread: VecDeque::new(),
             recent: VecDeque::new(),
             waiting: String::new(),
         }
@@ -193,6 +198,7 @@ impl Kit {
         if let Some(connection) = self.connection.take() {
             self.numbers = connection.numbers();
         }
+        self.unread.clear();
         if let Some(link) = self.link.take() {
             link.cut();
         }
@@ -287,7 +293,10 @@ impl Kit {
     /// Reads what comes next from the function into the events of the connection.
     async fn read(&mut self) -> Result<(), Fault> {
         self.flush_if_any().await?;
-        let read = self.link()?.read().await;
+        let read = match self.unread.pop_front() {
+            Some(read) => read,
+            None => self.link()?.read().await,
+        };
         self.take(read)?;
         self.flush_if_any().await
     }
@@ -329,6 +338,9 @@ impl Kit {
 
     /// Reads what is there already.
     pub(crate) async fn read_waiting(&mut self) -> Result<(), Fault> {
+        while let Some(read) = self.unread.pop_front() {
+            self.take(read)?;
+        }
         while let Some(read) = self.link()?.waiting() {
             self.take(read)?;
         }
@@ -596,6 +608,35 @@ impl Kit {
     pub(crate) async fn fence(&mut self) -> Result<(), Fault> {
         for _ in 0..FENCE_ROUNDS {
             self.ask_action(vec![append("fence")]).await?;
+        }
+        Ok(())
+    }
+
+    /// As [`Self::fence`], but what comes is left unread: what the kit sends next crosses it.
+    pub(crate) async fn blind_fence(&mut self) -> Result<(), Fault> {
+        for _ in 0..FENCE_ROUNDS {
+            let ticket = self.put_action("Unary", vec![append("fence")])?;
+            self.flush().await?;
+            if !self.on()?.outbox.is_empty() {
+                // Without credit nothing can cross.
+                self.decision(ticket).await?;
+                continue;
+            }
+            self.wait_for(&format!("the decision of command {ticket}"));
+            let is_it = |frame: &FunctionFrame| match &frame.frame {
+                Some(Frame::Decision(decision)) => decision.command == ticket,
+                _ => false,
+            };
+            let mut came = false;
+            while !came {
+                let read = self.link()?.read().await;
+                came = match &read {
+                    Read::Message(message) => FunctionBatch::decode(message.clone())
+                        .is_ok_and(|batch| batch.frames.iter().any(is_it)),
+                    Read::End | Read::Broken(_) => true,
+                };
+                self.unread.push_back(read);
+            }
         }
         Ok(())
     }

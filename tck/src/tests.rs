@@ -91,6 +91,121 @@ fn function_that_grants_little_passes_too() {
 
 /// Mistakes, each with a check that must find it.
 const CAUGHT: &[(Quirk, &str)] = &[
+    (Quirk::EndAnswered, "action/both_directions_are_streamed"),
+    (
+        Quirk::LateCancelsAnswered,
+        "action/cancel_of_what_is_over_is_nothing",
+    ),
+    (
+        Quirk::EndAnswered,
+        "action/effects_come_with_streamed_replies",
+    ),
+    (
+        Quirk::ForwardsElsewhere,
+        "action/forward_names_method_and_request",
+    ),
+    (Quirk::EffectsReversed, "action/publishes"),
+    (Quirk::DetailsDropped, "action/streamed_call_fails"),
+    (Quirk::EndAnswered, "action/streamed_replies_come_in_order"),
+    (
+        Quirk::TurnForgotten,
+        "action/streamed_requests_have_one_reply",
+    ),
+    (Quirk::PadShort, "action/unary_method_replies"),
+    (Quirk::OpeningIgnored, "actor/opening_brings_state_and_tags"),
+    (
+        Quirk::DecisionsReversed,
+        "actor/pipelined_commands_follow_each_other",
+    ),
+    (
+        Quirk::GivesUpDamaged,
+        "beginning/damaged_batch_does_not_end_the_function",
+    ),
+    (
+        Quirk::HeadersAwaited,
+        "beginning/early_response_headers_are_fine",
+    ),
+    (Quirk::GivesUpEnded, "beginning/ended_call_is_dialed_again"),
+    (
+        Quirk::GivesUpLost,
+        "beginning/lost_connection_is_dialed_again",
+    ),
+    (
+        Quirk::MinorOneOnly,
+        "beginning/lower_minor_version_is_spoken",
+    ),
+    (Quirk::NoticesEnd, "beginning/notices_change_nothing"),
+    (Quirk::CallsMixedUp, "calls/answers_come_in_any_order"),
+    (
+        Quirk::LateResultsAnswered,
+        "calls/cancelled_caller_with_an_open_call",
+    ),
+    (
+        Quirk::CallCreditForgotten,
+        "calls/credit_lets_more_calls_open",
+    ),
+    (Quirk::CallFailureLost, "calls/failures_of_calls_come_whole"),
+    (Quirk::NoSubject, "chunks/large_calls_and_streamed_replies"),
+    (
+        Quirk::ChunkLost,
+        "chunks/large_state_while_small_commands_go_on",
+    ),
+    (
+        Quirk::DeadAnswered,
+        "closing/let_go_while_commands_are_on_their_way",
+    ),
+    (
+        Quirk::NoClosed,
+        "closing/running_handler_does_not_keep_it_open",
+    ),
+    (Quirk::WholeValueAsDelta, "data/counter_map_counts"),
+    (Quirk::UpdatesForgotten, "data/entity_is_deleted"),
+    (Quirk::UpdatesForgotten, "data/flag_is_turned_on"),
+    (Quirk::WholeValueAsDelta, "data/grow_counter_grows"),
+    (Quirk::WholeValueAsDelta, "data/grow_set_takes_elements"),
+    (
+        Quirk::WholeValueAsDelta,
+        "data/multi_map_takes_and_loses_values",
+    ),
+    (Quirk::OpeningIgnored, "data/opening_brings_the_value"),
+    (
+        Quirk::ClocksForgotten,
+        "data/register_is_written_with_each_clock",
+    ),
+    (Quirk::ClocksForgotten, "data/register_map_is_written"),
+    (
+        Quirk::UpdatesForgotten,
+        "data/steps_of_a_command_are_one_update",
+    ),
+    (Quirk::UpdatesForgotten, "data/vote_is_cast"),
+    (
+        Quirk::GoodbyeEnds,
+        "ending/what_is_open_is_finished_when_firn_stops",
+    ),
+    (
+        Quirk::ForwardsElsewhere,
+        "events/forward_and_effects_go_with_events",
+    ),
+    (
+        Quirk::OpeningIgnored,
+        "events/opening_brings_snapshot_and_events",
+    ),
+    (Quirk::CommandsLeak, "flow/decided_commands_make_room"),
+    (Quirk::VersionStays, "flow/frames_alone_are_as_good"),
+    (
+        Quirk::ReadsNoMore,
+        "flow/function_reads_while_handlers_hang",
+    ),
+    (
+        Quirk::ForwardsElsewhere,
+        "value/forward_and_effects_go_with_the_state",
+    ),
+    (
+        Quirk::EventsSkipped,
+        "value/state_that_cannot_be_read_is_a_failure",
+    ),
+    (Quirk::NoClosed, "watch/closed_incarnation_ends_the_watch"),
+    (Quirk::WatchSilent, "watch/several_watch_beside_commands"),
     (
         Quirk::CreditBeforeHello,
         "beginning/hello_comes_first_and_alone",
@@ -320,6 +435,16 @@ const CAUGHT: &[(Quirk, &str)] = &[
         "workload/random_commands_over_all_models",
     ),
 ];
+
+#[test]
+fn each_check_has_a_mistake_that_it_catches() {
+    let has = |name: &str| CAUGHT.iter().any(|(_, check)| *check == name);
+    let without: Vec<_> = crate::list()
+        .into_iter()
+        .filter(|(name, _)| !has(name))
+        .collect();
+    assert!(without.is_empty(), "{without:#?}");
+}
 
 /// How many functions are judged at once: most of the time they wait.
 const WORKERS: usize = 6;

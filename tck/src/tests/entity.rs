@@ -90,7 +90,8 @@ pub(super) fn take(conn: &Rc<Conn>, mut command: Command) {
         };
         let main = if let Service::Data(data_type) = service {
             let mut value = Data::empty(data_type);
-            if let Some(opening::State::Data(delta)) = &opening.state {
+            let reads = conn.quirk != Quirk::OpeningIgnored;
+            if let Some(opening::State::Data(delta)) = opening.state.as_ref().filter(|_| reads) {
                 let _ = value.apply(delta);
             }
             let shared = Rc::new(Shared {
@@ -186,14 +187,21 @@ impl Life {
         }));
     }
 
-    fn fold(&self, opening: Opening) -> Option<Text> {
+    fn fold(&self, mut opening: Opening) -> Option<Text> {
+        let skips = self.conn.quirk == Quirk::EventsSkipped;
+        if self.conn.quirk == Quirk::OpeningIgnored {
+            opening.state = None;
+        }
         let mut text = Text {
             version: opening.version,
             ..Text::default()
         };
         let mut state = None;
         match opening.state {
-            Some(opening::State::Value(any)) => state = Some(unpack(&any, "State")?),
+            Some(opening::State::Value(any)) => match unpack(&any, "State") {
+                None if skips => {}
+                read => state = Some(read?),
+            },
             Some(opening::State::Actor(actor)) => {
                 text.tags = actor.tags;
                 if let Some(any) = actor.state {
@@ -211,7 +219,7 @@ impl Life {
                             folded.text += &event.text;
                             folded.count += 1;
                         }
-                        None if self.conn.quirk == Quirk::EventsSkipped => {}
+                        None if skips => {}
                         None => return None,
                     }
                 }
@@ -416,12 +424,14 @@ impl Life {
                 after = Data::empty(data_type);
             }
             shared.deleted.set(true);
-            Some(mutation::Mutation::Delete(Delete {}))
-        } else if done.is_empty() {
+            let deletes = quirk != Quirk::UpdatesForgotten;
+            deletes.then_some(mutation::Mutation::Delete(Delete {}))
+        } else if done.is_empty() || quirk == Quirk::UpdatesForgotten {
             None
         } else {
             let delta = match quirk {
                 Quirk::WholeValueAsDelta => after.delta(),
+                Quirk::ClocksForgotten => before.change(&done[0]),
                 _ => delta(&before, &after, &done),
             };
             let consistency = request.consistency.cast_signed();

@@ -84,6 +84,7 @@ pub(super) struct Conn {
     calls: RefCell<BTreeMap<u64, oneshot::Sender<CallResult>>>,
     call_credit: Semaphore,
     last_call: Cell<u64>,
+    received: Cell<u64>,
     clock: Cell<u64>,
     /// For the quirk that serves one command at a time.
     pub(super) one_at_a_time: tokio::sync::Mutex<()>,
@@ -192,6 +193,7 @@ async fn connect(
         calls: RefCell::default(),
         call_credit: Semaphore::new(0),
         last_call: Cell::new(0),
+        received: Cell::new(0),
         clock: Cell::new(0),
         one_at_a_time: tokio::sync::Mutex::default(),
         remembered,
@@ -228,6 +230,11 @@ async fn read(conn: &Rc<Conn>, mut body: h2::RecvStream, goodbye: &Rc<Notify>) -
     let mut buffer = BytesMut::new();
     let mut transfers: BTreeMap<u64, (usize, Vec<u8>)> = BTreeMap::new();
     loop {
+        let is_full = |one: &Incarnation| one.open.get() > 5;
+        let stops = conn.quirk == Quirk::ReadsNoMore;
+        if stops && conn.incarnations.borrow().values().any(is_full) {
+            return pending().await;
+        }
         let data = tokio::select! {
             () = goodbye.notified(), if !stopping => {
                 stopping = true;
@@ -238,8 +245,17 @@ async fn read(conn: &Rc<Conn>, mut body: h2::RecvStream, goodbye: &Rc<Notify>) -
             }
             data = body.data() => data,
         };
+        let gives_up = match &data {
+            None => conn.quirk == Quirk::GivesUpEnded,
+            Some(Err(_)) => conn.quirk == Quirk::GivesUpLost,
+            Some(Ok(_)) => false,
+        };
         let Some(Ok(data)) = data else {
-            return if stopping { Some(End::Stopped) } else { end };
+            return if stopping || gives_up {
+                Some(End::Stopped)
+            } else {
+                end
+            };
         };
         body.flow_control().release_capacity(data.len()).ok()?;
         buffer.put_slice(&data);
@@ -250,10 +266,18 @@ async fn read(conn: &Rc<Conn>, mut body: h2::RecvStream, goodbye: &Rc<Notify>) -
             }
             buffer.advance(5);
             let Ok(batch) = FirnBatch::decode(buffer.split_to(length)) else {
-                return end;
+                return match conn.quirk {
+                    Quirk::GivesUpDamaged => Some(End::Stopped),
+                    _ => end,
+                };
             };
             for frame in batch.frames {
                 match frame.frame {
+                    Some(Sent::Welcome(_)) if conn.quirk == Quirk::MinorOneOnly => {
+                        return Some(End::Stopped);
+                    }
+                    Some(Sent::Notice(_)) if conn.quirk == Quirk::NoticesEnd => return end,
+                    Some(Sent::Goodbye(_)) if conn.quirk == Quirk::GoodbyeEnds => return end,
                     Some(Sent::Welcome(welcome)) => {
                         conn.call_credit.add_permits(welcome.calls as usize);
                         conn.welcome.replace(welcome);
@@ -437,6 +461,12 @@ impl Conn {
     }
 
     fn take(self: &Rc<Self>, frame: Sent) {
+        if matches!(frame, Sent::Command(_)) {
+            self.received.set(self.received.get() + 1);
+            if self.quirk == Quirk::CommandsLeak && self.received.get() > 1_500 {
+                return;
+            }
+        }
         match frame {
             Sent::Command(command) if command.incarnation == 0 => self.take_action(command),
             Sent::Command(command) => entity::take(self, command),
@@ -456,6 +486,8 @@ impl Conn {
             }
             Sent::Change(change) => entity::change(self, change),
             Sent::Close(close) => entity::close(self, close.incarnation),
+            Sent::Credit(credit)
+                if credit.command == 0 && self.quirk == Quirk::CallCreditForgotten => {}
             Sent::Credit(credit) if credit.command == 0 => {
                 self.call_credit.add_permits(credit.amount as usize);
             }
@@ -464,7 +496,17 @@ impl Conn {
                     stream.credit.add_permits(credit.amount as usize);
                 }
             }
-            Sent::CallResult(result) => {
+            Sent::CallResult(mut result) => {
+                if self.quirk == Quirk::CallsMixedUp
+                    && let Some(first) = self.calls.borrow().keys().next()
+                {
+                    result.id = *first;
+                }
+                if self.quirk == Quirk::LateResultsAnswered
+                    && !self.calls.borrow().contains_key(&result.id)
+                {
+                    self.decide(Decision::default());
+                }
                 if let Some(waiting) = self.calls.borrow_mut().remove(&result.id) {
                     self.call_credit.add_permits(1);
                     let _ = waiting.send(result);
@@ -482,7 +524,7 @@ impl Conn {
             cancel.notify_one();
         }
         let task = self.running.borrow_mut().remove(&command);
-        let watch = entity::cancel(self, command);
+        let watch = entity::cancel(self, command) || self.quirk == Quirk::LateCancelsAnswered;
         if task.is_some() || watch {
             if let Some(task) = task {
                 task.abort();
@@ -556,6 +598,9 @@ impl Conn {
                 end = message.end;
                 if let Some(message) = message.message {
                     let request = Request::decode(message).unwrap_or_default();
+                    if self.quirk == Quirk::TurnForgotten {
+                        turn = Turn::new(&command, streams_replies.then_some(stream));
+                    }
                     stopped = turn.run(self, &request).await.err();
                     if self.quirk != Quirk::NoMessageCredit {
                         self.send(Frame::Credit(Credit {
@@ -573,7 +618,8 @@ impl Conn {
             Some(stop) => stop.decision(command.id, self.quirk),
             None => turn.decision(&command, self.quirk),
         };
-        if streams_replies && matches!(decision.answer, Some(decision::Answer::Reply(_))) {
+        let ends_without = streams_replies && self.quirk != Quirk::EndAnswered;
+        if ends_without && matches!(decision.answer, Some(decision::Answer::Reply(_))) {
             decision.answer = None;
         }
         self.decide(decision);
@@ -612,7 +658,10 @@ impl Conn {
             Some(call_result::Result::Failure(failure)) => Called {
                 reply: None,
                 code: failure.code,
-                message: failure.message,
+                message: match self.quirk {
+                    Quirk::CallFailureLost => String::new(),
+                    _ => failure.message,
+                },
                 details: failure
                     .details
                     .iter()

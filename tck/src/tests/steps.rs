@@ -151,7 +151,13 @@ impl Turn {
             Step::Crash(_) if conn.quirk == Quirk::CrashForgotten => return Err(hang().await),
             Step::Crash(message) => return Err(Stop::Crash(message.clone())),
             Step::Hang(_) => return Err(hang().await),
-            Step::Forward(to) => self.forward = Some(target(to)),
+            Step::Forward(to) => {
+                let mut forward = target(to);
+                if conn.quirk == Quirk::ForwardsElsewhere {
+                    forward.method = "process".into();
+                }
+                self.forward = Some(forward);
+            }
             Step::Effect(wanted) => self.effects.push(Effect {
                 effect: Some(effect::Effect::Call(CallEffect {
                     target: wanted.target.as_ref().map(target),
@@ -172,7 +178,10 @@ impl Turn {
             }
             Step::ShowHeader(name) => self.show_header(conn, name),
             Step::SetHeader(header) => self.set_header(header),
-            Step::Pad(length) => self.reply.pad = crate::oracle::pad(*length),
+            Step::Pad(length) => {
+                let short = u32::from(conn.quirk == Quirk::PadShort);
+                self.reply.pad = crate::oracle::pad(*length - short);
+            }
             Step::Send(send) => {
                 for _ in 0..send.times {
                     self.send(conn, &send.text).await;
