@@ -194,3 +194,71 @@ async def test_damaged_bytes_end_nothing_but_their_connection(seed: int) -> None
         while session.outbox.next_batch():
             pass
     await session.close()
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+async def test_replicated_data_is_what_was_decided_and_what_came(seed: int) -> None:  # R52
+    chance = random.Random(seed)
+    session = Session(list(c.COMPONENTS), Limits(1024, 4, 1 << 20, 10), lambda: None)
+    expected = c.replicated.new_data()
+    calls: list[int] = []
+    streams: set[int] = set()
+    open_commands: set[int] = set()
+
+    def send(frame: Any) -> None:
+        name = type(frame).DESCRIPTOR.name
+        message = pb.FirnFrame()
+        getattr(message, "call_result" if name == "CallResult" else name.lower()).CopyFrom(frame)
+        session.receive(pb.FirnBatch(frames=[message]).SerializeToString())
+
+    def drain() -> None:
+        while batch := session.outbox.next_batch():
+            for frame in pb.FunctionBatch.FromString(batch).frames:
+                if frame.WhichOneof("frame") == "call":
+                    calls.append(frame.call.id)
+                if frame.WhichOneof("frame") == "decision":
+                    open_commands.remove(frame.decision.command)
+                    if frame.decision.mutation.HasField("update"):
+                        assert not frame.decision.HasField("failure")
+                        expected._apply(frame.decision.mutation.update.delta)
+
+    def answer() -> None:
+        send(pb.CallResult(id=calls.pop(chance.randrange(len(calls))), reply=told.encode(c.Told())))
+
+    send(pb.Welcome(calls=100, call_messages=1000))
+    for number in range(1, 120):
+        does = chance.random()
+        if does < 0.6:
+            method = chance.choice([c.score, c.score, c.score_slowly, c.watch])
+            # 13 is refused, so nothing of it may stay.
+            request = c.Ask("a", chance.choice([1, 5, -2, 13]), chance.choice("xyz"))
+            command = pb.Command(id=number, incarnation=1, message=ask.encode(request), **place(method))
+            if not session._entities:
+                command.opening.entity_id = "a"
+            open_commands.add(number)
+            if method is c.watch:
+                streams.add(number)
+            send(command)
+        elif does < 0.75 and session._entities:
+            entry = pb.CounterMapDelta.Entry(key=c.replicated.types.any(chance.choice("xyz")), change=7)
+            change = pb.Delta(counter_map=pb.CounterMapDelta(updated=[entry]))
+            expected._apply(change)
+            send(pb.Change(incarnation=1, delta=change))
+        elif does < 0.9 and calls:
+            answer()
+        elif streams:
+            send(pb.Cancel(id=streams.pop()))
+        if chance.random() < 0.5:
+            await asyncio.sleep(0)
+        drain()
+        assert session._entities[1].data == expected if session._entities else True
+    while open_commands:
+        for number in streams:
+            send(pb.Cancel(id=number))
+        while calls:
+            answer()
+        await asyncio.sleep(0)
+        drain()
+    assert session._entities[1].data == expected
+    assert not session._entities[1].drafts and not session._entities[1].watchers
+    await session.close()
