@@ -456,6 +456,7 @@ fn engine_config(config: &Config) -> engine::Config {
             reply_record_ttl: config.idempotency_ttl,
             ..lane::Config::default()
         },
+        clock: firn_store::Clock::system(),
         write_behind: config.write_behind,
         node: NODE.to_owned(),
     }

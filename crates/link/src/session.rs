@@ -77,6 +77,7 @@ mod tests {
             answer: Answer::Nothing,
             mutation: Mutation::Nothing,
             effects: Vec::new(),
+            timers: Vec::new(),
         }
     }
 

@@ -1,4 +1,4 @@
-//! What a function answers to a command: an answer for the caller, a mutation, and effects.
+//! What a function answers to a command: an answer for the caller, a mutation, effects and timers.
 
 use std::time::Duration;
 
@@ -16,6 +16,8 @@ pub struct Decision {
     pub mutation: Mutation,
     /// What else is to be done, in order, once the mutation is durable.
     pub effects: Vec<Effect>,
+    /// Timers of the entity that are set or cancelled with the mutation, in order.
+    pub timers: Vec<TimerChange>,
 }
 
 /// What the caller of a command gets.
@@ -109,6 +111,36 @@ pub struct Append {
 pub struct Effect {
     /// What to call.
     pub call: Forward,
-    /// Whether the caller waits until it has ended.
+    /// Whether the caller waits until it has ended; never together with a delay.
     pub synchronous: bool,
+    /// How long to wait before the call; `None` calls at once.
+    pub delay: Option<Duration>,
+}
+
+/// A change of one of the entity's timers. A timer outlives deletes of its entity, and processes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TimerChange {
+    /// Set it, in place of one of the same name.
+    Set {
+        /// Its name within the entity.
+        name: String,
+        /// When it calls what.
+        schedule: Schedule,
+    },
+    /// Cancel it, if it is set.
+    Cancel {
+        /// Its name within the entity.
+        name: String,
+    },
+}
+
+/// When a timer calls what.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Schedule {
+    /// How long from now.
+    pub after: Duration,
+    /// A method of the entity's own component, with a request for this entity.
+    pub call: Forward,
+    /// Whether it is set again each time, after as long.
+    pub repeats: bool,
 }

@@ -47,3 +47,17 @@ pub const DELETE_GRACE: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// Far deeper than anyone nests data by hand, and shallow enough for a protobuf decoder, which stops
 /// at a hundred messages and meets three for each map.
 pub const MAP_DEPTH_MAX: usize = 16;
+
+/// How many timers one decision may set or cancel.
+///
+/// More than a person names, few enough that a commit stays small.
+pub const TIMERS_MAX: usize = 64;
+
+/// The longest name of a timer, in bytes: it is for people, and stands in the store as it is.
+pub const TIMER_NAME_BYTES_MAX: usize = 256;
+
+/// The longest delay of an effect or a timer: ten years. What is longer is a mistake in a unit.
+pub const DELAY_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+
+/// The shortest interval of a timer that repeats. Each time costs a commit and a command.
+pub const TIMER_REPEAT_MIN: Duration = Duration::from_millis(10);

@@ -18,12 +18,13 @@ use firn_model::call::{Call, CallHead, Reply};
 use firn_model::code::Code;
 use firn_model::contract::{Component, Finding, Kind, Method, Weight};
 use firn_model::decision::{Answer, Effect, Forward};
-use firn_model::id::{EntityKey, Slot};
+use firn_model::id::{EntityKey, Replica, Slot};
 use firn_model::limit::HOPS_MAX;
 use firn_model::metadata::Metadata;
 use firn_model::payload::Payload;
 use firn_model::policy::{Headers, ReplyType};
 use firn_model::status::{GrpcCode, Status};
+use firn_store::Clock;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
@@ -31,7 +32,6 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::warn;
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::calls::OwnCall;
@@ -43,6 +43,7 @@ use crate::link::{ActionAnswer, ActionCall, MessageStream};
 use crate::refusal::Refusal;
 use crate::replicated::driver::Handle as Replicas;
 use crate::reply::{chosen, nothing, type_name, typed};
+use crate::timers::Alarm;
 use crate::trace::{Trace, Way};
 use crate::waits::{Wait, Waiter, Waits};
 
@@ -63,8 +64,13 @@ pub struct Dispatcher {
     pub(crate) waits: Waits,
     /// The number of the last call of an action.
     pub(crate) last_action: AtomicU64,
+    /// This node in this run.
+    pub(crate) me: Replica,
+    pub(crate) clock: Clock,
+    pub(crate) alarm: Alarm,
 }
 
+mod effects;
 mod replicated;
 
 /// Why a command could not be carried out, and whether an effect is to be tried again.
@@ -178,6 +184,10 @@ impl Dispatcher {
                 let effects = without_origin(effects);
                 let after = After::of_call(method, dispatcher.deadline(asked));
                 if answer == Answer::Nothing {
+                    let effects = match dispatcher.keep_delayed(effects, &after).await {
+                        Ok(effects) => effects,
+                        Err(refused) => return Some(Err(refused.status)),
+                    };
                     dispatcher.effects(effects, &after).await;
                     return None;
                 }
@@ -330,7 +340,8 @@ impl Dispatcher {
 
     /// Runs the effects of a decision, then answers or forwards.
     async fn settle(self: Arc<Self>, settled: Settled, after: After) -> Result<Reply, Refused> {
-        self.effects(settled.effects, &after).await;
+        let effects = self.keep_delayed(settled.effects, &after).await?;
+        self.effects(effects, &after).await;
         let method = after.method.clone();
         let reply = match settled.answer {
             Answer::Reply(reply) => typed(&method, reply),
@@ -401,102 +412,10 @@ impl Dispatcher {
         }
     }
 
-    /// Runs effects in order; waits for the synchronous ones, though not beyond the deadline. They
-    /// run to their end also if the caller goes away.
-    async fn effects(self: &Arc<Self>, effects: Vec<Caused>, after: &After) {
-        if effects.is_empty() {
-            return;
-        }
-        let waits = effects.iter().any(|caused| caused.effect.synchronous);
-        let trace = after.trace.then(Way::Effect, &after.method);
-        let run = self
-            .clone()
-            .in_order(effects, after.hops + 1, trace, after.deadline);
-        let run = self.spawn(run);
-        if waits {
-            // It ends by itself, or with the engine.
-            let _ = run.await;
-        }
-    }
-
-    /// Runs the effects of a command whose caller has gone.
-    pub(crate) fn orphaned(self: &Arc<Self>, effects: Vec<Caused>, hops: u32) {
-        if !effects.is_empty() {
-            let until = self.deadline(None);
-            let run = self
-                .clone()
-                .in_order(effects, hops + 1, Trace::default(), until);
-            self.spawn(run);
-        }
-    }
-
-    async fn in_order(
-        self: Arc<Self>,
-        effects: Vec<Caused>,
-        hops: u32,
-        trace: Trace,
-        until: Instant,
-    ) {
-        for caused in effects {
-            let synchronous = caused.effect.synchronous;
-            let delivery = self.spawn(self.clone().deliver(caused, hops, trace.clone()));
-            if synchronous {
-                // Not waiting longer does not end the delivery.
-                let _ = tokio::time::timeout_at(until.into(), delivery).await;
-            }
-        }
-    }
-
     /// When a call that begins now must have ended, with all that it is forwarded to.
     fn deadline(&self, asked: Option<Instant>) -> Instant {
         let longest = tokio::time::Instant::now().into_std() + self.command_timeout;
         asked.map_or(longest, |asked| asked.min(longest))
-    }
-
-    /// Calls the method of an effect once.
-    pub(crate) async fn cause(
-        self: Arc<Self>,
-        effect: &Effect,
-        origin: Option<Origin>,
-        hops: u32,
-        trace: Trace,
-    ) -> Result<(), Refused> {
-        let call = effect.call.clone();
-        let again = |status| Refused {
-            status,
-            again: true,
-        };
-        let served = self.served_now().map_err(again)?;
-        let method = match served.contract.method(&call.path()) {
-            Some(method) => method.clone(),
-            // It was known when it was stored: its function has not connected yet.
-            None if origin.is_some() => return Err(again(unknown_target(&call))),
-            None => self.target(&call, &trace)?,
-        };
-        let request = Request {
-            method,
-            message: call.payload.bytes,
-            metadata: call.metadata,
-            source: Source::Function,
-            deadline: self.deadline(None),
-            idempotency_key: None,
-            origin,
-            hops,
-            trace,
-            // An effect that is waited for is waited for until the deadline, whoever is behind it.
-            waiter: None,
-        };
-        match self.run(request).await {
-            // A failure that the function chose is an answer.
-            Err(refused) if !refused.again => {
-                if refused.status.firn.is_some() {
-                    warn!(to = effect.call.path(), error = %refused.status, "an effect failed");
-                }
-                Ok(())
-            }
-            Err(refused) => Err(refused),
-            Ok(_) => Ok(()),
-        }
     }
 
     /// Carries out a call of the function.

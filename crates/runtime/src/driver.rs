@@ -144,7 +144,7 @@ impl Driver {
     fn feed(&mut self, input: Input<ReplyTo>, others: usize) {
         let now = Now {
             instant: Instant::now().into_std(),
-            wall: wall_clock(),
+            wall: self.dispatcher.clock.now(),
         };
         let outputs: Vec<_> = self.lane.on(now, input).collect();
         for output in outputs {
@@ -210,6 +210,15 @@ impl Driver {
                     let _ = reply.send(Message::Input(Input::Looked(ticket, result)));
                 });
             }
+            Output::LookTimer { id, turn } => {
+                let (store, reply) = (self.store.clone(), self.lanes[self.index].clone());
+                self.tasks.spawn(async move {
+                    let result = store.timer(&id).await;
+                    let _ = reply.send(Message::Input(Input::TimerLooked { id, turn, result }));
+                });
+            }
+            Output::TimerDone { id, told } => self.dispatcher.alarm.done(id, told),
+            Output::Armed(due) => self.dispatcher.alarm.armed(due),
             Output::Resolve(slot) => {
                 let (store, reply) = (self.store.clone(), self.lanes[self.index].clone());
                 let stop = self.stop.clone();

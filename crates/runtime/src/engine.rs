@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use firn_model::contract::Contract;
 use firn_model::id::{Replica, Slot};
-use firn_store::{Head, IncarnateError, ReadError, Store};
+use firn_store::{Clock, Head, IncarnateError, ReadError, Store};
 use futures_executor::block_on;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
@@ -27,6 +27,7 @@ use crate::replicated;
 use crate::replicated::driver::{self as replicas, Pending};
 use crate::replicated::network::{Membership, Network};
 use crate::streams::{Owner, Streams};
+use crate::timers::Alarm;
 use crate::waits::Waits;
 
 /// How an engine is set up.
@@ -41,6 +42,8 @@ pub struct Config {
     pub entities_max: usize,
     /// The bounds of each lane.
     pub lane: lane::Config,
+    /// The wall clock: when timers are due, and what is stored of times.
+    pub clock: Clock,
     /// How long a change of replicated data that was acknowledged may be in memory only.
     pub write_behind: Duration,
     /// Under which name this node keeps its replicas in the store. One process at a time has it.
@@ -152,6 +155,9 @@ impl Engine {
             command_timeout: config.lane.command_timeout,
             waits: Waits::default(),
             last_action: AtomicU64::new(0),
+            me,
+            clock: config.clock.clone(),
+            alarm: Alarm::default(),
         });
         // From here on everything ends with this guard.
         let stopping = stop.clone().drop_guard();
@@ -205,8 +211,12 @@ impl Engine {
             );
         }
         dispatcher.spawn({
-            let dispatcher = dispatcher.clone();
+            let (dispatcher, store) = (dispatcher.clone(), store.clone());
             async move { dispatcher.clean_tombstones(&*store).await }
+        });
+        dispatcher.spawn({
+            let dispatcher = dispatcher.clone();
+            async move { dispatcher.watch_timers(&*store).await }
         });
         Ok(Self {
             config,

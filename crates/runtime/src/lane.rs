@@ -34,6 +34,7 @@ mod instance;
 mod pipeline;
 mod room;
 mod slot;
+mod timers;
 mod trouble;
 
 use std::collections::{BTreeSet, HashMap};
@@ -48,7 +49,9 @@ use firn_model::id::{EffectId, EntityId, EntityKey, Slot, SlotSequence};
 use firn_model::limit;
 use firn_model::metadata::Metadata;
 use firn_model::policy::Replay;
-use firn_store::{Commit, Entity, Head, Outcome, ReadError, ReplyRecord, Timestamp};
+use firn_store::{
+    Commit, Entity, Head, Outcome, ReadError, ReplyRecord, Timer, TimerId, Timestamp,
+};
 use slab::Slab;
 
 use crate::link::{EntityCommand, Opening, StreamEvent};
@@ -56,6 +59,9 @@ use crate::refusal::Refusal;
 use due::Due;
 use instance::Instance;
 use slot::SlotState;
+use timers::Timers;
+
+pub use timers::Keep;
 
 /// The time of an input, on both clocks.
 #[derive(Debug, Clone, Copy)]
@@ -218,6 +224,19 @@ pub enum Input<R> {
     Recovered(EffectId),
     /// The store holds a tombstone of this entity whose grace is over.
     Expired(EntityKey),
+    /// A timer's time has come.
+    Due(TimerId),
+    /// [`Output::LookTimer`] ended.
+    TimerLooked {
+        /// Which timer.
+        id: TimerId,
+        /// The number of the look-up.
+        turn: u64,
+        /// How it stands.
+        result: Result<Option<Timer>, ReadError>,
+    },
+    /// Effects with a delay of what is no entity are to be made durable.
+    Keep(Keep<R>),
     /// Somebody waits for a stream: an idle one is to give way.
     MakeRoom,
     /// Nobody waits for a stream any more.
@@ -273,6 +292,22 @@ pub enum Output<R> {
         /// How many forwards and effects led to the command.
         hops: u32,
     },
+    /// Ask the store how a timer stands.
+    LookTimer {
+        /// Which timer.
+        id: TimerId,
+        /// The number of the look-up.
+        turn: u64,
+    },
+    /// A timer that was due is no longer: it has fired, or was cancelled or set again.
+    TimerDone {
+        /// Which timer.
+        id: TimerId,
+        /// Whether the store could tell how it stands; if not, it is due as it was.
+        told: bool,
+    },
+    /// Timers were set of which the first is due then.
+    Armed(Timestamp),
     /// Nobody is idle: the request for room goes to the next lane.
     NoRoom,
     /// Tell the operator that an instance failed.
@@ -295,6 +330,7 @@ pub struct Lane<R> {
     due: Due,
     /// Slots whose deliveries may wait for a commit.
     to_housekeep: BTreeSet<Slot>,
+    timers: Timers<R>,
     lives: u64,
     room_wanted: usize,
     draining: bool,
@@ -316,6 +352,7 @@ impl<R> Lane<R> {
                 .collect(),
             due: Due::default(),
             to_housekeep: BTreeSet::new(),
+            timers: Timers::default(),
             lives: 0,
             room_wanted: 0,
             draining: false,
@@ -341,6 +378,9 @@ impl<R> Lane<R> {
             Input::Delivered(effect) => self.delivered(effect, now),
             Input::Recovered(effect) => self.slot(effect.slot).open(effect),
             Input::Expired(key) => self.expired(key, now),
+            Input::Due(id) => self.timer_due(id),
+            Input::TimerLooked { id, turn, result } => self.timer_looked(id, turn, result, now),
+            Input::Keep(keep) => self.keep(keep, now),
             Input::MakeRoom => self.make_room(now),
             Input::RoomEnough => self.room_wanted = 0,
             Input::Wake => {}

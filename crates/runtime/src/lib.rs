@@ -8,7 +8,8 @@
 //! The way of a request: [`dispatch`] routes a call to the entity that `identity` finds, [`lane`] is the pure machine that owns
 //! entities, `driver` feeds it and carries its outputs out, [`link`] is what it asks of a function,
 //! [`replicated`] holds the replicas that this node has of replicated entities, beside the lanes;
-//! `streams` caps the open streams, `committer` groups commits, `outbox` delivers effects, `tombstones`
+//! `streams` caps the open streams, `committer` groups commits, `outbox` delivers effects, `timers`
+//! has those fired that are due, `tombstones`
 //! has expired ones cleaned, `trace` remembers what led to one, [`waits`] who waits for whom,
 //! [`calls`] are those of the function itself, [`refusal`] says why a call got no answer, [`engine`] puts all of it together.
 
@@ -25,6 +26,7 @@ pub mod refusal;
 pub mod replicated;
 mod reply;
 mod streams;
+mod timers;
 mod tombstones;
 mod trace;
 pub mod waits;

@@ -53,6 +53,10 @@ pub struct EntityCommand {
 /// that was sent first: the link gives answers in the order of the commands, and ends the stream if
 /// the function does not.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are decisions, and a box for each would cost more than the room"
+)]
 pub enum StreamEvent {
     /// The answer to the open command.
     Decided(Decision),

@@ -7,7 +7,6 @@ use firn_store::{ReadError, Store, Tombstone};
 use tracing::warn;
 
 use crate::dispatch::Dispatcher;
-use crate::driver::wall_clock;
 use crate::lane::Input;
 
 /// How often the store is asked. Tombstones live for days, so nobody waits for this.
@@ -44,7 +43,9 @@ impl Dispatcher {
     async fn clean_expired(&self, store: &dyn Store) -> Result<(), ReadError> {
         let mut after: Option<Tombstone> = None;
         loop {
-            let page = store.tombstones(wall_clock(), after.as_ref(), PAGE).await?;
+            let page = store
+                .tombstones(self.clock.now(), after.as_ref(), PAGE)
+                .await?;
             let is_last = page.len() < PAGE;
             for tombstone in &page {
                 let key = tombstone.key.clone();

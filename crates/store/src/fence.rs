@@ -188,6 +188,7 @@ fn is_whole(commit: &Commit) -> bool {
         None => !needs_key,
     };
     has_key
+        && commit.effects.iter().all(|effect| effect.delay.is_none())
         && commit
             .delivered
             .iter()

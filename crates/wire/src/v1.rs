@@ -4,7 +4,8 @@
 //!
 //! # How it works
 //! [`message`] is generated. [`contract`] reads what functions declare; [`convert`] turns decisions
-//! into those of the model, and entities into what the function lacks; [`data`] does so for
+//! into those of the model (`timer` reads their timers), and entities into what the function lacks;
+//! [`data`] does so for
 //! replicated values; [`chunk`] cuts frames that are too large for one piece, and puts them together
 //! again.
 //!
@@ -15,6 +16,7 @@ pub mod chunk;
 pub mod contract;
 pub mod convert;
 pub mod data;
+mod timer;
 
 /// The messages: `proto/firn/v1/function.proto`, generated.
 #[rustfmt::skip]

@@ -248,6 +248,7 @@ mod from_the_function {
             answer,
             mutation,
             effects: vec![],
+            timers: vec![],
         };
         Out::Reply(instance::Reply {
             command_id,
@@ -380,6 +381,7 @@ mod from_the_function {
                 metadata: Metadata::default(),
             },
             synchronous,
+            delay: None,
         };
         let one = b"\x0a\x03s.S\x12\x01A\x1a\x05\x0a\x03t/P\x20\x01";
         let two = b"\x0a\x03s.S\x12\x01B\x1a\x05\x0a\x03t/P";

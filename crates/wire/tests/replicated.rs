@@ -765,6 +765,7 @@ mod from_the_function {
                 metadata: Metadata::default(),
             },
             synchronous: true,
+            delay: None,
         }]
     }
 

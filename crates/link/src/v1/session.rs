@@ -130,6 +130,8 @@ enum Watch {
 /// An entity in an incarnation.
 struct Instance {
     component: usize,
+    /// The stored form of the entity's id.
+    id: Arc<str>,
     /// `None` once the incarnation is over and only the function's word is missing.
     sink: Option<Sink>,
     /// The commands that are open, in order.

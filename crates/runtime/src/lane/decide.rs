@@ -34,9 +34,14 @@ impl<R> Lane<R> {
             answer,
             mutation,
             effects,
+            timers,
         } = decision;
         let restarts = matches!(&answer, Answer::Failure(failure) if failure.restart);
-        let change = match instance.change(keep(instance, &answer, mutation), now.wall) {
+        let (mutation, timers) = match keeps(instance, &answer) {
+            true => (mutation, timers),
+            false => (Mutation::Nothing, Vec::new()),
+        };
+        let change = match instance.change(mutation, now.wall) {
             Ok(change) => change,
             Err(refusal) => {
                 self.settle(index, command, Err(refusal));
@@ -47,6 +52,9 @@ impl<R> Lane<R> {
             self.refuse(command.reply, Refusal::CommitRefused);
             return self.suspend(index);
         }
+        let (delayed, effects): (Vec<Effect>, Vec<Effect>) = effects
+            .into_iter()
+            .partition(|effect| effect.delay.is_some());
         let stored: Vec<bool> = effects
             .iter()
             .map(|effect| self.is_stored(effect))
@@ -54,11 +62,15 @@ impl<R> Lane<R> {
         let gated = change.is_some()
             || command.idempotency.is_some()
             || command.origin.is_some()
-            || stored.contains(&true);
+            || stored.contains(&true)
+            || !timers.is_empty()
+            || !delayed.is_empty();
         if gated {
             let mut commit = self.begin_commit(index, now);
             commit.change = change;
+            commit.hops = command.hops;
             let effects = self.cause(&mut commit, effects, &stored);
+            self.set_timers(&mut commit, timers, delayed);
             self.commit_for(index, command, commit, Settled { answer, effects });
         } else {
             let effects = effects
@@ -84,7 +96,6 @@ impl<R> Lane<R> {
         mut commit: Commit,
         settled: Settled,
     ) {
-        commit.hops = command.hops;
         commit.received = command.origin.map(|origin| origin.effect);
         commit.receipts_below = command
             .origin
@@ -146,8 +157,22 @@ impl<R> Lane<R> {
             .is_some_and(|method| is_kept(&method.component))
     }
 
+    /// Whether the call of a timer goes to the outbox: one on nobody waits there for the function
+    /// that has it, since a timer may be due long after its function was last seen.
+    pub(super) fn is_stored_when_due(&self, effect: &Effect) -> bool {
+        self.contract
+            .as_ref()
+            .and_then(|contract| contract.method(&effect.call.path()))
+            .is_none_or(|method| is_kept(&method.component))
+    }
+
     /// Gives the effects their identities and puts those that are stored into the commit.
-    fn cause(&mut self, commit: &mut Commit, effects: Vec<Effect>, stored: &[bool]) -> Vec<Caused> {
+    pub(super) fn cause(
+        &mut self,
+        commit: &mut Commit,
+        effects: Vec<Effect>,
+        stored: &[bool],
+    ) -> Vec<Caused> {
         let mut caused = Vec::with_capacity(effects.len());
         for (effect, stored) in effects.into_iter().zip(stored) {
             let origin = stored.then(|| {
@@ -291,16 +316,14 @@ fn is_kept(component: &Component) -> bool {
     component.kind.is_entity() || component.policies.action_effects == ActionEffects::AtLeastOnce
 }
 
-/// What of a mutation is kept beside this answer.
-fn keep<R>(instance: &Instance<R>, answer: &Answer, mutation: Mutation) -> Mutation {
+/// Whether the mutation and the timers of a decision with this answer are kept.
+fn keeps<R>(instance: &Instance<R>, answer: &Answer) -> bool {
     match answer {
-        Answer::Failure(failure)
-            if failure.restart
-                || instance.component.policies.failure_mutation == FailureMutation::Drop =>
-        {
-            Mutation::Nothing
+        Answer::Failure(failure) => {
+            !failure.restart
+                && instance.component.policies.failure_mutation == FailureMutation::Keep
         }
-        _ => mutation,
+        _ => true,
     }
 }
 

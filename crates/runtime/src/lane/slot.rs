@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use firn_model::id::{EffectId, Epoch, SlotSequence};
-use firn_store::Head;
+use firn_store::{Head, TimerId, Timestamp};
 
 use super::Ticket;
 
@@ -26,17 +26,33 @@ pub(super) struct SlotState {
 
 /// A commit whose outcome is not known yet.
 #[derive(Debug)]
-struct UnderWay {
+pub(super) struct UnderWay {
     sequence: SlotSequence,
     /// The instance that waits for it; none for housekeeping.
     ticket: Option<Ticket>,
     /// What it takes out of the outbox.
     delivered: Vec<EffectId>,
+    /// The timers that it changes.
+    timers: Vec<TimerId>,
+    /// When the first is due of the timers that it sets.
+    armed: Option<Timestamp>,
 }
 
 impl UnderWay {
-    fn awaited(self) -> Option<(Ticket, SlotSequence)> {
-        Some((self.ticket?, self.sequence))
+    pub(super) fn sequence(&self) -> SlotSequence {
+        self.sequence
+    }
+
+    pub(super) fn ticket(&self) -> Option<Ticket> {
+        self.ticket
+    }
+
+    pub(super) fn timers(&self) -> &[TimerId] {
+        &self.timers
+    }
+
+    pub(super) fn armed(&self) -> Option<Timestamp> {
+        self.armed
     }
 }
 
@@ -74,8 +90,25 @@ impl SlotState {
             sequence: self.sequence,
             ticket,
             delivered,
+            timers: Vec::new(),
+            armed: None,
         });
         (self.epoch, self.sequence)
+    }
+
+    /// Notes which timers the commit changes that began last, and when the first is due of those that
+    /// it sets.
+    pub(super) fn note_timers(&mut self, timers: Vec<TimerId>, armed: Option<Timestamp>) {
+        if let Some(last) = self.under_way.back_mut() {
+            last.timers = timers;
+            last.armed = armed;
+        }
+    }
+
+    /// Whether a commit is under way that changes this timer.
+    pub(super) fn changes(&self, timer: &TimerId) -> bool {
+        let mut under_way = self.under_way.iter();
+        under_way.any(|commit| commit.timers.contains(timer))
     }
 
     /// Notes that the committer has told something about all commits up to `last`.
@@ -88,21 +121,20 @@ impl SlotState {
         self.told >= self.sequence
     }
 
-    /// The commits up to `last` have landed: gives those that instances wait for, in order.
-    pub(super) fn land(&mut self, last: SlotSequence) -> Vec<(Ticket, SlotSequence)> {
-        self.take(last).filter_map(UnderWay::awaited).collect()
+    /// The commits up to `last` have landed: gives them in order.
+    pub(super) fn land(&mut self, last: SlotSequence) -> Vec<UnderWay> {
+        self.take(last).collect()
     }
 
-    /// The commits up to `last` were not applied, as if they had never begun: gives those that
-    /// instances wait for, in order.
-    pub(super) fn refuse(&mut self, last: SlotSequence) -> Vec<(Ticket, SlotSequence)> {
+    /// The commits up to `last` were not applied, as if they had never begun: gives them in order.
+    pub(super) fn refuse(&mut self, last: SlotSequence) -> Vec<UnderWay> {
         let refused: Vec<UnderWay> = self.take(last).collect();
         for commit in &refused {
             self.open
                 .retain(|effect| effect.sequence != commit.sequence);
             self.delivered.extend(&commit.delivered);
         }
-        refused.into_iter().filter_map(UnderWay::awaited).collect()
+        refused
     }
 
     fn take(&mut self, last: SlotSequence) -> impl Iterator<Item = UnderWay> {

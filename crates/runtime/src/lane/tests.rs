@@ -8,3 +8,4 @@ mod interleavings;
 mod lost;
 mod pipelining;
 mod room;
+mod timers;

@@ -12,7 +12,7 @@ use firn_store::{Head, Outcome};
 
 use super::instance::Phase;
 use super::pipeline::{Committing, Then};
-use super::slot::Trouble;
+use super::slot::{Trouble, UnderWay};
 use super::{Lane, Now, Output, Ticket};
 use crate::refusal::Refusal;
 
@@ -24,8 +24,8 @@ impl<R> Lane<R> {
         match outcome {
             // Whatever lands lands behind all that came before it.
             Outcome::Landed => {
-                for (ticket, sequence) in state.land(last) {
-                    self.landed(ticket, sequence, now);
+                for commit in state.land(last) {
+                    self.commit_landed(slot, &commit, now);
                 }
             }
             Outcome::Refused { head } if state.trouble != Some(Trouble::Unknown) => {
@@ -49,8 +49,8 @@ impl<R> Lane<R> {
         let state = self.slot(slot);
         let last = state.last();
         if head.epoch == state.epoch() {
-            for (ticket, sequence) in state.land(head.sequence) {
-                self.landed(ticket, sequence, now);
+            for commit in state.land(head.sequence) {
+                self.commit_landed(slot, &commit, now);
             }
         } else {
             // Another owner went on from there: whether from our commits nobody can tell.
@@ -60,6 +60,14 @@ impl<R> Lane<R> {
         self.refuse_commits(slot, last, &Refusal::CommitRefused, now);
         self.suspend_slot(slot);
         self.recover(slot, now);
+    }
+
+    /// A commit is durable: whoever waits for it goes on.
+    fn commit_landed(&mut self, slot: Slot, commit: &UnderWay, now: Now) {
+        self.timers_landed(slot, commit);
+        if let Some(ticket) = commit.ticket() {
+            self.landed(ticket, commit.sequence(), now);
+        }
     }
 
     /// A commit of an instance is durable: the gate opens for it, and for the decisions behind it
@@ -96,8 +104,11 @@ impl<R> Lane<R> {
 
     /// The commits of a slot up to `last` were not applied, as far as is known.
     fn refuse_commits(&mut self, slot: Slot, last: SlotSequence, refusal: &Refusal, now: Now) {
-        for (ticket, sequence) in self.slot(slot).refuse(last) {
-            self.refused(ticket, sequence, refusal);
+        for commit in self.slot(slot).refuse(last) {
+            self.timers_refused(slot, &commit, refusal);
+            if let Some(ticket) = commit.ticket() {
+                self.refused(ticket, commit.sequence(), refusal);
+            }
         }
         if !self.slot(slot).delivered.is_empty() {
             self.keep_house_of(slot, now);
@@ -178,5 +189,6 @@ impl<R> Lane<R> {
         for index in suspended {
             self.start_or_forget(index, now);
         }
+        self.look_timers_up(slot);
     }
 }

@@ -6,7 +6,7 @@ mod tally;
 
 use std::collections::HashSet;
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -27,7 +27,7 @@ use firn_runtime::link::{
     MessageStream, Opening, ReplicaOpening, ReplicaSink, ReplicaStream, StreamEvent,
 };
 use firn_runtime::replicated::network::{Alone, InProcess, Network};
-use firn_store::Store;
+use firn_store::{Clock, Store};
 use firn_testkit::contract::{Declared, contract};
 use firn_testkit::policies;
 use futures_util::StreamExt;
@@ -74,6 +74,7 @@ pub(crate) struct Bench {
     function: Arc<Function>,
     pub(crate) contract: Arc<Contract>,
     pub(crate) is_up: Arc<AtomicBool>,
+    ahead_ms: Arc<AtomicU64>,
 }
 
 struct Function {
@@ -120,6 +121,7 @@ impl Bench {
             function: Arc::new(function),
             contract: Arc::new(contract),
             is_up: Arc::new(AtomicBool::new(true)),
+            ahead_ms: Arc::default(),
         }
     }
 
@@ -150,6 +152,7 @@ impl Bench {
             streams_max,
             entities_max: streams_max,
             lane: lane::Config::default(),
+            clock: self.clock(),
             write_behind: Duration::from_millis(20),
             node: "local".to_owned(),
         };
@@ -169,6 +172,22 @@ impl Bench {
             contract: self.contract.clone(),
             engine,
         }
+    }
+
+    /// The system's clock, as far ahead as was asked for.
+    fn clock(&self) -> Clock {
+        let ahead = self.ahead_ms.clone();
+        let system = Clock::system();
+        Clock::new(move || {
+            let ahead = Duration::from_millis(ahead.load(Ordering::Relaxed));
+            system.now().plus(ahead)
+        })
+    }
+
+    /// The wall clock of the next engine is that much later.
+    pub(crate) fn pass(&self, time: Duration) {
+        let millis = u64::try_from(time.as_millis()).expect("it fits");
+        self.ahead_ms.fetch_add(millis, Ordering::Relaxed);
     }
 
     /// How often a method was called.
@@ -348,6 +367,7 @@ pub(crate) fn nothing() -> Decision {
         answer: Answer::Nothing,
         mutation: Mutation::Nothing,
         effects: Vec::new(),
+        timers: Vec::new(),
     }
 }
 
@@ -396,7 +416,7 @@ fn is_failure(decision: &Decision, text: &str) -> bool {
     matches!(&decision.answer, Answer::Failure(failure) if failure.text == text)
 }
 
-fn target(service: &str, method: &str, id: &str, text: &str) -> Forward {
+pub(crate) fn target(service: &str, method: &str, id: &str, text: &str) -> Forward {
     Forward {
         service: service.to_owned(),
         method: method.to_owned(),
@@ -422,6 +442,7 @@ pub(crate) fn effect(
     Effect {
         call: target(service, method, id, text),
         synchronous,
+        delay: None,
     }
 }
 

@@ -244,6 +244,8 @@ impl TryFrom<EffectPart> for Effect {
         Ok(Self {
             call: required(part.call, "the call of an effect")?,
             synchronous: part.synchronous,
+            // What has a delay is a timer until its time has come.
+            delay: None,
         })
     }
 }

@@ -137,8 +137,11 @@ fn timer_writes() -> impl Strategy<Value = TimerWrite> {
 }
 
 fn commits() -> impl Strategy<Value = Commit> {
-    let effect =
-        (forwards(), any::<bool>()).prop_map(|(call, synchronous)| Effect { call, synchronous });
+    let effect = (forwards(), any::<bool>()).prop_map(|(call, synchronous)| Effect {
+        call,
+        synchronous,
+        delay: None,
+    });
     let key = (".{0,4}", ".{0,4}")
         .prop_map(|(storage, id)| EntityKey::new(StorageName::new(storage), id));
     let head = (slots(), any::<u64>(), any::<u64>(), times());
@@ -236,6 +239,7 @@ fn full() -> Commit {
         effects: vec![Effect {
             call,
             synchronous: true,
+            delay: None,
         }],
         timers: Vec::new(),
         hops: 9,

@@ -607,6 +607,7 @@ fn effect(number: u32) -> Effect {
         value: Value::Binary(Bytes::from_static(&[0, 255])),
     });
     Effect {
+        delay: None,
         call: Forward {
             service: "test.Service".into(),
             method: format!("Method{number}"),

@@ -137,6 +137,7 @@ pub(super) async fn a_timer_fires_in_one_commit(mut subject: Subject) {
     fired.effects = vec![Effect {
         call: call("once"),
         synchronous: false,
+        delay: None,
     }];
     fired.timers = vec![removed(delayed), set("again", timer(20, "again"))];
     let sequence = fired.sequence;

@@ -66,5 +66,6 @@ pub fn read(response: ActionResponse) -> Result<Decision, Violation> {
         answer,
         mutation: Mutation::Nothing,
         effects: parts::effects(response.side_effects)?,
+        timers: Vec::new(),
     })
 }

@@ -78,6 +78,7 @@ fn reply(reply: EventSourcedReply) -> Result<Reply, Violation> {
             answer: parts::answer(reply.client_action)?,
             mutation,
             effects: parts::effects(reply.side_effects)?,
+            timers: Vec::new(),
         },
         snapshot_dropped,
     })

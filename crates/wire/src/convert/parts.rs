@@ -151,6 +151,7 @@ fn effect(effect: superset::SideEffect) -> Result<Effect, Violation> {
             metadata: metadata(effect.metadata),
         },
         synchronous: effect.synchronous,
+        delay: None,
     })
 }
 

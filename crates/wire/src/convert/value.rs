@@ -55,6 +55,7 @@ fn reply(reply: ValueEntityReply) -> Result<Reply, Violation> {
             answer,
             mutation,
             effects: parts::effects(reply.side_effects)?,
+            timers: Vec::new(),
         },
         snapshot_dropped: false,
     })

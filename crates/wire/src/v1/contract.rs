@@ -12,7 +12,7 @@ use bytestring::ByteString;
 use firn_model::code::Code;
 use firn_model::contract::{Component, Contract, Finding, FunctionInfo, Kind, Method};
 use firn_model::id::StorageName;
-use firn_model::key::Key;
+use firn_model::key::{Key, KeyField};
 use firn_model::payload::message_url;
 use firn_model::policy::{
     ActionEffects, Delete, EmptyAnswer, FailedQueue, FailureMutation, Headers, HttpErrors,
@@ -51,6 +51,8 @@ pub struct Shape {
     pub events: BTreeSet<ByteString>,
     /// The type of its replicated data.
     pub data: Option<DataType>,
+    /// The methods that a timer may call, unary ones, with the fields that name the entity.
+    pub timed: HashMap<String, Vec<KeyField>>,
 }
 
 /// A place in the list of components: what is there, or `None` if it is not served.
@@ -242,7 +244,7 @@ impl Reader {
         let kind = self.kind(declared)?;
         self.options(declared, kind);
         self.own_storage(declared, kind);
-        let shape = self.shape(declared);
+        let mut shape = self.shape(declared);
         let component = Arc::new(Component {
             service: service.into(),
             kind,
@@ -250,7 +252,7 @@ impl Reader {
             policies: policies(declared),
             place,
         });
-        self.read_methods(declared, &component, &descriptor);
+        shape.timed = self.read_methods(declared, &component, &descriptor);
         self.components.push(component.clone());
         Some((component, shape))
     }
@@ -389,17 +391,20 @@ impl Reader {
                 .map(|name| message_url(name))
                 .collect(),
             data: data::data_type(declared.data),
+            timed: HashMap::new(),
         }
     }
 
-    /// The methods that the function handles; the others of the service are not served (R11).
+    /// The methods that the function handles; the others of the service are not served (R11). Gives
+    /// those that a timer may call.
     fn read_methods(
         &mut self,
         declared: &wire::Component,
         component: &Arc<Component>,
         service: &ServiceDescriptor,
-    ) {
+    ) -> HashMap<String, Vec<KeyField>> {
         let mut names = BTreeSet::new();
+        let mut timed = HashMap::new();
         for (method, place) in declared.methods.iter().zip(0..) {
             let descriptor = service.methods().find(|it| it.name() == method.name);
             let Some(descriptor) = descriptor.filter(|_| names.insert(method.name.as_str())) else {
@@ -415,10 +420,16 @@ impl Reader {
                 false => &method.id,
             };
             match read_method(component, descriptor, id, place) {
-                Ok(method) => self.methods.push(Arc::new(method)),
+                Ok(method) => {
+                    if let (Key::Fields(fields), false) = (&method.key, method.streams_out()) {
+                        timed.insert(method.name.to_string(), fields.clone());
+                    }
+                    self.methods.push(Arc::new(method));
+                }
                 Err(fault) => self.faults.push(fault),
             }
         }
+        timed
     }
 }
 

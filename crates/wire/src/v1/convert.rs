@@ -1,10 +1,13 @@
 //! Decisions in the words of the model, and entities in those of the function.
 
+use std::time::Duration;
+
 use bytestring::ByteString;
 use firn_model::call::Reply;
 use firn_model::code::Code;
 use firn_model::contract::{Kind, Method};
 use firn_model::decision::{Answer, Append, Decision, Effect, Failure, Forward, Mutation};
+use firn_model::limit::{DELAY_MAX, TIMER_NAME_BYTES_MAX, TIMER_REPEAT_MIN, TIMERS_MAX};
 use firn_model::metadata::{Entry, Metadata, Value};
 use firn_model::payload::Payload;
 use firn_model::replicated::{self, StateAction};
@@ -13,6 +16,7 @@ use firn_model::status::{GrpcCode, Status};
 use super::contract::Shape;
 use super::data;
 use super::message as wire;
+use super::timer;
 use crate::convert::parts::{any, payload};
 use crate::superset::Any;
 
@@ -21,7 +25,7 @@ use crate::superset::Any;
 #[non_exhaustive]
 pub enum Unfit {
     /// Its mutation is of another model than its component (R25).
-    #[error("a {kind} cannot answer with {mutation}")]
+    #[error("its component is of kind {kind}, which cannot answer with {mutation}")]
     Model {
         /// The component's model.
         kind: Kind,
@@ -53,21 +57,51 @@ pub enum Unfit {
     /// The text of a payload's type is no text.
     #[error("a type URL is not UTF-8")]
     TypeUrl,
-    /// It sets a timer or delays an effect, which is not served yet.
-    #[error("{0} are not served yet")]
-    NotServed(&'static str),
+    /// A delay is negative, or longer than anything may wait (R29).
+    #[error("a delay is negative, or longer than {} days", DELAY_MAX.as_secs() / 86_400)]
+    Delay,
+    /// An effect is waited for and has a delay.
+    #[error("an effect with a delay cannot be waited for")]
+    DelayedWait,
+    /// It changes too many timers.
+    #[error("a decision changes {0} timers, more than {TIMERS_MAX}")]
+    Timers(usize),
+    /// A timer has no name, or one that is too long.
+    #[error("the name of a timer has {0} bytes; it must have 1 to {TIMER_NAME_BYTES_MAX}")]
+    TimerName(usize),
+    /// A timer repeats too often.
+    #[error("a timer repeats each {0:?}; it must be {TIMER_REPEAT_MIN:?} at least")]
+    Repeat(Duration),
+    /// A timer calls something else than its own component.
+    #[error("timer {name} calls {method:?}, which is no unary method of its component")]
+    TimerMethod {
+        /// The timer.
+        name: String,
+        /// What it calls.
+        method: String,
+    },
+    /// The message of a timer names another entity than its own, or none.
+    #[error("the message of timer {0} does not name its entity")]
+    TimerTarget(String),
 }
 
 impl Unfit {
     /// The stable code.
     pub fn code(&self) -> Code {
         match self {
-            Self::Model { .. } | Self::Type { .. } | Self::Missing(_) | Self::TypeUrl => {
-                Code::MutationUnfit
-            }
+            Self::Model { .. }
+            | Self::Type { .. }
+            | Self::Missing(_)
+            | Self::TypeUrl
+            | Self::Delay
+            | Self::DelayedWait
+            | Self::Timers(_)
+            | Self::TimerName(_)
+            | Self::Repeat(_)
+            | Self::TimerMethod { .. }
+            | Self::TimerTarget(_) => Code::MutationUnfit,
             Self::Version { .. } => Code::DecisionVersion,
             Self::NoBroker(_) => Code::NoBroker,
-            Self::NotServed(_) => Code::NotServedYet,
         }
     }
 }
@@ -233,15 +267,17 @@ pub fn read_effects(effects: Vec<wire::Effect>) -> Result<Vec<Effect>, Unfit> {
     effects
         .map(|effect| match effect {
             Wire::Publish(publish) => Err(Unfit::NoBroker(publish.topic)),
-            Wire::Call(call) if call.delay.is_some() => {
-                Err(Unfit::NotServed("effects with a delay"))
-            }
+            Wire::Call(call) if call.wait && call.delay.is_some() => Err(Unfit::DelayedWait),
             Wire::Call(call) => Ok(Effect {
                 call: read_target(
                     call.target
                         .ok_or(Unfit::Missing("the target of an effect"))?,
                 ),
                 synchronous: call.wait,
+                delay: match call.delay {
+                    None => None,
+                    delay => Some(timer::delay(delay)?),
+                },
             }),
         })
         .collect()
@@ -262,18 +298,20 @@ pub fn read_action(
     if let Some(mutation) = decision.mutation.and_then(|it| it.mutation) {
         return Err(unfit(Kind::Action, &mutation));
     }
-    no_timers(&decision.timers)?;
+    timer::none(&decision.timers, Kind::Action)?;
     Ok((answer, read_effects(decision.effects)?))
 }
 
-fn no_timers(timers: &[wire::Timer]) -> Result<(), Unfit> {
-    match timers {
-        [] => Ok(()),
-        _ => Err(Unfit::NotServed("timers")),
-    }
+/// An entity as its function knows it.
+#[derive(Debug, Clone, Copy)]
+pub struct Known<'a> {
+    /// The stored form of its id.
+    pub id: &'a str,
+    /// The version that the last decision has left.
+    pub version: u64,
 }
 
-/// A decision on a value or event sourced entity at `version`, and the version that it leaves.
+/// A decision on a value or event sourced entity, and the version that it leaves.
 ///
 /// # Errors
 /// [`Unfit`] if the entity cannot be changed like that (R24, R25).
@@ -281,24 +319,24 @@ pub fn read_decision(
     decision: wire::Decision,
     method: &Method,
     shape: &Shape,
-    version: u64,
+    entity: Known<'_>,
 ) -> Result<(Decision, u64), Unfit> {
     let kind = method.component.kind;
     let answer = answer(method, decision.answer, decision.metadata)?;
     // Nothing else counts beside a failure (R23).
-    let (mutation, effects) = match answer {
-        Answer::Failure(_) => (None, Vec::new()),
-        _ => {
-            no_timers(&decision.timers)?;
-            let mutation = decision.mutation.and_then(|it| it.mutation);
-            (mutation, read_effects(decision.effects)?)
-        }
+    let (mutation, effects, timers) = match answer {
+        Answer::Failure(_) => (None, Vec::new(), Vec::new()),
+        _ => (
+            decision.mutation.and_then(|it| it.mutation),
+            read_effects(decision.effects)?,
+            timer::changes(decision.timers, method, shape, entity.id)?,
+        ),
     };
     let mutation = match mutation {
         None => Mutation::Nothing,
         Some(mutation) => read_mutation(mutation, kind, shape)?,
     };
-    let leaves = leaves(&mutation, kind, version);
+    let leaves = leaves(&mutation, kind, entity.version);
     if decision.version != leaves {
         return Err(Unfit::Version {
             theirs: decision.version,
@@ -309,6 +347,7 @@ pub fn read_decision(
         answer,
         mutation,
         effects,
+        timers,
     };
     Ok((decision, leaves))
 }
@@ -423,7 +462,7 @@ pub fn read_replicated(
             change: None,
         });
     }
-    no_timers(&decision.timers)?;
+    timer::none(&decision.timers, Kind::Replicated)?;
     let change = match decision.mutation.and_then(|it| it.mutation) {
         None => None,
         Some(Wire::Delete(wire::Delete {})) => Some(replicated::Change {

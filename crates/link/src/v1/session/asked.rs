@@ -58,6 +58,7 @@ impl Session {
         }
         let instance = Instance {
             component: component.place as usize,
+            id: id.stored().clone(),
             sink: Some(sink),
             open: VecDeque::new(),
             version: opening.version,

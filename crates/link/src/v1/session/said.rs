@@ -175,7 +175,11 @@ impl Session {
         let shape = &self.components[instance.component];
         let shape = shape.as_ref().map(|(_, shape)| shape);
         let shape = shape.expect("an instance is of a component that is served");
-        match convert::read_decision(decision, method, shape, instance.version) {
+        let known = convert::Known {
+            id: &instance.id,
+            version: instance.version,
+        };
+        match convert::read_decision(decision, method, shape, known) {
             Ok((decision, version)) => {
                 instance.version = version;
                 sink(StreamEvent::Decided(decision));

@@ -336,6 +336,7 @@ pub(super) fn read() -> Decision {
         answer: reply(),
         mutation: Mutation::Nothing,
         effects: Vec::new(),
+        timers: Vec::new(),
     }
 }
 
@@ -362,6 +363,7 @@ pub(super) fn effect(service: &str, method: &str) -> Effect {
             metadata: Metadata::default(),
         },
         synchronous: false,
+        delay: None,
     }
 }
 

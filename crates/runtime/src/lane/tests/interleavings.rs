@@ -8,8 +8,8 @@
 //! Whatever happens: an acknowledged command is in the store, nothing is in the store twice, nobody
 //! hears of a state that has not landed, every change is written on the very state that it was decided
 //! on, answers and changes of an entity keep the order of its commands, no entity has two commands
-//! with the function at once unless it pipelines, an effect and a keyed command run once, every place
-//! for a stream is given back, and everybody gets one answer in the end.
+//! with the function at once unless it pipelines, an effect and a keyed command run once, a timer fires
+//! once each time that it is due and only as it stands, every place for a stream is given back, and everybody gets one answer in the end.
 
 mod function;
 mod store;
@@ -24,7 +24,7 @@ use firn_model::decision::Mutation;
 use firn_model::id::{EffectId, EntityId, EntityKey, Slot, SlotSequence, StorageName};
 use firn_model::limit::PIPELINED_COMMANDS_MAX;
 use firn_model::policy::{Delete, Pipelining, Policies, StreamFailure};
-use firn_store::{Change, Commit, Head, Outcome, Timestamp};
+use firn_store::{Change, Commit, Head, Outcome, ReadError, Timer, TimerId, Timestamp};
 use firn_testkit::contract::{Declared, contract};
 use firn_testkit::policies;
 use proptest::prelude::*;
@@ -33,7 +33,7 @@ use super::bench::{broken, of_one_slot, payload};
 use crate::lane::{Caused, Command, Config, Idempotency, Input, Lane, Now, Origin, Output, Ticket};
 use crate::link::{End, StreamEvent};
 use crate::refusal::Refusal;
-use function::{decision, keeps};
+use function::{arms, decision, keeps};
 use store::{Cause, State, Store};
 
 const PROTO: &str = r#"
@@ -46,6 +46,9 @@ const PROTO: &str = r#"
 
 /// How many carts there are, in one slot: its instances meet at every turn.
 const CARTS: usize = 3;
+
+/// No timer is due later than that, unless it repeats.
+const TIMER_MAX: Duration = Duration::from_secs(60);
 
 /// How long a tombstone stays; a few steps of time.
 const GRACE: Duration = Duration::from_secs(60);
@@ -67,6 +70,10 @@ struct World {
     // What is under way.
     loads: VecDeque<(Ticket, EntityKey)>,
     looks: VecDeque<Look>,
+    /// Look-ups of timers, with what the store held when they began.
+    timer_looks: VecDeque<(TimerId, u64, Option<Timer>)>,
+    /// Timers that the lane was told of and is not done with.
+    in_hand: HashSet<TimerId>,
     grants: VecDeque<Ticket>,
     commits: BTreeMap<Slot, VecDeque<Commit>>,
     resolves: VecDeque<Slot>,
@@ -89,6 +96,8 @@ struct World {
     decided: HashMap<u32, State>,
     /// Commands whose decision holds a mutation that is kept.
     wrote: BTreeSet<u32>,
+    /// Commands whose decision sets a timer and is kept.
+    armed: BTreeSet<u32>,
     /// Deliveries that are to be tried, and those that wait for an answer.
     deliveries: VecDeque<Origin>,
     delivering: HashMap<u32, Origin>,
@@ -155,6 +164,8 @@ impl World {
             usurped: false,
             loads: VecDeque::new(),
             looks: VecDeque::new(),
+            timer_looks: VecDeque::new(),
+            in_hand: HashSet::new(),
             grants: VecDeque::new(),
             commits: BTreeMap::new(),
             resolves: VecDeque::new(),
@@ -169,6 +180,7 @@ impl World {
             acknowledged: HashMap::new(),
             decided: HashMap::new(),
             wrote: BTreeSet::new(),
+            armed: BTreeSet::new(),
             deliveries: VecDeque::new(),
             delivering: HashMap::new(),
             delivered: HashSet::new(),
@@ -194,11 +206,15 @@ impl World {
         }
     }
 
-    fn on(&mut self, input: Input<u32>) {
-        let now = Now {
+    fn now(&self) -> Now {
+        Now {
             instant: self.start + self.now,
             wall: Timestamp(1_000_000).plus(self.now),
-        };
+        }
+    }
+
+    fn on(&mut self, input: Input<u32>) {
+        let now = self.now();
         let outputs: Vec<_> = self.lane.on(now, input).collect();
         for output in outputs {
             self.carry_out(output);
@@ -284,6 +300,14 @@ impl World {
                 let under_way = self.commits.entry(commit.slot).or_default();
                 under_way.push_back(*commit);
             }
+            Output::LookTimer { id, turn } => {
+                let stands = self.store.timers.get(&id).cloned();
+                self.timer_looks.push_back((id, turn, stands));
+            }
+            Output::TimerDone { id, .. } => {
+                assert!(self.in_hand.remove(&id), "nobody asked for {id:?}");
+            }
+            Output::Armed(due) => assert!(due >= Timestamp(1_000_000)),
             Output::Resolve(slot) => {
                 let under_way = self.commits.get(&slot).map_or(0, VecDeque::len);
                 assert_eq!(under_way, 0, "a commit could land behind the question");
@@ -304,12 +328,16 @@ impl World {
         let earlier = self.answered.insert(id, answered);
         assert_eq!(earlier, None, "{id} was answered twice");
         let is_written = self.store.written.contains(&id);
+        let is_armed = self.store.armed.contains(&id);
         match answered {
             Answered::Acknowledged => {
                 assert_eq!(self.wrote.contains(&id), is_written, "{id}: an open gate");
+                assert_eq!(self.armed.contains(&id), is_armed, "{id}: an open gate");
                 self.acknowledged(id);
             }
-            Answered::Refused => assert!(!is_written, "{id} was refused and is stored"),
+            Answered::Refused => {
+                assert!(!is_written && !is_armed, "{id} was refused and is stored");
+            }
             Answered::Unknown => {}
         }
         if let Some(origin) = self.delivering.remove(&id) {
@@ -404,6 +432,42 @@ impl World {
         }
     }
 
+    /// Somebody thinks that a timer is due.
+    fn timer_due(&mut self, which: u32) {
+        let timers: Vec<&TimerId> = self.store.timers.keys().collect();
+        if let Some(id) = pick(&timers, which).cloned() {
+            self.in_hand.insert(id.clone());
+            self.on(Input::Due(id));
+        }
+    }
+
+    /// Tells the lane of every timer that is due.
+    fn timers_due(&mut self) {
+        let now = self.now().wall;
+        let due = self.store.timers.iter();
+        let due = due.filter(|(id, timer)| timer.due <= now && !self.in_hand.contains(id));
+        let due: Vec<TimerId> = due.map(|(id, _)| id.clone()).collect();
+        for id in due {
+            self.in_hand.insert(id.clone());
+            self.on(Input::Due(id));
+        }
+    }
+
+    /// The store tells how a timer stands, or stood when it was asked.
+    fn finish_timer_look(&mut self, how: u32) {
+        let Some((id, turn, stood)) = self.timer_looks.pop_front() else {
+            return;
+        };
+        let result = match how % 8 {
+            0 => Err(ReadError::Unavailable {
+                cause: "chance".to_owned(),
+            }),
+            1..4 => Ok(stood),
+            _ => Ok(self.store.timers.get(&id).cloned()),
+        };
+        self.on(Input::TimerLooked { id, turn, result });
+    }
+
     fn grant(&mut self) {
         if let Some(ticket) = self.grants.pop_front() {
             self.held += 1;
@@ -439,7 +503,13 @@ impl World {
         let is_cart = open.key.storage.as_str() == "t.Cart";
         let decision = decision(id, is_cart, how);
         let before = open.state;
-        let changes = keeps(&self.policies, &decision)
+        let is_kept = keeps(&self.policies, &decision);
+        let fits = !is_kept || !open.is_deleted || !decision.mutation.writes();
+        match arms(&self.policies, &decision) && fits {
+            true => self.armed.insert(id),
+            false => self.armed.remove(&id),
+        };
+        let changes = is_kept
             && decision.mutation != Mutation::Nothing
             && (decision.mutation.writes() || !open.is_deleted);
         if changes {
@@ -549,6 +619,8 @@ impl World {
         }
         self.loads.clear();
         self.looks.clear();
+        self.timer_looks.clear();
+        self.in_hand.clear();
         self.grants.clear();
         self.commits.clear();
         self.resolves.clear();
@@ -576,7 +648,7 @@ impl World {
     }
 
     fn step(&mut self, (action, a, b): (u32, u32, u32)) {
-        match action % 24 {
+        match action % 27 {
             0..=2 => drop(self.command(a, None, None)),
             3 => drop(self.command(a, Some(b % 2), None)),
             4 | 5 => self.try_delivery(),
@@ -593,6 +665,8 @@ impl World {
             21 => self.expired(a),
             22 if b % 2 == 0 => self.on(Input::MakeRoom),
             22 => self.on(Input::RoomEnough),
+            23 => self.timer_due(a),
+            24 | 25 => self.finish_timer_look(b),
             _ if b % 8 < 3 => self.usurp(a),
             _ if b % 8 == 3 => self.crash(),
             _ => self.write(a, b),
@@ -613,8 +687,10 @@ impl World {
             self.crash();
         }
         let mut draining = false;
+        self.pass(TIMER_MAX);
         for round in 0..20_000 {
             let is_done = self.deliveries.is_empty()
+                && self.store.timers.values().all(|it| it.repeat.is_some())
                 && self.commits.values().all(VecDeque::is_empty)
                 && self.resolves.is_empty()
                 && self.asked.len() == self.answered.len();
@@ -635,6 +711,8 @@ impl World {
     fn go_on(&mut self, round: u32) {
         self.finish_load();
         self.finish_look();
+        self.timers_due();
+        self.finish_timer_look(round);
         self.grant();
         self.decide(round, 3 + 8 * 2);
         self.write(round, 2);

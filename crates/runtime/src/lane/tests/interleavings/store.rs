@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use firn_model::decision::Effect;
 use firn_model::id::{EffectId, EntityKey, Slot, SlotSequence};
-use firn_store::{Change, Commit, Entity, Head, ReplyRecord, Timestamp};
+use firn_store::{Change, Commit, Entity, Head, ReplyRecord, Timer, TimerId, Timestamp};
 
+use super::function::TICK;
 use crate::lane::Known;
 
 /// The state of an entity, as a name for the whole way to it.
@@ -50,6 +52,15 @@ pub(super) struct Store {
     pub(super) received: HashSet<EffectId>,
     /// The effects that were ever caused.
     pub(super) caused: HashSet<EffectId>,
+    pub(super) timers: BTreeMap<TimerId, Timer>,
+    /// The commands that have set a timer.
+    pub(super) armed: HashSet<u32>,
+}
+
+/// The command that a message names.
+fn number(bytes: &[u8]) -> u32 {
+    let text = std::str::from_utf8(bytes).expect("text");
+    text.parse().expect("a number")
 }
 
 #[derive(Default, Clone, Copy)]
@@ -143,8 +154,38 @@ impl Store {
             self.outbox.insert(effect);
             self.caused.insert(effect);
         }
+        self.write_timers(commit);
         for effect in &commit.delivered {
             self.outbox.remove(effect);
+        }
+    }
+
+    /// A timer fires only as it stands, in its time, and is gone or set again with that.
+    fn write_timers(&mut self, commit: &Commit) {
+        let Some(key) = &commit.key else {
+            assert!(commit.timers.is_empty(), "timers of nobody");
+            return;
+        };
+        let is_tick = |effect: &&Effect| effect.call.payload.type_url == TICK;
+        let fired = commit.effects.iter().find(is_tick);
+        for write in &commit.timers {
+            let id = TimerId {
+                key: key.clone(),
+                name: write.name.clone(),
+            };
+            if let Some(fired) = fired {
+                let stood = self.timers.get(&id).expect("it fired and does not stand");
+                assert_eq!(stood.call, fired.call, "it fired and was set again");
+                assert!(stood.due <= commit.at, "it fired before its time");
+                let again = stood.repeat.map(|repeat| commit.at.plus(repeat));
+                assert_eq!(write.timer.as_ref().map(|timer| timer.due), again);
+            } else if let Some(timer) = &write.timer {
+                self.armed.insert(number(&timer.call.payload.bytes));
+            }
+            match &write.timer {
+                Some(timer) => self.timers.insert(id, timer.clone()),
+                None => self.timers.remove(&id),
+            };
         }
     }
 
@@ -169,10 +210,6 @@ impl Store {
 
     fn change(&mut self, key: &EntityKey, change: &Change, at: Timestamp) {
         let row = self.entities.entry(key.clone()).or_default();
-        let number = |bytes: &[u8]| -> u32 {
-            let text = std::str::from_utf8(bytes).expect("text");
-            text.parse().expect("a number")
-        };
         match change {
             Change::Append { first, events, .. } => {
                 assert_eq!(*first, row.last_event + 1, "a gap in an entity");
