@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs";
 import { Client, credentials, Metadata, status, type ClientDuplexStream, type ServiceError } from "@grpc/grpc-js";
 import { Code, Failure } from "./failure.js";
 import type { Send } from "./protocol/outbox.js";
+import { DecodeError } from "./protocol/wire.js";
 import type { Session } from "./session.js";
 
 const PATH = "/firn.v1.Functions/Connect";
@@ -110,7 +111,9 @@ export class Connection {
         try {
           this.session.receive(batch);
         } catch (error) {
-          end({ code: status.INTERNAL, text: `Firn sent what cannot be read: ${String(error)}`, firnCode: undefined });
+          const what = error instanceof DecodeError ? "Firn sent what cannot be read" : "the SDK made a mistake";
+          const text = `${what}: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`;
+          end({ code: status.INTERNAL, text, firnCode: undefined });
           this.#call.cancel();
         }
       });

@@ -109,7 +109,10 @@ export class FirnFunction {
     }
   }
 
-  /** Connects, and resolves when Firn has taken the function. It serves from then on. */
+  /**
+   * Connects, and resolves when Firn has taken the function, which then serves in the background. It
+   * goes on dialing while Firn cannot be reached or refuses it; rejects if it is stopped meanwhile.
+   */
   async start(): Promise<void> {
     if (this.#isConnected) return;
     const serving = this.#begin();

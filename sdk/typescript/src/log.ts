@@ -4,9 +4,13 @@ import { Failure } from "./failure.js";
 
 /** Takes log records. `console`, and the common logging libraries' loggers, fit or are easily fitted. */
 export interface Logger {
+  /** Takes what helps to find a mistake. */
   debug(message: string, fields?: Record<string, unknown>): void;
+  /** Takes what belongs to the life of the process. */
   info(message: string, fields?: Record<string, unknown>): void;
+  /** Takes what works, but probably not as meant. */
   warn(message: string, fields?: Record<string, unknown>): void;
+  /** Takes what went wrong, in `fields.error` with its stack. */
   error(message: string, fields?: Record<string, unknown>): void;
 }
 

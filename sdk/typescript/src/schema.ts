@@ -190,10 +190,15 @@ export function message<F extends Record<string, AnyField>>(name: string, fields
 
 /** How a method is reached over HTTP: one of the verbs with a path, as `google.api.http` has it. */
 export interface HttpOptions {
+  /** The path of a GET, with fields of the request in braces: `"/counters/{counter_id}"`. */
   get?: string;
+  /** The path of a PUT. */
   put?: string;
+  /** The path of a POST. */
   post?: string;
+  /** The path of a DELETE. */
   delete?: string;
+  /** The path of a PATCH. */
   patch?: string;
   /** The field of the request that the body is, or `"*"` for all that the path does not name. */
   body?: string;

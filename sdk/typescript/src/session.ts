@@ -204,7 +204,7 @@ export class Session {
     const entity = this.#entityOf(component, command);
     if (entity === undefined) return;
     if (component.isSerial && !entity.isIdle) {
-      entity.queue.push(command); // R21
+      entity.wait(command); // R21
       return;
     }
     this.#incarnations.busy(entity);
@@ -267,7 +267,7 @@ export class Session {
   #begun(context: Context): void {
     const { _entity: entity, _command: command } = context;
     if (entity === undefined || !entity.component.isSerial) this.#open.set(command.id, context);
-    entity?.running.add(context);
+    entity?.begun(context);
   }
 
   /** The handler has returned: its decision goes to Firn. */
@@ -335,13 +335,16 @@ export class Session {
   #over(context: Context, code: number): void {
     const { _command: command, _method: method } = context;
     context._isOver = true;
-    context._entity?.running.delete(context);
+    context._entity?.over(context);
     context._requests?.end();
     this.#open.delete(command.id);
     this.calls.release(context);
-    if (this.options.onCommand !== undefined) {
-      const ms = performance.now() - context._receivedAt;
+    if (this.options.onCommand === undefined) return;
+    const ms = performance.now() - context._receivedAt;
+    try {
       this.options.onCommand({ service: method.service.typeName, method: method.name, code, ms });
+    } catch (error) {
+      this.#log.error("onCommand failed", { error });
     }
   }
 
@@ -349,8 +352,9 @@ export class Session {
   #next(entity: Entity): void {
     if (entity.isDraining) return; // the loop below goes on
     entity.isDraining = true;
-    while (entity.running.size === 0 && entity.queue.length > 0) {
-      const command = entity.queue.shift()!;
+    while (!entity.isRunning) {
+      const command = entity.next();
+      if (command === undefined) break;
       this.#handle(entity.component, entity.component.methods[command.method]!, command, entity);
     }
     entity.isDraining = false;
@@ -378,8 +382,7 @@ export class Session {
 
   /** Ends what still runs of an incarnation that is over. */
   #drop(entity: Entity, why: Failure): void {
-    entity.queue.length = 0;
-    for (const context of [...entity.running]) this.#abandon(context, why);
+    for (const context of entity.drop()) this.#abandon(context, why);
   }
 
   /** Nothing of what the handler still does counts. */

@@ -376,6 +376,44 @@ test("a batch that cannot be decoded ends the connection, and the function dials
   assert.equal((await decision()).id, 1);
 });
 
+test("every command that was answered is told to the hook, which may fail", async () => {
+  await fn.stop();
+  const records: string[] = [];
+  const logger = new Records();
+  fn = functionOf(firn.address, gates, {
+    stopGrace: 0,
+    logger,
+    onCommand({ service, method, code, ms }) {
+      records.push(`${service}/${method} ${code} ${ms >= 0}`);
+      if (code !== 0) throw new Error("hook");
+    },
+  });
+  const started = fn.start();
+  connection = await firn.connection();
+  await connection.welcome();
+  await started;
+  connection.send(
+    command(1, { component: At.values, incarnation: 7, opening: {}, text: "a" }),
+    command(2, { component: At.values, incarnation: 7, text: "fail" }),
+    command(3, { component: At.values, incarnation: 7, text: "b" }),
+  );
+  for (let id = 1; id <= 3; id++) assert.equal((await decision()).id, id);
+  assert.deepEqual(records, ["test.Values/Set 0 true", "test.Values/Set 10 true", "test.Values/Set 0 true"]);
+  assert.deepEqual(logger.of("error"), ["onCommand failed"]);
+});
+
+test("a long queue of one entity is gone through in order", async () => {
+  const c = At.values;
+  connection.send(
+    command(1, { component: c, incarnation: 7, opening: {}, method: 2, text: "first" }),
+    ...Array.from({ length: 20_000 }, (_, i) => command(i + 2, { component: c, incarnation: 7, text: String(i) })),
+  );
+  connection.send(command(20_002, { component: At.actions, method: 1 }));
+  assert.equal((await decision()).id, 20_002);
+  gates.of("first").open();
+  for (let id = 1; id <= 20_001; id++) assert.equal((await decision()).id, id);
+});
+
 test("a handler error is logged in full", async () => {
   const logger = new Records();
   await fn.stop();
