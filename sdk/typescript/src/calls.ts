@@ -37,6 +37,7 @@ export class Calls implements Caller {
   ): Promise<Uint8Array> {
     return new Promise((resolve, reject) => {
       const call = { target, command, timeoutMs, context, id: undefined, resolve, reject };
+      if (context !== undefined) context._hasCalled = true;
       if (this.#ended !== undefined) reject(this.#ended);
       else if (context?._isCancelled) reject(cancellation());
       else if (context === undefined && this.#isLeaving) reject(leaving());
@@ -68,7 +69,7 @@ export class Calls implements Caller {
 
   /** The command of these calls is over: nobody waits for them. Their results still come (R74). */
   release(context: Context): void {
-    if (this.#open.size === 0 && this.#waiting.length === 0) return;
+    if (!context._hasCalled) return;
     this.#waiting = this.#waiting.filter((call) => {
       if (call.context === context) call.reject(cancellation());
       return call.context !== context;

@@ -55,6 +55,8 @@ export class Context {
   _isOver = false;
   /** @internal */
   _isCancelled = false;
+  /** @internal Whether it has called through Firn: then calls may have to be given up with it. */
+  _hasCalled = false;
   /** @internal */
   _controller: AbortController | undefined;
   /** @internal What is to be told at once that the command is cancelled. */

@@ -165,6 +165,15 @@ test("a unix socket and TLS are addresses", async () => {
   }
 });
 
+test("Firn is not reached through a proxy", async () => {
+  process.env["http_proxy"] = "http://127.0.0.1:1";
+  try {
+    await connected(functionOf(firn.address, new Gates(), { stopGrace: 0 }));
+  } finally {
+    delete process.env["http_proxy"];
+  }
+});
+
 test("a wrong address is told at once", async () => {
   await assert.rejects(functionOf("localhost:9001").start(), /no address of Firn: write http:/);
 });
