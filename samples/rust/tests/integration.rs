@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use firn_sdk::testing::Firn;
-use firn_sdk::{Code, Running};
+use firn_sdk::{Code, Function, RunError, Running};
 use http::Method;
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::TokioIo;
@@ -23,26 +23,32 @@ const PATIENCE: Duration = Duration::from_secs(20);
 struct World {
     running: Running,
     clients: String,
-    _firn: Firn,
+    firn: Firn,
 }
 
 async fn start() -> World {
+    start_with(&[], |function| function).await
+}
+
+/// With further arguments of Firn, and a function that knows more.
+async fn start_with(arguments: &[&str], more: impl FnOnce(Function) -> Function) -> World {
     assert!(
         std::env::var_os("FIRN_BIN").is_some(),
         "FIRN_BIN does not name the firn binary: build it and set it"
     );
-    let firn = Firn::start().await.unwrap();
-    let running = samples::function()
-        .address(firn.functions())
-        .start()
-        .unwrap();
+    let firn = Firn::start_with(arguments).await.unwrap();
+    // The certificate of the tests is for this name.
+    let address = firn
+        .functions()
+        .replace("https://127.0.0.1", "https://localhost");
+    let running = more(samples::function()).address(address).start().unwrap();
     tokio::time::timeout(PATIENCE, firn.serving())
         .await
         .expect("Firn takes the function");
     World {
         running,
         clients: firn.clients().to_owned(),
-        _firn: firn,
+        firn,
     }
 }
 
@@ -81,10 +87,10 @@ async fn a_cart_is_filled_and_checked_out_over_http() {
     let world = start().await;
     let item = json!({"productId": "tea", "name": "Tea", "quantity": 2});
     for _ in 0..12 {
-        let (status, _) = world
+        let (status, said) = world
             .http(Method::POST, "/carts/a/items", Some(item.clone()))
             .await;
-        assert_eq!(status, 200);
+        assert_eq!(status, 200, "{said}");
     }
     let (_, contents) = world.http(Method::GET, "/carts/a", None).await;
     assert_eq!(contents["items"][0]["quantity"], 24);
@@ -186,4 +192,71 @@ async fn a_function_that_stops_ends_in_order() {
     world.running.stop();
     let ended = tokio::time::timeout(PATIENCE, world.running.ended()).await;
     ended.expect("it ends").unwrap();
+}
+
+/// Calls from the function's side, which shows that it is served.
+async fn cart_of(world: &World, cart_id: &str) -> Contents {
+    let get = GetCartRequest {
+        cart_id: cart_id.to_owned(),
+    };
+    let client = world.running.client();
+    let called = client.call(cart::GET_CART.with(get));
+    let called = tokio::time::timeout(PATIENCE, called).await;
+    called.expect("an answer").unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_is_spoken() {
+    let folder = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../crates/firn/tests/own/tls"
+    );
+    let (certificate, key) = (
+        format!("{folder}/certificate.pem"),
+        format!("{folder}/key.pem"),
+    );
+    let arguments = [
+        "--function-tls-cert",
+        &*certificate,
+        "--function-tls-key",
+        &*key,
+    ];
+    let world = start_with(&arguments, |function| function.authority(&certificate)).await;
+    assert!(world.firn.functions().starts_with("https://"));
+    assert_eq!(cart_of(&world, "a").await, Contents::default());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_needed_where_firn_says_so() {
+    let arguments = ["--function-token", "secret"];
+    let world = start_with(&arguments, |function| function.token("secret")).await;
+    assert_eq!(cart_of(&world, "a").await, Contents::default());
+    let wrong = samples::function().token("wrong").fail_when_refused();
+    let mut wrong = wrong.address(world.firn.functions()).start().unwrap();
+    let ended = tokio::time::timeout(PATIENCE, wrong.ended()).await;
+    let error = ended.expect("it is refused").unwrap_err();
+    assert!(error.to_string().contains("FIRN-2025"), "{error}");
+    assert!(matches!(error, RunError::Refused { .. }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_function_outlives_its_firn() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = format!("unix:{}", folder.path().join("firn.sock").display());
+    let arguments = ["--function-listen", &*socket];
+    let world = start_with(&arguments, |function| function).await;
+    assert_eq!(cart_of(&world, "a").await, Contents::default());
+    let World { running, firn, .. } = world;
+    firn.kill().await.unwrap();
+    let firn = Firn::start_with(&arguments).await.unwrap();
+    tokio::time::timeout(PATIENCE, firn.serving())
+        .await
+        .expect("it dials again");
+    let clients = firn.clients().to_owned();
+    let world = World {
+        running,
+        clients,
+        firn,
+    };
+    assert_eq!(cart_of(&world, "a").await, Contents::default());
 }

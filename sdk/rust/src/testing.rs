@@ -48,14 +48,21 @@ pub enum StartError {
     },
 }
 
+/// What it has said: a contract is served, and a connection can be sent commands.
+#[derive(Debug, Default, Clone, Copy)]
+struct Seen {
+    serving: bool,
+    connected: bool,
+}
+
 /// A running Firn. It is killed, by its own process id, when this is dropped.
 #[derive(Debug)]
 pub struct Firn {
-    _child: Child,
+    child: Child,
     _folder: TempDir,
     // Reads what it logs, so that it never waits for a reader.
     _readers: JoinSet<()>,
-    serving: watch::Receiver<bool>,
+    serving: watch::Receiver<Seen>,
     functions: String,
     clients: String,
     admin: String,
@@ -76,13 +83,18 @@ impl Firn {
     /// If it does not come up.
     pub async fn start_with(arguments: &[&str]) -> Result<Self, StartError> {
         let folder = tempfile::tempdir().map_err(StartError::Folder)?;
+        let function_listen: &[&str] = if arguments.contains(&"--function-listen") {
+            &[]
+        } else {
+            &["--function-listen", "127.0.0.1:0"]
+        };
         let binary = env::var_os("FIRN_BIN").map_or_else(|| PathBuf::from("firn"), PathBuf::from);
         let mut child = Command::new(&binary)
             .current_dir(folder.path())
             .arg("proxy")
             .args(["--family", "firn", "--store", "memory:"])
             .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
-            .args(["--function-listen", "127.0.0.1:0"])
+            .args(function_listen)
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -97,27 +109,37 @@ impl Firn {
         let Ok(Some(up)) = up else {
             return Err(StartError::NotUp { log });
         };
-        let (serves, serving) = watch::channel(false);
+        let (serves, serving) = watch::channel(Seen::default());
         let mut readers = JoinSet::new();
         readers.spawn(drain(out, serves.clone()));
         readers.spawn(drain(err, serves));
         let address = |name: &str| up[name].as_str().unwrap_or_default().to_owned();
         Ok(Self {
-            _child: child,
+            child,
             _folder: folder,
             _readers: readers,
             serving,
-            functions: format!("http://{}", address("functions")),
+            functions: function_address(&address("functions"), arguments),
             clients: address("clients"),
             admin: address("admin"),
         })
+    }
+
+    /// Kills it and waits for its end, so that its addresses are free again.
+    ///
+    /// # Errors
+    /// If the process cannot be killed.
+    pub async fn kill(mut self) -> std::io::Result<()> {
+        self.child.kill().await
     }
 
     /// Waits until it serves a function.
     pub async fn serving(&self) {
         let mut serving = self.serving.clone();
         // It may have ended; whoever calls it then is told.
-        let _ = serving.wait_for(|serving| *serving).await;
+        let _ = serving
+            .wait_for(|seen| seen.serving && seen.connected)
+            .await;
     }
 
     /// Where functions dial in: for [`Function::address`](crate::Function::address).
@@ -136,6 +158,16 @@ impl Firn {
     #[must_use]
     pub fn admin(&self) -> &str {
         &self.admin
+    }
+}
+
+/// What a function dials.
+fn function_address(listens: &str, arguments: &[&str]) -> String {
+    let tls = arguments.contains(&"--function-tls-cert");
+    match (listens.starts_with("unix:"), tls) {
+        (true, _) => listens.to_owned(),
+        (false, true) => format!("https://{listens}"),
+        (false, false) => format!("http://{listens}"),
     }
 }
 
@@ -171,12 +203,14 @@ where
 }
 
 /// Reads on, and tells when it says that it serves a function.
-async fn drain(mut lines: Lines<BufReader<impl AsyncRead + Unpin>>, serves: watch::Sender<bool>) {
+async fn drain(mut lines: Lines<BufReader<impl AsyncRead + Unpin>>, serves: watch::Sender<Seen>) {
     while let Ok(Some(line)) = lines.next_line().await {
         let said = serde_json::from_str::<Value>(&line).unwrap_or_default();
         let message = said["message"].as_str().unwrap_or_default();
-        if message.starts_with("serving ") {
-            serves.send_replace(true);
-        }
+        serves.send_modify(|seen| match message {
+            "a function has connected" => seen.connected = true,
+            _ if message.starts_with("serving ") => seen.serving = true,
+            _ => {}
+        });
     }
 }
