@@ -344,7 +344,7 @@ fn check_reply(expected: &Reply, decision: &Decision) -> Result<(), Fault> {
     if given.as_ref() == Some(expected) {
         return Ok(());
     }
-    let expected = show::short(&format!("{expected:?}"));
+    let expected = show::reply(expected);
     Err(Fault::new("R21", expected, show::decision(decision)))
 }
 

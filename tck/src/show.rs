@@ -12,6 +12,8 @@ use crate::proto::v1::{Decision, Failure, FirnFrame, FunctionFrame, decision, mu
 
 /// How many characters of anything are shown.
 const CHARACTERS_MAX: usize = 400;
+/// How many bytes of a pad are shown.
+const PAD_BYTES_MAX: usize = 8;
 
 /// At most [`CHARACTERS_MAX`] characters.
 pub(crate) fn short(text: &str) -> String {
@@ -92,13 +94,26 @@ fn whole(decision: &Decision, answer: &str) -> String {
     text
 }
 
+/// A reply of the text models, with as little of its padding as tells what it is.
+pub(crate) fn reply(reply: &Reply) -> String {
+    let shown = Reply {
+        pad: reply.pad.slice(..reply.pad.len().min(PAD_BYTES_MAX)),
+        ..reply.clone()
+    };
+    let text = debug(&shown);
+    match reply.pad.len() {
+        length if length > PAD_BYTES_MAX => format!("{text} with a pad of {length} bytes"),
+        _ => text,
+    }
+}
+
 /// A decision whose reply is of the text models.
 pub(crate) fn decision(decision: &Decision) -> String {
-    let reply = |bytes: &bytes::Bytes| match Reply::decode(bytes.clone()) {
-        Ok(reply) => debug(&reply),
+    let shown = |bytes: &bytes::Bytes| match Reply::decode(bytes.clone()) {
+        Ok(shown) => reply(&shown),
         Err(_) => format!("reply of {} bytes that is no Reply", bytes.len()),
     };
-    whole(decision, &answer(decision, reply))
+    whole(decision, &answer(decision, shown))
 }
 
 /// A decision whose reply is a value.

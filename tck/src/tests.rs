@@ -280,7 +280,7 @@ const CAUGHT: &[(Quirk, &str)] = &[
         "closing/opened_again_before_it_is_closed",
     ),
     (
-        Quirk::DecisionAfterClosed,
+        Quirk::ClosedOvertakes,
         "closing/closed_while_a_large_reply_is_under_way",
     ),
     (

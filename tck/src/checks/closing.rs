@@ -169,7 +169,7 @@ async fn large(kit: &mut Kit) -> Result {
     kit.ready().await?;
     for service in ENTITIES {
         let entity = kit.entity(service);
-        kit.put(&entity, vec![append("a"), Step::Pad(16 << 20)])?;
+        kit.put(&entity, vec![append("a"), Step::Pad(4 << 20)])?;
         kit.first_chunk().await?;
         kit.close(&entity).await?;
         kit.ask(&entity, vec![append("b")]).await?;

@@ -66,6 +66,7 @@ pub(super) enum Quirk {
     BatchesTooLarge,
     NoClosed,
     DecisionAfterClosed,
+    ClosedOvertakes,
     DeadAnswered,
     HoldsAll,
     LetsGoOfBusy,
