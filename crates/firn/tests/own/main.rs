@@ -17,5 +17,6 @@ mod incarnations;
 mod replicas;
 mod requests;
 mod sockets;
+mod timers;
 mod values;
 mod world;
