@@ -12,6 +12,7 @@ mod contracts;
 mod decisions;
 mod ending;
 mod events;
+mod fencing;
 mod flow;
 mod incarnations;
 mod replicas;
