@@ -35,6 +35,7 @@ class Client:
 async def function(local: LocalFirn) -> AsyncIterator[firn.Function]:
     function = c.function()
     await function.start(local.function_address)
+    await local.serves("test.Value")
     yield function
     await function.stop()
 
@@ -67,7 +68,7 @@ async def test_events_are_folded_anew_by_another_process(
 async def test_an_actor_keeps_state_and_tags(
     local: LocalFirn, outside: Client
 ) -> None:
-    if "FIRN-2014" in local.log:
+    if "test.Actor" not in await local.logged("serving test.Value"):
         # A Firn that does not serve actors yet says so, and refuses their commands.
         with pytest.raises(grpc.aio.AioRpcError, match="UNIMPLEMENTED"):
             await outside.call("Actor/Act", "a", 2, "x")
@@ -149,6 +150,7 @@ async def test_tls_is_spoken(firn_bin: str) -> None:
         function = c.function()
         address = local.function_address.replace("http:", "https:")
         await function.start(address, authority=CERTIFICATES / "server.pem")
+        await local.serves("test.Value")
         assert (await function.call(c.double(c.Ask(number=2)), timeout=30)).number == 4
         await function.stop()
 
@@ -158,12 +160,10 @@ async def test_a_function_outlives_its_firn(firn_bin: str, tmp_path: Any) -> Non
     function = c.function()
     async with LocalFirn(firn_bin, function_listen=socket) as local:
         await function.start(local.function_address)
+        await local.serves("test.Value")
         await function.call(c.add(c.Ask("a", 1)), timeout=30)
-    async with LocalFirn(firn_bin, function_listen=socket):
-        while True:
-            try:
-                assert (await function.call(c.add(c.Ask("a", 2)), timeout=30)).number == 2
-                break
-            except firn.ConnectionLost:
-                await asyncio.sleep(0.01)
+    async with LocalFirn(firn_bin, function_listen=socket) as local:
+        await local.serves("test.Value")
+        await function.connected()
+        assert (await function.call(c.add(c.Ask("a", 2)), timeout=30)).number == 2
         await function.stop()

@@ -23,6 +23,7 @@ from firn.testing import LocalFirn
 @pytest.fixture
 async def samples(local: LocalFirn) -> AsyncIterator[firn.Function]:
     await main.function.start(local.function_address)
+    await local.serves("shop.Cart")
     yield main.function
     await main.function.stop()
 
@@ -69,6 +70,7 @@ async def test_a_leaderboard_is_watched(samples: firn.Function, client: Call) ->
 
 async def test_the_quick_start_works_over_http(local: LocalFirn) -> None:
     await quickstart.function.start(local.function_address)
+    await local.serves("bank.Account")
     try:
 
         def change(amount: int) -> object:

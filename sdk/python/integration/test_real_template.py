@@ -26,6 +26,7 @@ async def test_a_new_project_counts(local: LocalFirn, tmp_path: Path) -> None:
         assert process.stderr is not None
         line = await asyncio.to_thread(process.stderr.readline)
         assert "connected to Firn" in line
+        await local.serves("demo.Counter")
 
         def call(path: str, body: bytes | None = None) -> object:
             headers = {"content-type": "application/json"}

@@ -248,6 +248,12 @@ class Function:
         session = self._session
         return session.welcome.client_address if session is not None and session.welcome is not None else None
 
+    async def connected(self) -> None:
+        """Waits until Firn has taken the function, also again after its connection was lost."""
+        if self._connected is None:
+            raise ConnectionLost(f"{self.name} does not serve: start it")
+        await self._connected.wait()
+
     async def call(self, target: Target[Rep], *, timeout: float | None = None) -> Rep:
         """Calls a method of any connected function through Firn, outside of a handler.
 

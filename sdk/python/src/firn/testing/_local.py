@@ -48,6 +48,8 @@ class LocalFirn:
         self._lines: list[str] = []
         self._up: dict[str, Any] | None = None
         self._ready = threading.Event()
+        self._news = threading.Condition()
+        self._reader: threading.Thread | None = None
         self.function_address = ""
         """What a function dials: `Function.start(firn.function_address)`."""
         self.client_address = ""
@@ -77,7 +79,8 @@ class LocalFirn:
             stderr=subprocess.PIPE,
             text=True,
         )
-        threading.Thread(target=self._read, name="firn's log", daemon=True).start()
+        self._reader = threading.Thread(target=self._read, name="firn's log", daemon=True)
+        self._reader.start()
         self._ready.wait(START_SECONDS)
         if self._up is None:
             log = self.log
@@ -90,9 +93,12 @@ class LocalFirn:
         return self
 
     def _read(self) -> None:
-        assert self._process is not None and self._process.stderr is not None
-        for line in self._process.stderr:
-            self._lines.append(line)
+        process = self._process
+        assert process is not None and process.stderr is not None
+        for line in process.stderr:
+            with self._news:
+                self._lines.append(line)
+                self._news.notify_all()
             if self._up is None and "Firn is up" in line:
                 self._up = json.loads(line)
                 self._ready.set()
@@ -102,6 +108,23 @@ class LocalFirn:
     def log(self) -> str:
         """What Firn has logged so far: one JSON object for each line."""
         return "".join(self._lines)
+
+    async def serves(self, service: str) -> None:
+        """Waits until clients can call a service. A function may have been taken a moment before that."""
+        await self.logged(f"{service} (")
+
+    async def logged(self, text: str, seconds: float = START_SECONDS) -> str:
+        """Waits until Firn has logged a line with this text, and gives the line."""
+
+        def wait() -> str:
+            with self._news:
+                self._news.wait_for(lambda: any(text in line for line in self._lines), seconds)
+                found = [line for line in self._lines if text in line]
+            if not found:
+                raise TimeoutError(f'Firn did not log "{text}" within {seconds:g} s:\n{self.log}')
+            return found[0]
+
+        return await asyncio.to_thread(wait)
 
     def stop(self) -> None:
         """Stops Firn, and waits until it has ended."""
@@ -113,6 +136,8 @@ class LocalFirn:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+            if self._reader is not None:
+                self._reader.join(STOP_SECONDS)
             assert process.stderr is not None
             process.stderr.close()
         if self._folder is not None:
