@@ -758,13 +758,16 @@ fn entity(model: wire::Model, service: &str, methods: &[&str]) -> wire::Componen
         model: model.into(),
         methods: methods.collect(),
         id: vec!["id".to_owned()],
-        state: is_value.then(|| "p.Kept".to_owned()).unwrap_or_default(),
+        state: if is_value { "p.Kept" } else { "" }.to_owned(),
         ..wire::Component::default()
     }
 }
 
-/// What is found, as code, text, and line with column.
-fn found(findings: &[Finding]) -> Vec<(Code, String, Option<(u32, u32)>)> {
+/// A line and a column, from 0.
+type Place = Option<(u32, u32)>;
+
+/// What is found, as code, text, and place.
+fn found(findings: &[Finding]) -> Vec<(Code, String, Place)> {
     let one = |it: &Finding| {
         let place = it.location.as_ref().map(|at| (at.line, at.column));
         (it.code, it.text.clone(), place)
@@ -779,7 +782,7 @@ fn contracts_are_refused_with_cause_and_place() {
         change(&mut component);
         vec![component]
     };
-    let cases: Vec<(Vec<wire::Component>, Code, &str, Option<(u32, u32)>)> = vec![
+    let cases: Vec<(_, _, _, Place)> = vec![
         (
             vec![],
             Code::NothingDeclared,

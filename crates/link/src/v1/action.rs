@@ -294,3 +294,14 @@ pub(crate) fn unavailable() -> Status {
         "the function is not connected; not applied",
     )
 }
+
+#[cfg(test)]
+impl Replies {
+    /// Of a call with one reply, for tests of sessions.
+    pub(crate) fn of_one(reply: oneshot::Sender<Result<ActionAnswer, Status>>) -> Self {
+        Self {
+            to: To::One(reply),
+            requests: Arc::new(Semaphore::new(0)),
+        }
+    }
+}

@@ -280,6 +280,13 @@ impl Session {
         });
     }
 
+    /// Whether a command still waits for credit, so that the function cannot know it. Those that
+    /// wait are the newest, in order.
+    fn is_waiting(&self, command: u64) -> bool {
+        let first = self.waiting.front();
+        first.is_some_and(|first| command >= first.command)
+    }
+
     /// Sends a frame about a command, behind it if it still waits.
     fn push(&mut self, subject: Subject, command: u64, frame: Out) {
         if self.waiting.iter().any(|it| it.subject == subject) {
@@ -307,3 +314,6 @@ pub(crate) fn shown(finding: &Finding) -> wire::Finding {
             .unwrap_or_default(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -123,6 +123,10 @@ impl Session {
 
     pub(super) fn decided(&mut self, decision: wire::Decision) {
         let id = decision.command;
+        if self.is_waiting(id) {
+            let text = format!("command {id} was never sent");
+            return self.notice(Code::DecisionUnexpected, text, id);
+        }
         match self.commands.remove(&id) {
             None => {
                 let text = format!("command {id} is not open");
@@ -289,6 +293,10 @@ impl Session {
 
     pub(super) fn replied(&mut self, reply: wire::Reply) {
         let id = reply.command;
+        if self.is_waiting(id) {
+            let text = format!("command {id} was never sent");
+            return self.notice(Code::DecisionUnexpected, text, id);
+        }
         match self.commands.get_mut(&id) {
             None => {
                 let text = format!("command {id} is not open");

@@ -1,0 +1,568 @@
+//! Sessions as machines: random frames, and what one example each is enough for.
+
+use std::collections::HashSet;
+use std::sync::{Arc, LazyLock, Mutex};
+use std::task::{Context, Poll, Waker};
+
+use firn_model::contract::{Contract, Kind};
+use firn_model::id::EntityId;
+use firn_model::replicated::DataType;
+use firn_model::status::{GrpcCode, Status};
+use firn_runtime::link::ActionAnswer;
+use firn_runtime::waits::Waiter;
+use firn_testkit::contract::{Declared, contract};
+use firn_testkit::function::message::any_bytes;
+use firn_testkit::own::message::{Framed, closed, credit, decided, reply};
+use firn_testkit::policies;
+use firn_wire::v1::contract::Shape;
+use firn_wire::v1::convert::State;
+use firn_wire::v1::message::function_frame::Frame as In;
+use firn_wire::v1::message::{Chunk, FunctionFrame, Goodbye};
+use proptest::prelude::*;
+use tokio::sync::oneshot;
+
+use super::*;
+
+const PROTO: &str = r#"syntax = "proto3";
+package t;
+message Request { string id = 1; }
+service Value { rpc One(Request) returns (Request); }
+service Journal { rpc One(Request) returns (Request); }
+service Data { rpc One(Request) returns (Request); rpc Watch(Request) returns (stream Request); }
+service Doing { rpc One(Request) returns (Request); }
+"#;
+
+/// Compiled once for all cases.
+static CONTRACT: LazyLock<Contract> = LazyLock::new(|| {
+    let declared = |service, kind| Declared {
+        service,
+        kind,
+        policies: policies::pipelined(),
+    };
+    contract(
+        PROTO,
+        vec![
+            declared("t.Value", Kind::Value),
+            declared("t.Journal", Kind::EventSourced),
+            declared("t.Data", Kind::Replicated),
+            declared("t.Doing", Kind::Action),
+        ],
+    )
+});
+
+const VALUE: usize = 0;
+const DATA: usize = 2;
+const DOING: usize = 3;
+
+/// What came of an incarnation, for the engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    Decided,
+    /// A call waits at the gate.
+    Gate,
+    Ended,
+}
+
+/// An incarnation as the engine holds it.
+struct Held {
+    component: usize,
+    incarnation: u64,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    commands: usize,
+    /// The engine wants to hear no more.
+    is_reset: bool,
+    /// The engine waits for its end.
+    is_closing: bool,
+}
+
+impl Held {
+    fn count(&self, what: Seen) -> usize {
+        let seen = self.seen.lock().unwrap();
+        seen.iter().filter(|seen| **seen == what).count()
+    }
+
+    /// Whether the engine may half-close it: nothing is open, and it has not ended.
+    fn may_close(&self) -> bool {
+        let is_idle = match self.component {
+            // Of its streams some have several answers.
+            DATA => self.commands == 0,
+            _ => self.commands == self.count(Seen::Decided),
+        };
+        is_idle && self.count(Seen::Ended) == 0 && !self.is_reset && !self.is_closing
+    }
+}
+
+struct Called {
+    command: u64,
+    reply: oneshot::Receiver<Result<ActionAnswer, Status>>,
+    is_cancelled: bool,
+}
+
+/// A session with its engine.
+struct World {
+    session: Session,
+    methods: Vec<Arc<Method>>,
+    held: Vec<Held>,
+    called: Vec<Called>,
+    last_command: u64,
+    opened: HashSet<u64>,
+    closed: HashSet<u64>,
+}
+
+fn limits(commands: u64) -> Limits {
+    Limits {
+        chunk_bytes: 200,
+        frame_bytes: 1000,
+        commands,
+        request_messages: 4,
+        reply_messages: 2,
+        calls: 3,
+    }
+}
+
+impl World {
+    fn new(commands: u64) -> Self {
+        let components = CONTRACT.components.iter().map(|component| {
+            let shape = Shape {
+                state: "type.googleapis.com/t.Request".into(),
+                events: ["type.googleapis.com/t.Request".into()].into(),
+                data: Some(DataType::Counter),
+                ..Shape::default()
+            };
+            Some((component.clone(), shape))
+        });
+        let session = Session::new(limits(commands), components.collect());
+        Self {
+            session,
+            methods: CONTRACT.methods().cloned().collect(),
+            held: Vec::new(),
+            called: Vec::new(),
+            last_command: 0,
+            opened: HashSet::new(),
+            closed: HashSet::new(),
+        }
+    }
+
+    fn method(&self, component: usize, name: &str) -> Arc<Method> {
+        let mut methods = self.methods.iter();
+        let found = methods
+            .find(|it| it.component.place as usize == component && *it.name == *name)
+            .expect("a method");
+        found.clone()
+    }
+
+    fn sent(&self, component: usize, name: &str) -> Sent {
+        Sent {
+            method: self.method(component, name),
+            message: Bytes::from_static(b"\x0a\x01a"),
+            metadata: None,
+            timeout_ms: 1,
+            within: Within {
+                waiter: Waiter::Action {
+                    number: 1,
+                    path: "/t.Doing/One".into(),
+                },
+                hops: 0,
+            },
+        }
+    }
+
+    fn open(&mut self, component: usize) {
+        let seen: Arc<Mutex<Vec<Seen>>> = Arc::default();
+        let note = seen.clone();
+        let id = EntityId::single("a");
+        let declared = self.method(component, "One").component.clone();
+        let incarnation = match declared.kind {
+            Kind::Replicated => {
+                let sink: ReplicaSink = Box::new(move |event| {
+                    note.lock().unwrap().push(match event {
+                        ReplicaEvent::Ended(_) => Seen::Ended,
+                        _ => Seen::Decided,
+                    });
+                });
+                self.session.open_replica(&declared, &id, None, sink)
+            }
+            kind => {
+                let sink: EventSink = Box::new(move |event| {
+                    note.lock().unwrap().push(match event {
+                        StreamEvent::Ended(_) => Seen::Ended,
+                        StreamEvent::Gate(_) => Seen::Gate,
+                        _ => Seen::Decided,
+                    });
+                });
+                let state = match kind {
+                    Kind::Value => State::Value(None),
+                    _ => State::History {
+                        snapshot: None,
+                        events: Vec::new(),
+                        version: 0,
+                    },
+                };
+                self.session.open_entity(&declared, &id, state, sink)
+            }
+        };
+        self.held.push(Held {
+            component,
+            incarnation,
+            seen,
+            commands: 0,
+            is_reset: false,
+            is_closing: false,
+        });
+    }
+
+    fn command(&mut self, which: usize, streamed: bool) {
+        if self.held.is_empty() {
+            return;
+        }
+        let which = which % self.held.len();
+        if self.held[which].is_closing {
+            return;
+        }
+        let (component, incarnation) = (self.held[which].component, self.held[which].incarnation);
+        self.held[which].commands += 1;
+        let number = self.held[which].commands as i64;
+        match component {
+            DATA if streamed => {
+                let sent = self.sent(component, "Watch");
+                self.session
+                    .replica_command(incarnation, sent, number, true);
+            }
+            DATA => {
+                let sent = self.sent(component, "One");
+                self.session
+                    .replica_command(incarnation, sent, number, false);
+            }
+            _ => {
+                let sent = self.sent(component, "One");
+                self.session.command(incarnation, sent);
+            }
+        }
+    }
+
+    fn act(&mut self) {
+        let (sender, reply) = oneshot::channel();
+        let sent = self.sent(DOING, "One");
+        if let Ok(command) = self.session.act(sent, Replies::of_one(sender)) {
+            self.called.push(Called {
+                command,
+                reply,
+                is_cancelled: false,
+            });
+        }
+    }
+
+    fn take(&mut self, frame: impl Framed<In>) -> Result<Vec<Todo>, Broken> {
+        let mut todo = Vec::new();
+        let frame = FunctionFrame {
+            frame: Some(frame.framed()),
+        };
+        // Of one that it has never heard of, its word means nothing.
+        if let Some(In::Closed(closed)) = &frame.frame
+            && self.opened.contains(&closed.incarnation)
+        {
+            self.closed.insert(closed.incarnation);
+        }
+        self.session.take(frame, &mut todo)?;
+        Ok(todo)
+    }
+
+    /// What is sent, after a look at its order.
+    fn drain(&mut self) -> Vec<Out> {
+        let mut frames = Vec::new();
+        let mut cx = Context::from_waker(Waker::noop());
+        while let Poll::Ready(Some(batch)) = self.session.out.poll_batch(&mut cx) {
+            frames.extend(batch.frames.into_iter().filter_map(|it| it.frame));
+        }
+        for frame in &frames {
+            match frame {
+                Out::Command(command) => {
+                    assert!(command.id > self.last_command, "{frames:?}");
+                    self.last_command = command.id;
+                    let incarnation = command.incarnation;
+                    assert!(!self.closed.contains(&incarnation), "{frames:?}");
+                    let is_first = incarnation != 0 && self.opened.insert(incarnation);
+                    assert_eq!(command.opening.is_some(), is_first, "R40: {frames:?}");
+                }
+                Out::Close(close) => {
+                    assert!(self.opened.contains(&close.incarnation), "{frames:?}");
+                    self.closed.insert(close.incarnation);
+                }
+                _ => {}
+            }
+        }
+        frames
+    }
+
+    /// Everything has ended once, and nothing came after an end.
+    fn finish(mut self) {
+        self.session.end("over");
+        for held in &self.held {
+            let seen = held.seen.lock().unwrap();
+            let first_end = seen.iter().position(|it| *it == Seen::Ended);
+            match first_end {
+                Some(at) => assert_eq!(at + 1, seen.len(), "{seen:?}"),
+                None => assert!(held.is_reset, "no end of {}", held.incarnation),
+            }
+            if held.component != DATA {
+                let decided = seen.iter().filter(|it| **it == Seen::Decided).count();
+                assert!(decided <= held.commands, "{seen:?}");
+            }
+        }
+        for mut called in self.called {
+            let answer = called.reply.try_recv();
+            assert!(answer.is_ok() || called.is_cancelled, "{answer:?}");
+        }
+    }
+}
+
+/// What may happen to a session.
+#[derive(Debug, Clone)]
+enum Op {
+    Open(usize),
+    Command(usize, bool),
+    Act,
+    CancelAction(usize),
+    CancelWatch(usize, i64),
+    HalfClose(usize),
+    Reset(usize),
+    Request(u64),
+    Pass(u64),
+    Frame(In),
+    Goodbye,
+}
+
+fn frames() -> impl Strategy<Value = In> {
+    let known = || any_bytes("t.Request", "");
+    let other = || any_bytes("t.Other", "");
+    let decision = (0..12_u64, 0..3_u64, 0..9).prop_map(move |(command, version, what)| {
+        let decision = decided(command).leaving(version);
+        match what {
+            0 => decision.set(known()),
+            1 => decision.append(&[known()], None),
+            2 => decision.append(&[other()], Some(known())),
+            3 => decision.delete(),
+            4 => decision.update(wire::delta::Delta::Counter(1)),
+            5 => decision.update(wire::delta::Delta::Flag(true)),
+            6 => decision.failing(tonic::Code::Aborted, "no", &[]),
+            7 => decision.saying(&"x".repeat(2000)),
+            _ => decision.saying("ok"),
+        }
+        .framed()
+    });
+    let chunk = (
+        0..3_u64,
+        prop::collection::vec(any::<u8>(), 0..400),
+        any::<bool>(),
+        0..6_u64,
+    );
+    let chunk = chunk.prop_map(|(transfer, data, last, subject)| {
+        In::Chunk(Chunk {
+            transfer,
+            data: data.into(),
+            last,
+            subject,
+        })
+    });
+    prop_oneof![
+        8 => decision,
+        3 => (0..12_u64).prop_map(|command| reply(command, "r").framed()),
+        2 => (0..12_u64, 0..3_u32).prop_map(|(command, more)| credit(command, more).framed()),
+        1 => chunk,
+        3 => (0..8_u64).prop_map(|incarnation| closed(incarnation).framed()),
+        3 => (0..9_u64, 0..12_u64).prop_map(|(id, command)| In::Call(wire::Call {
+            id,
+            command,
+            ..wire::Call::default()
+        })),
+        1 => (0..9_u64).prop_map(|id| In::Cancel(wire::Cancel { id })),
+        1 => Just(In::Goodbye(Goodbye {})),
+    ]
+}
+
+fn ops() -> impl Strategy<Value = Op> {
+    prop_oneof![
+        3 => (0..3_usize).prop_map(Op::Open),
+        6 => (0..8_usize, any::<bool>()).prop_map(|(which, streamed)| Op::Command(which, streamed)),
+        2 => Just(Op::Act),
+        1 => (0..4_usize).prop_map(Op::CancelAction),
+        1 => (0..8_usize, 1..4_i64).prop_map(|(which, number)| Op::CancelWatch(which, number)),
+        1 => (0..8_usize).prop_map(Op::HalfClose),
+        1 => (0..8_usize).prop_map(Op::Reset),
+        1 => (0..12_u64).prop_map(Op::Request),
+        1 => (0..9_u64).prop_map(Op::Pass),
+        12 => frames().prop_map(Op::Frame),
+        1 => Just(Op::Goodbye),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn whatever_comes_every_command_ends_once(
+        credit in 1..4_u64,
+        ops in prop::collection::vec(ops(), 0..80),
+    ) {
+        let mut world = World::new(credit);
+        for op in ops {
+            let count = world.held.len().max(1);
+            match op {
+                Op::Open(component) => world.open(component),
+                Op::Command(which, streamed) => world.command(which, streamed),
+                Op::Act => world.act(),
+                Op::CancelAction(which) => {
+                    if let Some(called) = world.called.get_mut(which) {
+                        called.is_cancelled = true;
+                        world.session.cancel_action(called.command);
+                    }
+                }
+                Op::CancelWatch(which, number) => {
+                    if let Some(held) = world.held.get(which % count) {
+                        world.session.cancel_watch(held.incarnation, number);
+                    }
+                }
+                Op::HalfClose(which) => {
+                    if let Some(held) = world.held.get_mut(which % count)
+                        && held.may_close()
+                    {
+                        held.is_closing = true;
+                        world.session.half_close(held.incarnation);
+                    }
+                }
+                Op::Reset(which) => {
+                    if let Some(held) = world.held.get_mut(which % count) {
+                        held.is_reset = true;
+                        world.session.reset(held.incarnation);
+                    }
+                }
+                Op::Request(command) => world.session.request(command, None),
+                Op::Pass(number) => {
+                    world.session.pass(number);
+                }
+                Op::Frame(frame) => {
+                    if world.take(frame).is_err() {
+                        break;
+                    }
+                }
+                Op::Goodbye => world.session.goodbye(),
+            }
+            world.drain();
+        }
+        world.finish();
+    }
+}
+
+/// The frames of these kinds, in few words.
+fn kinds(frames: &[Out]) -> Vec<String> {
+    let kind = |frame: &Out| match frame {
+        Out::Command(command) => format!("command {} of {}", command.id, command.incarnation),
+        Out::Close(close) => format!("close {}", close.incarnation),
+        Out::Cancel(cancel) => format!("cancel {}", cancel.id),
+        Out::Notice(notice) => {
+            let code = notice.finding.as_ref().map(|it| it.code.clone());
+            format!("{} {}", code.unwrap_or_default(), notice.command)
+        }
+        Out::CallResult(result) => format!("result {}", result.id),
+        other => format!("{other:?}"),
+    };
+    frames.iter().map(kind).collect()
+}
+
+/// R41, R80: of an incarnation whose first command waits for credit the function never hears.
+#[test]
+fn incarnation_that_still_waits_ends_without_a_word() {
+    let mut world = World::new(1);
+    world.act();
+    world.open(VALUE);
+    world.command(0, false);
+    assert_eq!(kinds(&world.drain()), ["command 1 of 0"]);
+    world.session.half_close(1);
+    assert_eq!(world.held[0].count(Seen::Ended), 1);
+    world.open(VALUE);
+    world.command(1, false);
+    world.take(decided(1).saying("ok")).unwrap();
+    assert_eq!(kinds(&world.drain()), ["command 3 of 2"]);
+    world.finish();
+}
+
+/// R20: a command that was never sent cannot be answered: FIRN-3031.
+#[test]
+fn command_that_waits_for_credit_is_not_open_to_the_function() {
+    let mut world = World::new(1);
+    world.act();
+    world.act();
+    world.take(decided(2).saying("early")).unwrap();
+    world.take(reply(2, "early")).unwrap();
+    let sent = kinds(&world.drain());
+    assert_eq!(sent, ["command 1 of 0", "FIRN-3031 2", "FIRN-3031 2"]);
+    world.take(decided(1).saying("ok")).unwrap();
+    assert_eq!(kinds(&world.drain()), ["command 2 of 0"]);
+    world.take(decided(2).saying("ok")).unwrap();
+    world.finish();
+}
+
+/// R21: FIRN-3032.
+#[test]
+fn answers_of_an_entity_come_in_order() {
+    let mut world = World::new(9);
+    world.open(VALUE);
+    world.command(0, false);
+    world.command(0, false);
+    world.take(decided(2).saying("early")).unwrap();
+    let sent = kinds(&world.drain());
+    assert_eq!(
+        sent,
+        ["command 1 of 1", "command 2 of 1", "FIRN-3032 2", "close 1"]
+    );
+    // What crosses the end is void, and no fault (R41).
+    world.take(decided(1).saying("late")).unwrap();
+    world.take(closed(1)).unwrap();
+    assert!(world.drain().is_empty());
+    world.finish();
+}
+
+/// R71: a call of an entity's handler waits at the gate; with the incarnation it is refused.
+#[test]
+fn calls_at_the_gate_end_with_their_incarnation() {
+    let mut world = World::new(9);
+    world.open(VALUE);
+    world.command(0, false);
+    let call = |id| {
+        In::Call(wire::Call {
+            id,
+            command: 1,
+            ..wire::Call::default()
+        })
+    };
+    assert!(world.take(call(1)).unwrap().is_empty());
+    assert!(world.take(call(2)).unwrap().is_empty());
+    assert_eq!(*world.held[0].seen.lock().unwrap(), [Seen::Gate; 2]);
+    assert_eq!(world.session.pass(1).map(|call| call.id), Some(1));
+    world.drain();
+    world.session.reset(1);
+    world.held[0].is_reset = true;
+    assert_eq!(kinds(&world.drain()), ["result 2", "close 1"]);
+    assert!(world.session.pass(2).is_none());
+    world.finish();
+}
+
+/// R73: FIRN-3038; numbers ascend.
+#[test]
+fn calls_have_credit_and_ascending_numbers() {
+    let mut world = World::new(9);
+    let call = |id| {
+        In::Call(wire::Call {
+            id,
+            ..wire::Call::default()
+        })
+    };
+    for id in 1..=3 {
+        assert_eq!(world.take(call(id)).unwrap().len(), 1);
+    }
+    assert!(world.take(call(4)).unwrap().is_empty());
+    let failed = Status::chosen(GrpcCode::NotFound, "no");
+    world.session.call_result(1, Err(failed));
+    assert!(world.take(call(2)).unwrap().is_empty());
+    assert_eq!(world.take(call(5)).unwrap().len(), 1);
+    assert_eq!(kinds(&world.drain()), ["result 4", "result 1", "result 2"]);
+    world.finish();
+}
