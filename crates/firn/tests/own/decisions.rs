@@ -197,7 +197,8 @@ async fn unfit_mutation_ends_the_incarnation() {
         type_url: Bytes::from_static(b"\xff"),
         value: Bytes::new(),
     };
-    let append = |event: &firn_wire::superset::Any| decided(0).append(&[event.clone()], None);
+    let append =
+        |event: &firn_wire::superset::Any| decided(0).append(std::slice::from_ref(event), None);
     let wrong = [
         ("Register/Process", append(&kept("A")).leaving(1)),
         ("Register/Process", decided(0).update(Delta::Counter(1))),

@@ -152,11 +152,6 @@ impl World {
         self.firn.dial()
     }
 
-    /// A client of the public port.
-    pub(crate) fn client(&self) -> &Client {
-        &self.client
-    }
-
     /// Calls a method, `Service/Method` of the model.
     pub(crate) fn call(&self, method: &str, id: &str, text: &str) -> Call {
         self.call_with(method, id, text, MetadataMap::new())
