@@ -728,7 +728,7 @@ pub mod notice {
     }
 }
 /// The sender wants to end: the other begins nothing new on this connection. What is open is
-/// finished; then the function ends its side, and Firn the stream.
+/// finished; then Firn ends the call.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Goodbye {}
 /// A change of a replicated value. A whole value is the change that leads to it from the empty one.

@@ -1743,7 +1743,7 @@ export const Notice_SeveritySchema: GenEnum<Notice_Severity> = /*@__PURE__*/
 
 /**
  * The sender wants to end: the other begins nothing new on this connection. What is open is
- * finished; then the function ends its side, and Firn the stream.
+ * finished; then Firn ends the call.
  *
  * @generated from message firn.v1.Goodbye
  */
