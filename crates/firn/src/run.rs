@@ -325,7 +325,11 @@ impl Follow {
     /// the newcomer that is refused, and others may be served.
     fn dialed_in(&mut self, event: hub::Event) {
         match event {
-            hub::Event::Serving { contract, changed } => {
+            hub::Event::Serving {
+                contract,
+                changed,
+                served,
+            } => {
                 // Whoever dials in first is who is served.
                 self.dialing.cancel();
                 if changed {
@@ -338,6 +342,8 @@ impl Follow {
                 });
                 self.ready.set(true);
                 say_served(&contract);
+                // The newcomer may have gone.
+                let _ = served.send(());
             }
             hub::Event::Refused { findings } => log_refusal(&findings),
             hub::Event::Joined {

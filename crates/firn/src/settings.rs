@@ -5,9 +5,11 @@
 //! default. Then all of them are parsed, and all faults are told at once, each with where the bad
 //! value came from.
 
+mod value;
+
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,6 +20,11 @@ use firn_link::v1::port;
 use firn_model::code::Code;
 
 use crate::project;
+pub(crate) use value::duration;
+use value::{
+    address, at_least_one, boolean, family, function_address, host_port, join, lanes, log_filter,
+    number, optional, origins, store,
+};
 
 /// One setting as a person sees it.
 pub(crate) struct Setting {
@@ -575,147 +582,4 @@ impl Sources<'_> {
             _ => None,
         }
     }
-}
-
-fn function_address(text: &str) -> Result<port::Address, String> {
-    match text.strip_prefix("unix:") {
-        Some("") => Err("expected a path after unix:".to_owned()),
-        Some(path) => Ok(port::Address::Unix(path.into())),
-        None => Ok(port::Address::Tcp(address(text)?)),
-    }
-}
-
-/// A text that may be left out.
-fn optional(text: &str) -> Result<Option<String>, String> {
-    Ok((!text.is_empty()).then(|| text.to_owned()))
-}
-
-fn address(text: &str) -> Result<SocketAddr, String> {
-    let (host, port) = host_port(text)?;
-    let ip = match host.as_str() {
-        "localhost" => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        host => host.parse().map_err(|_| {
-            format!("{host} is not an address to listen on; write for example 127.0.0.1:{port}")
-        })?,
-    };
-    Ok(SocketAddr::new(ip, port))
-}
-
-fn host_port(text: &str) -> Result<(String, u16), String> {
-    let wanted = "expected HOST:PORT";
-    let (host, port) = text.rsplit_once(':').ok_or_else(|| wanted.to_owned())?;
-    let port = port
-        .parse()
-        .map_err(|_| format!("{wanted}, with a port from 0 to 65535"))?;
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    if host.is_empty() {
-        return Err(wanted.to_owned());
-    }
-    Ok((host.to_owned(), port))
-}
-
-/// `HOST:PORT`, with brackets around an IPv6 address.
-fn join(host: &str, port: u16) -> String {
-    if host.contains(':') {
-        format!("[{host}]:{port}")
-    } else {
-        format!("{host}:{port}")
-    }
-}
-
-fn store(text: &str) -> Result<StoreUrl, String> {
-    match text.split_once(':') {
-        Some(("memory", "")) => Ok(StoreUrl::Memory),
-        Some(("embedded", folder)) if !folder.is_empty() => Ok(StoreUrl::Embedded(folder.into())),
-        Some((scheme @ ("postgres" | "mysql" | "sqlite"), _)) => Err(format!(
-            "{scheme} is not served by this version ({})",
-            Code::StoreUnknown
-        )),
-        _ => Err(format!(
-            "expected embedded:FOLDER or memory: ({})",
-            Code::StoreUnknown
-        )),
-    }
-}
-
-fn family(text: &str) -> Result<Family, String> {
-    let names: Vec<&str> = Family::NAMES.iter().map(|(name, _)| *name).collect();
-    Family::NAMES
-        .iter()
-        .find(|(name, _)| *name == text)
-        .map(|(_, family)| *family)
-        .ok_or_else(|| format!("expected one of {}", names.join(", ")))
-}
-
-/// A number and its unit: `250ms`, `30s`, `5m`, `24h`.
-pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
-    let (amount, unit) = text.split_at(digits);
-    let milliseconds = match unit {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return Err("expected a number with ms, s, m or h, for example 30s".to_owned()),
-    };
-    amount
-        .parse::<u64>()
-        .ok()
-        .and_then(|amount| amount.checked_mul(milliseconds))
-        .filter(|milliseconds| *milliseconds > 0)
-        .map(Duration::from_millis)
-        .ok_or_else(|| "expected a number above 0 with ms, s, m or h, for example 30s".to_owned())
-}
-
-fn number(text: &str) -> Result<u64, String> {
-    text.parse()
-        .map_err(|_| "expected a whole number".to_owned())
-}
-
-fn at_least_one(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(0) | Err(_) => Err("expected a whole number above 0".to_owned()),
-        Ok(number) => Ok(number),
-    }
-}
-
-fn lanes(text: &str) -> Result<NonZeroUsize, String> {
-    if text.is_empty() {
-        return Ok(std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN));
-    }
-    text.parse()
-        .map_err(|_| "expected a whole number above 0".to_owned())
-}
-
-/// No origins stand for all.
-fn origins(text: &str) -> Result<Vec<http::HeaderValue>, String> {
-    if text == "*" {
-        return Ok(Vec::new());
-    }
-    text.split(',')
-        .map(|origin| {
-            let origin = origin.trim();
-            if !origin.contains("://") {
-                return Err(format!(
-                    "{origin:?} is no origin; write for example https://a.example"
-                ));
-            }
-            origin
-                .parse()
-                .map_err(|_| format!("{origin:?} is no origin"))
-        })
-        .collect()
-}
-
-fn boolean(text: &str) -> Result<bool, String> {
-    text.parse()
-        .map_err(|_| "expected true or false".to_owned())
-}
-
-fn log_filter(text: &str) -> Result<String, String> {
-    tracing_subscriber::EnvFilter::try_new(text)
-        .map(|_| text.to_owned())
-        .map_err(|error| error.to_string())
 }

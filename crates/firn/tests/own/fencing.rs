@@ -90,21 +90,37 @@ impl Node {
 
     /// A process of the function connects; the first one brings the contract.
     async fn join(&mut self) -> Connection {
-        let function = Connection::joined(&self.dial, &whole()).await;
-        loop {
-            match within("an event", self.events.recv())
-                .await
-                .expect("an event")
-            {
-                Event::Serving { contract, .. } => self.engine.serve(Served {
-                    contract,
-                    link: self.hub.clone(),
-                    streams: EntityStreams::Shared,
-                }),
-                Event::Joined { .. } => return function,
-                other => panic!("{other:?}"),
+        let Self {
+            engine,
+            hub,
+            events,
+            dial,
+            ..
+        } = self;
+        let serve = async {
+            loop {
+                match events.recv().await.expect("an event") {
+                    Event::Serving {
+                        contract, served, ..
+                    } => {
+                        engine.serve(Served {
+                            contract,
+                            link: hub.clone(),
+                            streams: EntityStreams::Shared,
+                        });
+                        served.send(()).expect("somebody who waits");
+                    }
+                    Event::Joined { .. } => break,
+                    other => panic!("{other:?}"),
+                }
             }
-        }
+        };
+        let contract = whole();
+        let (function, ()) = tokio::join!(
+            Connection::joined(dial, &contract),
+            within("word that it joined", serve)
+        );
+        function
     }
 
     fn call(&self, text: &str) -> JoinHandle<Result<Reply, Status>> {

@@ -22,7 +22,7 @@ use firn_wire::v1::contract::{self, Declaration, Declared};
 use firn_wire::v1::message::{Hello, notice::Severity};
 use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, stream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
@@ -40,6 +40,9 @@ pub enum Event {
         contract: Arc<Contract>,
         /// Whether a function was there before with another one.
         changed: bool,
+        /// To be told once the contract is served: the newcomer is welcomed then, so that it can
+        /// call what it declares.
+        served: oneshot::Sender<()>,
     },
     /// A function's contract was refused.
     Refused {
@@ -108,6 +111,19 @@ impl Connection {
     }
 }
 
+/// What is served from now on.
+struct New {
+    contract: Arc<Contract>,
+    changed: bool,
+}
+
+/// A connection that was taken in.
+pub(crate) struct Joined {
+    pub(crate) connection: Arc<Connection>,
+    /// Comes once its contract is served, if that is new.
+    pub(crate) served: Option<oneshot::Receiver<()>>,
+}
+
 /// How many different things are told to a function while Firn runs.
 const TOLD_MAX: usize = 500;
 
@@ -168,19 +184,15 @@ impl Hub {
     ///
     /// # Errors
     /// Everything that is wrong with its contract.
-    pub(crate) fn join(
-        &self,
-        hello: Hello,
-        limits: Limits,
-    ) -> Result<Arc<Connection>, Vec<Finding>> {
+    pub(crate) fn join(&self, hello: Hello, limits: Limits) -> Result<Joined, Vec<Finding>> {
         let process = hello.info.as_ref().map(process).unwrap_or_default();
         let declaration = Declaration {
             info: contract::info(hello.info),
             contract: hello.contract.unwrap_or_default(),
         };
         let mut functions = self.write();
-        let index = match self.find_or_read(&mut functions, declaration) {
-            Ok(index) => index,
+        let (index, new) = match self.find_or_read(&mut functions, declaration) {
+            Ok(found) => found,
             Err(findings) => {
                 self.tell(Event::Refused {
                     findings: findings.clone(),
@@ -199,11 +211,21 @@ impl Hub {
         function.connections.push(connection.clone());
         self.open.fetch_add(1, Ordering::Relaxed);
         let connections = functions.connections();
+        // Told last: whoever hears of it may send something here at once.
+        let served = new.map(|New { contract, changed }| {
+            let (served, is_served) = oneshot::channel();
+            self.tell(Event::Serving {
+                contract,
+                changed,
+                served,
+            });
+            is_served
+        });
         self.tell(Event::Joined {
             process,
             connections,
         });
-        Ok(connection)
+        Ok(Joined { connection, served })
     }
 
     /// The place of the function with this declaration, which is new or was there before.
@@ -211,14 +233,14 @@ impl Hub {
         &self,
         functions: &mut Functions,
         declaration: Declaration,
-    ) -> Result<usize, Vec<Finding>> {
+    ) -> Result<(usize, Option<New>), Vec<Finding>> {
         if let Some(why) = &functions.closed {
             return Err(vec![why.clone()]);
         }
         let mut present = functions.all.iter();
         let same = |function: &Function| function.declaration.contract == declaration.contract;
         if let Some(index) = present.position(same) {
-            return Ok(index);
+            return Ok((index, None));
         }
         // What is wrong with it alone is said first, and without the others' names.
         contract::read(&[&declaration])?;
@@ -254,11 +276,11 @@ impl Hub {
         }
         functions.by_service = by_service(&functions.all);
         functions.warnings = contract.warnings.clone();
-        self.tell(Event::Serving {
+        let new = New {
             contract: Arc::new(contract),
             changed,
-        });
-        Ok(functions.all.len() - 1)
+        };
+        Ok((functions.all.len() - 1, Some(new)))
     }
 
     /// Nothing new begins on a connection any more.

@@ -38,7 +38,7 @@ use tonic::{Status, Streaming};
 use tonic_prost::ProstCodec;
 use tracing::{Instrument, debug, info_span, warn};
 
-use super::hub::{Connection, Hub};
+use super::hub::{Connection, Hub, Joined};
 use super::session::{Broken, Limits, Todo, shown};
 
 /// The minor version of the protocol that is spoken here.
@@ -480,8 +480,8 @@ async fn begin(shared: Arc<Shared>, mut batches: Streaming<FunctionBatch>) -> Be
     };
     let limits = limits(&hello, &shared.config);
     let welcome = welcome(&shared.config);
-    let connection = match shared.hub.join(hello, limits) {
-        Ok(connection) => connection,
+    let Joined { connection, served } = match shared.hub.join(hello, limits) {
+        Ok(joined) => joined,
         Err(findings) => return refusal(&findings),
     };
     for warning in shared.hub.warnings() {
@@ -491,6 +491,10 @@ async fn begin(shared: Arc<Shared>, mut batches: Streaming<FunctionBatch>) -> Be
         hub: shared.hub.clone(),
         connection: connection.clone(),
     };
+    if let Some(served) = served {
+        // Whoever serves may have stopped; then the end of the port is near.
+        let _ = served.await;
+    }
     let reader = Reader {
         hub: shared.hub.clone(),
         connection: connection.clone(),
