@@ -1,7 +1,7 @@
 //! How incarnations begin and end, and connections under them (R40 to R45, R27, R92).
 
 use firn_testkit::caller::request;
-use firn_testkit::own::message::{close, closed, decided, empty, history, holding};
+use firn_testkit::own::message::{Framed, close, closed, decided, empty, history, holding};
 use firn_wire::v1::message::Component;
 use tonic::Code;
 
@@ -50,8 +50,8 @@ async fn idle_incarnation_may_be_evicted() {
         function
             .expect(opening(number, REGISTER, number, &asked, held))
             .await;
-        function.send(decided(number).set(kept("one")).saying("ok").leaving(1));
-        function.send(closed(number));
+        let decision = decided(number).set(kept("one")).saying("ok").leaving(1);
+        function.send_all([decision.framed(), closed(number).framed()]);
         caller.replies("ok").await;
     }
     // Of what Firn does not know nothing follows.
@@ -69,8 +69,8 @@ async fn function_that_cannot_read_the_state_fails_the_command() {
     let (world, mut function) = World::serving().await;
     let caller = world.call("Register/Process", "a", "");
     function.command().await;
-    function.send(decided(1).failing(Code::Internal, "cannot read it", &[]));
-    function.send(closed(1));
+    let failing = decided(1).failing(Code::Internal, "cannot read it", &[]);
+    function.send_all([failing.framed(), closed(1).framed()]);
     caller.fails(Code::Internal, "cannot read it").await;
     let caller = world.call("Register/Process", "a", "");
     function

@@ -127,7 +127,10 @@ async fn watch_whose_caller_goes_away_may_change_the_value() {
         reply(1, "crosses").framed(),
         decided(1).update(Value::Counter(5)).framed(),
         closed(1).framed(),
+        // The notice of this comes when all of it was taken.
+        decided(99).framed(),
     ]);
+    function.notice("FIRN-3031", 99).await;
     let caller = world.call("Count/Process", "a", "");
     let held = replica("a", counter(5));
     function

@@ -328,7 +328,7 @@ enum Op {
     Reset(usize),
     Request(u64),
     Pass(u64),
-    Frame(In),
+    Frame(Box<In>),
     Goodbye,
 }
 
@@ -391,7 +391,7 @@ fn ops() -> impl Strategy<Value = Op> {
         1 => (0..8_usize).prop_map(Op::Reset),
         1 => (0..12_u64).prop_map(Op::Request),
         1 => (0..9_u64).prop_map(Op::Pass),
-        12 => frames().prop_map(Op::Frame),
+        12 => frames().prop_map(|frame| Op::Frame(Box::new(frame))),
         1 => Just(Op::Goodbye),
     ]
 }
@@ -439,7 +439,7 @@ proptest! {
                     world.session.pass(number);
                 }
                 Op::Frame(frame) => {
-                    if world.take(frame).is_err() {
+                    if world.take(*frame).is_err() {
                         break;
                     }
                 }
