@@ -3,6 +3,9 @@
 mod binary;
 mod discovery;
 mod idle;
+mod own;
+mod own_cache;
+mod own_sdks;
 mod replicated;
 mod sets;
 mod start;
@@ -58,6 +61,16 @@ pub(crate) const ALL: &[Case] = &[
         run: |programs| Box::pin(throughput::run(programs)),
     },
     Case {
+        name: "own",
+        about: "commands over firn.v1 beside a bare echo",
+        run: |programs| Box::pin(own::run(programs)),
+    },
+    Case {
+        name: "own-cache",
+        about: "what a function on firn.v1 keeps of its entities",
+        run: |programs| Box::pin(own_cache::run(programs)),
+    },
+    Case {
         name: "replicated",
         about: "updates of replicated entities beside those of value entities",
         run: |programs| Box::pin(replicated::run(programs)),
@@ -71,6 +84,11 @@ pub(crate) const ALL: &[Case] = &[
         name: "stored",
         about: "a million stored entities: opening, and what those leave that were active",
         run: |programs| Box::pin(stored::run(programs)),
+    },
+    Case {
+        name: "own-sdks",
+        about: "functions in TypeScript and Python beside bare echoes; needs node and python3",
+        run: |programs| Box::pin(own_sdks::run(programs)),
     },
 ];
 

@@ -2,8 +2,8 @@
 //!
 //! # Reading order
 //! [`cases`] holds what is measured, a module for each case; `rig` starts the processes and reads
-//! what the system knows about them, `load` keeps a server busy, `function`, `tally` and `echo` are
-//! the servers of this program, `hold` fills memory; `figure` and `report` say what came out,
+//! what the system knows about them, `load` keeps a server busy, `function`, `tally`, `own` and
+//! `echo` are the servers of this program, `hold` fills memory; `figure` and `report` say what came out,
 //! `machine` on what.
 //!
 //! # Invariants
@@ -18,6 +18,7 @@ mod function;
 mod hold;
 mod load;
 mod machine;
+mod own;
 mod report;
 mod rig;
 mod tally;
@@ -50,6 +51,7 @@ enum Task {
     },
     List,
     Echo,
+    Own,
     Tally,
     Hold(String),
     Help,
@@ -86,6 +88,7 @@ fn read(arguments: &[&str]) -> Result<Task> {
         ["figures", "--list"] => return Ok(Task::List),
         ["figures", rest @ ..] => rest,
         ["echo"] => return Ok(Task::Echo),
+        ["own"] => return Ok(Task::Own),
         ["tally"] => return Ok(Task::Tally),
         ["hold", name] => return Ok(Task::Hold((*name).to_owned())),
         [] | ["help" | "--help" | "-h"] => return Ok(Task::Help),
@@ -120,6 +123,7 @@ async fn run(task: Task) -> Result<bool> {
             }
         }
         Task::Echo => echo::serve().await?,
+        Task::Own => own::serve().await?,
         Task::Tally => tally::serve().await?,
         Task::Hold(name) => println!("{}", hold::run(&name)?),
         Task::Figures { cases, json } => return figures(&cases, json).await,

@@ -98,7 +98,12 @@ impl Server {
         Self::start(programs, "tally", command.arg("tally")).await
     }
 
-    async fn start(programs: &Programs, name: &str, command: &mut Command) -> Result<Self> {
+    /// Starts one that listens on `HOST`:`PORT`.
+    pub(crate) async fn start(
+        programs: &Programs,
+        name: &str,
+        command: &mut Command,
+    ) -> Result<Self> {
         let folder = programs.folder()?;
         let address = free_address();
         command
@@ -127,30 +132,80 @@ impl Server {
     }
 }
 
+/// A function on firn.v1, which dials Firn.
+pub(crate) struct Dialer {
+    process: Process,
+    _folder: TempDir,
+}
+
+impl Dialer {
+    /// The function of this program, on the SDK for Rust.
+    pub(crate) fn own(programs: &Programs, firn: SocketAddr) -> Result<Self> {
+        let mut command = Command::new(&programs.bench);
+        Self::start(programs, "own", command.arg("own"), firn)
+    }
+
+    /// Starts one that dials Firn there. It says so itself when it serves it.
+    pub(crate) fn start(
+        programs: &Programs,
+        name: &str,
+        command: &mut Command,
+        firn: SocketAddr,
+    ) -> Result<Self> {
+        let folder = programs.folder()?;
+        command.env("FIRN_ADDRESS", format!("http://{firn}"));
+        Ok(Self {
+            process: Process::start(name, command, &folder.path().join("log")),
+            _folder: folder,
+        })
+    }
+
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.id()
+    }
+}
+
 /// A running `firn proxy`.
 pub(crate) struct Firn {
     process: Process,
     started: Instant,
     /// The client port.
     pub(crate) clients: SocketAddr,
+    /// Where functions dial in.
+    pub(crate) functions: SocketAddr,
 }
 
 impl Firn {
-    /// Starts one on a data folder, with further arguments. It is not up yet.
+    /// Starts one on a data folder, with further arguments, which dials a function. It is not up yet.
     pub(crate) fn start(
         programs: &Programs,
         folder: &Path,
         function: SocketAddr,
         arguments: &[&str],
     ) -> Self {
-        let clients = free_address();
+        let function = function.to_string();
+        let dials = ["--function", &function];
+        Self::run(programs, folder, &[&dials, arguments].concat())
+    }
+
+    /// The same for functions on firn.v1, which dial it.
+    pub(crate) fn start_own(programs: &Programs, folder: &Path, arguments: &[&str]) -> Self {
+        Self::run(
+            programs,
+            folder,
+            &[&["--family", "firn"], arguments].concat(),
+        )
+    }
+
+    fn run(programs: &Programs, folder: &Path, arguments: &[&str]) -> Self {
+        let (clients, functions) = (free_address(), free_address());
         let mut command = Command::new(&programs.firn);
         command
             .arg("proxy")
             .args(["--listen", &clients.to_string()])
             .args(["--admin", "127.0.0.1:0"])
-            .args(["--function-listen", "127.0.0.1:0"])
-            .args(["--function", &function.to_string()])
+            .args(["--function-listen", &functions.to_string()])
             .arg("--store")
             .arg(format!("embedded:{}", folder.join("data").display()))
             .args(arguments);
@@ -162,6 +217,7 @@ impl Firn {
             process: Process::start("firn", &mut command, &log),
             started,
             clients,
+            functions,
         }
     }
 
@@ -180,6 +236,7 @@ impl Firn {
         self.said("\"serving ").await
     }
 
+    /// Waits until its log says this.
     async fn said(&mut self, text: &str) -> Result<()> {
         let until = Instant::now() + PATIENCE;
         while !self.process.log().contains(text) {

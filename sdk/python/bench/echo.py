@@ -2,12 +2,16 @@
 
 `python bench/echo.py` runs each server in a process of its own, with 64 calls in flight, several times
 in turn, and prints both figures and their ratio. The processor time is that of the server alone.
+
+`echo.py serve bare` and `echo.py serve sdk` serve until they are killed: on `PORT`, and Firn at
+`FIRN_ADDRESS`. The bench of the repository runs them behind a real Firn.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import time
@@ -38,7 +42,7 @@ def report(server: str) -> None:
         print(json.dumps({"server": server, "cpu": time.process_time()}), flush=True)
 
 
-async def bare_server() -> None:
+async def bare_server(port: int = 0) -> None:
     """A unary echo in grpc.aio."""
 
     async def echo(message: pb.Info, context: Any) -> pb.Info:
@@ -47,9 +51,11 @@ async def bare_server() -> None:
     handler = grpc.unary_unary_rpc_method_handler(echo, pb.Info.FromString, pb.Info.SerializeToString)
     server = grpc.aio.server()
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("bench.Echo", {"Echo": handler}),))
-    port = server.add_insecure_port("127.0.0.1:0")
+    bound = server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()
-    print(port, flush=True)
+    if port:
+        await server.wait_for_termination()
+    print(bound, flush=True)
     await asyncio.to_thread(report, "bare")
 
 
@@ -74,10 +80,12 @@ def count(request: pb.Info, ctx: firn.EventSourcedContext[pb.Credit]) -> pb.Info
     return pb.Info(name=request.name)
 
 
+FUNCTION = firn.Function("bench", ECHO, COUNTER)
+
+
 async def sdk_server(address: str) -> None:
     """The same as a function."""
-    function = firn.Function("bench", ECHO, COUNTER)
-    await function.start(address)
+    await FUNCTION.start(address)
     await asyncio.to_thread(report, "sdk")
 
 
@@ -186,5 +194,9 @@ if __name__ == "__main__":
         asyncio.run(bare_server())
     elif sys.argv[1:2] == ["sdk"]:
         asyncio.run(sdk_server(sys.argv[2]))
+    elif sys.argv[1:] == ["serve", "bare"]:
+        asyncio.run(bare_server(int(os.environ["PORT"])))
+    elif sys.argv[1:] == ["serve", "sdk"]:
+        FUNCTION.run()
     else:
         asyncio.run(measure())

@@ -3,7 +3,8 @@
  *
  * `npm run bench`. Each server is a process of its own; this one loads it for some seconds, with the
  * same messages and as many requests open, and asks it how much processor time it took. Compare the
- * two figures of one run only.
+ * two figures of one run only. The bench of the repository runs the servers behind a real Firn: the bare
+ * one listens on `PORT`.
  */
 
 import { fork, type ChildProcess } from "node:child_process";
@@ -79,7 +80,7 @@ async function serveBare(): Promise<void> {
     { echo: (call: ServerUnaryCall<object, object>, done: sendUnaryData<object>) => done(null, call.request) },
   );
   const port = await new Promise<number>((resolve, reject) => {
-    server.bindAsync("127.0.0.1:0", ServerCredentials.createInsecure(), (error, it) => (error ? reject(error) : resolve(it)));
+    server.bindAsync(`127.0.0.1:${process.env["PORT"] ?? 0}`, ServerCredentials.createInsecure(), (error, it) => (error ? reject(error) : resolve(it)));
   });
   process.send?.({ port });
 }
