@@ -22,6 +22,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use firn_model::contract::{Component, Contract, Kind};
 use firn_model::id::{EntityKey, Replica};
+use firn_model::payload::Payload;
 use firn_model::policy::Replay;
 use firn_runtime::engine::{Engine, Unfinished};
 use firn_runtime::replicated::network::Membership;
@@ -263,11 +264,16 @@ async fn state(
         .filter(|event| event.sequence <= at)
         .map(|event| contract_json::event(&contract, event))
         .collect();
+    let is_actor = component.kind == Kind::Actor;
+    // An actor may have tags and no state.
+    let is_one = |state: &&Payload| !is_actor || !state.type_url.is_empty();
+    let state = entity.state.as_ref().filter(is_one);
     Ok(Json(json!({
         "component": &*component.service,
         "id": query.id,
         "kind": component.kind.to_string(),
-        "state": entity.state.as_ref().map(|state| decoded(&contract, state)),
+        "state": state.map(|state| decoded(&contract, state)),
+        "tags": is_actor.then_some(&entity.tags),
         "snapshot": entity.snapshot.as_ref().map(|snapshot| json!({
             "sequence": snapshot.sequence,
             "state": decoded(&contract, &snapshot.payload),

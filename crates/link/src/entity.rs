@@ -95,7 +95,7 @@ impl Protocol for EventSourced {
 pub(crate) fn open(route: Route, opening: Opening, events: EventSink) -> Box<dyn EntityStream> {
     match opening.component.kind {
         Kind::EventSourced => Box::new(Stream::<EventSourced>::open(route, opening, events)),
-        Kind::Value | Kind::Action | Kind::Replicated => {
+        Kind::Value | Kind::Action | Kind::Replicated | Kind::Actor => {
             Box::new(Stream::<Value>::open(route, opening, events))
         }
     }

@@ -26,6 +26,8 @@ pub enum Kind {
     EventSourced,
     /// Replicated data: every node that is asked has a replica.
     Replicated,
+    /// A state that is replaced as a whole, with tags.
+    Actor,
 }
 
 impl Kind {
@@ -37,7 +39,7 @@ impl Kind {
     /// Whether a command's answer is remembered under its caller's idempotency key. Replicas agree
     /// on values, not on answers.
     pub fn keeps_records(self) -> bool {
-        matches!(self, Self::Value | Self::EventSourced)
+        matches!(self, Self::Value | Self::EventSourced | Self::Actor)
     }
 }
 
@@ -48,6 +50,7 @@ impl fmt::Display for Kind {
             Self::Value => "value entity",
             Self::EventSourced => "event sourced entity",
             Self::Replicated => "replicated entity",
+            Self::Actor => "actor",
         })
     }
 }

@@ -1,5 +1,6 @@
 //! What a function answers to a command: an answer for the caller, a mutation, effects and timers.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::call::Reply;
@@ -66,6 +67,9 @@ pub struct Failure {
     pub restart: bool,
 }
 
+/// Texts under names, which an actor keeps beside its state.
+pub type Tags = BTreeMap<String, String>;
+
 /// A change of an entity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mutation {
@@ -73,6 +77,13 @@ pub enum Mutation {
     Nothing,
     /// Replace the state.
     Set(Payload),
+    /// Replace the state and the tags of an actor.
+    Actor {
+        /// The state; the empty payload if it has none.
+        state: Payload,
+        /// The tags.
+        tags: Tags,
+    },
     /// Remove the state, or events and snapshot; a tombstone stays for `grace` where the policy
     /// keeps one.
     Delete {
@@ -88,7 +99,7 @@ impl Mutation {
     pub fn writes(&self) -> bool {
         match self {
             Self::Nothing | Self::Delete { .. } => false,
-            Self::Set(_) => true,
+            Self::Set(_) | Self::Actor { .. } => true,
             Self::Append(append) => !append.events.is_empty(),
         }
     }

@@ -61,3 +61,9 @@ pub const DELAY_MAX: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
 /// The shortest interval of a timer that repeats. Each time costs a commit and a command.
 pub const TIMER_REPEAT_MIN: Duration = Duration::from_millis(10);
+
+/// How many tags an actor may have: they are kept and sent with its state each time.
+pub const TAGS_MAX: usize = 64;
+
+/// How long the name and the text of a tag may be, each, in bytes.
+pub const TAG_BYTES_MAX: usize = 1024;

@@ -43,10 +43,22 @@ pub struct Policies {
     pub texts: Texts,
     /// What an HTTP client sees of a failure.
     pub http_errors: HttpErrors,
+    /// What a reply waits for.
+    pub durability: Durability,
     /// How many commands of a replicated entity may be open at once.
     pub open_commands: OpenCommands,
     /// How many replicas must hold a change of a replicated entity, whatever its replies ask for.
     pub write_consistency: Consistency,
+}
+
+/// What the reply of an entity with commits waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// The commit of its decision, and of all whose state it has seen.
+    Commit,
+    /// Nothing: the commit is under way when the reply leaves, and may be lost with the process.
+    /// Effects wait for it all the same, and so does whoever waits for them (actors that say so).
+    WriteBehind,
 }
 
 /// How many commands of one replicated entity may be open at once.

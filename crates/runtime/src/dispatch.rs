@@ -219,7 +219,7 @@ impl Dispatcher {
             };
             let settled = match request.method.component.kind {
                 Kind::Action => self.act(request).await?,
-                Kind::Value | Kind::EventSourced => self.command(request).await?,
+                Kind::Value | Kind::EventSourced | Kind::Actor => self.command(request).await?,
                 Kind::Replicated => self.replicated(request).await?,
             };
             self.settle(settled, after).await

@@ -1,7 +1,7 @@
 //! What is written: commits, each atomic, ordered within its slot.
 
 use firn_model::call::Reply;
-use firn_model::decision::{Effect, Forward};
+use firn_model::decision::{Effect, Forward, Tags};
 use firn_model::id::{EffectId, EntityKey, Epoch, Slot, SlotSequence};
 use firn_model::payload::Payload;
 use firn_model::status::Status;
@@ -35,6 +35,8 @@ pub struct Commit {
     pub key: Option<EntityKey>,
     /// What changes in the entity.
     pub change: Option<Change>,
+    /// The tags that come with a state that is set.
+    pub tags: Tags,
     /// Effects to keep until they are delivered; their identity is (slot, sequence, place).
     pub effects: Vec<Effect>,
     /// Timers of the entity that are set, replaced or removed, in order.
@@ -61,6 +63,7 @@ impl Commit {
             at,
             key: None,
             change: None,
+            tags: Tags::new(),
             effects: Vec::new(),
             timers: Vec::new(),
             hops: 0,
@@ -75,7 +78,7 @@ impl Commit {
 /// A change of one entity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// The value is now this.
+    /// The value is now this, with the commit's tags and no others.
     Set(Payload),
     /// The entity is deleted. Its value is gone. With `until`, a tombstone stays up to then, and so
     /// do events; without, nothing remains but reply records: events and snapshot go too, and what

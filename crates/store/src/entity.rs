@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use firn_model::decision::Tags;
 use firn_model::payload::Payload;
 
 /// Wall-clock time in whole milliseconds since 1970-01-01 UTC.
@@ -33,6 +34,8 @@ impl From<SystemTime> for Timestamp {
 pub struct Entity {
     /// The value; always `None` for event sourced entities.
     pub state: Option<Payload>,
+    /// The tags that the state came with.
+    pub tags: Tags,
     /// The newest snapshot, unless all events were asked for.
     pub snapshot: Option<Snapshot>,
     /// The events after the snapshot, or all, in order.

@@ -187,7 +187,9 @@ fn is_whole(commit: &Commit) -> bool {
         Some(key) => key.slot() == commit.slot,
         None => !needs_key,
     };
+    let has_state = matches!(commit.change, Some(Change::Set(_)));
     has_key
+        && (has_state || commit.tags.is_empty())
         && commit.effects.iter().all(|effect| effect.delay.is_none())
         && commit
             .delivered

@@ -106,7 +106,7 @@ pub struct Tailed {
 ///
 /// A commit that breaks its own rules (events or a snapshot that do not continue its entity, an
 /// entity of another slot or none where one is needed, an acknowledged effect of another slot, an
-/// effect with a delay, which is a timer) is refused like one with a wrong sequence: it is never
+/// effect with a delay, which is a timer, tags without a state) is refused like one with a wrong sequence: it is never
 /// stored.
 pub trait Store: Send + Sync + 'static {
     /// The head of every slot that was ever written or owned, in any order. It decides commits whose

@@ -34,6 +34,7 @@ pub async fn run<B: Backend + 'static>(fresh: impl Fn(Clock) -> B) {
     cases::broken_commits_are_refused(subject().await).await;
     cases::many_slots_land_in_one_batch(subject().await).await;
     cases::values_are_the_newest(subject().await).await;
+    cases::tags_are_those_of_the_state(subject().await).await;
     cases::events_replay_in_order(subject().await).await;
     cases::snapshots_shorten_the_replay(subject().await).await;
     cases::tombstones_stay_until_cleaned(subject().await).await;

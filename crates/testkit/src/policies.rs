@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use firn_model::policy::{
-    ActionEffects, Delete, EmptyAnswer, FailedQueue, FailureMutation, Headers, HttpErrors,
-    LostCommands, OpenCommands, Pipelining, Policies, Replay, ReplyType, StreamFailure, Texts,
-    UnnamedFailure,
+    ActionEffects, Delete, Durability, EmptyAnswer, FailedQueue, FailureMutation, Headers,
+    HttpErrors, LostCommands, OpenCommands, Pipelining, Policies, Replay, ReplyType, StreamFailure,
+    Texts, UnnamedFailure,
 };
 use firn_model::replicated::Consistency;
 use firn_model::status::GrpcCode;
@@ -37,6 +37,7 @@ pub fn careful() -> Policies {
             pass_on: false,
         },
         http_errors: HttpErrors::PlainText,
+        durability: Durability::Commit,
         open_commands: OpenCommands::One,
         write_consistency: Consistency::Local,
     }

@@ -4,10 +4,17 @@ use std::time::Duration;
 
 use firn_model::code::Code;
 use firn_model::contract::Contract;
-use firn_model::decision::{Decision, Schedule, TimerChange};
+use firn_model::contract::Kind;
+use firn_model::decision::{Decision, Schedule, Tags, TimerChange};
 use firn_model::limit::{DELAY_MAX, TIMERS_MAX};
+use firn_model::payload::Payload;
+use firn_model::policy::Durability;
+use firn_wire::superset::Any;
 use firn_wire::v1::contract::{self, Declaration, Shape};
+use firn_wire::v1::convert::State;
 use firn_wire::v1::convert::{self, Known, Unfit};
+use firn_wire::v1::message::mutation::Mutation;
+use firn_wire::v1::message::opening::State as Opening;
 use firn_wire::v1::message::timer::{Action, Schedule as Set, Unset};
 use firn_wire::v1::message::{self as wire, Model, effect::Effect};
 use protox::file::{ChainFileResolver, File, FileResolver, GoogleFileResolver};
@@ -21,6 +28,7 @@ const PROTO: &str = r#"
         rpc Do(Request) returns (Request);
         rpc Unserved(Request) returns (Request);
     }
+    service Robot { rpc Do(Request) returns (Request); }
     service Act { rpc Do(Request) returns (Request); }
     service Flag { rpc Do(Request) returns (Request); }
 "#;
@@ -69,9 +77,15 @@ impl Function {
             data: wire::DataType::Flag as i32,
             ..component("t.Flag", Model::Replicated)
         };
+        let robot = wire::Component {
+            id: vec!["id".into()],
+            state: "t.State".into(),
+            durability: wire::Durability::WriteBehind as i32,
+            ..component("t.Robot", Model::Actor)
+        };
         let contract = wire::Contract {
             descriptors: compiler.encode_file_descriptor_set().into(),
-            components: vec![note, component("t.Act", Model::Action), flag],
+            components: vec![note, component("t.Act", Model::Action), flag, robot],
         };
         let declaration = Declaration {
             info: contract::info(None),
@@ -117,6 +131,122 @@ impl Function {
         assert_eq!(refused, *expected);
         assert_eq!(refused.code(), Code::MutationUnfit);
     }
+}
+
+/// A decision on robot `a` at version 3 that leaves this one.
+fn act(mutation: Mutation, leaves: u64) -> Result<Decision, Unfit> {
+    let function = Function::new();
+    let method = function.contract.method("/t.Robot/Do").expect("a method");
+    let decision = wire::Decision {
+        mutation: Some(wire::Mutation {
+            mutation: Some(mutation),
+        }),
+        version: leaves,
+        ..wire::Decision::default()
+    };
+    let known = Known {
+        id: "a",
+        version: 3,
+    };
+    let read = convert::read_decision(decision, method, &function.shapes[3], known);
+    read.map(|(decision, _)| decision)
+}
+
+fn state(name: &str) -> Any {
+    Any {
+        type_url: format!("type.googleapis.com/{name}").into(),
+        value: Default::default(),
+    }
+}
+
+fn actor(tags: impl IntoIterator<Item = (String, String)>) -> wire::Actor {
+    wire::Actor {
+        state: Some(state("t.State")),
+        tags: tags.into_iter().collect(),
+    }
+}
+
+#[test]
+fn actors_set_their_state_with_their_tags() {
+    let tag = || [("colour".to_owned(), "blue".to_owned())];
+    let read = act(Mutation::Actor(actor(tag())), 4).expect("it fits");
+    let firn_model::decision::Mutation::Actor { state: set, tags } = read.mutation else {
+        panic!("{:?}", read.mutation)
+    };
+    assert_eq!(set.type_url, "type.googleapis.com/t.State");
+    assert_eq!(tags, tag().into());
+    // Tags alone are possible, and so is nothing at all.
+    let without = wire::Actor {
+        state: None,
+        ..actor(tag())
+    };
+    assert!(act(Mutation::Actor(without), 4).is_ok());
+    assert!(act(Mutation::Delete(wire::Delete {}), 4).is_ok());
+    let versions = act(Mutation::Actor(actor(tag())), 3);
+    assert_eq!(versions, Err(Unfit::Version { theirs: 3, ours: 4 }));
+}
+
+#[test]
+fn actors_that_cannot_be_are_refused() {
+    let refuses = |mutation, expected| {
+        let refused = act(mutation, 4).expect_err("it does not fit");
+        assert_eq!(refused, expected);
+        assert_eq!(refused.code(), Code::MutationUnfit);
+    };
+    let many = |count: usize| (0..count).map(|tag| (tag.to_string(), String::new()));
+    assert!(act(Mutation::Actor(actor(many(64))), 4).is_ok());
+    refuses(Mutation::Actor(actor(many(65))), Unfit::Tags(65));
+    let long = |bytes| [("t".to_owned(), "x".repeat(bytes))];
+    assert!(act(Mutation::Actor(actor(long(1024))), 4).is_ok());
+    refuses(
+        Mutation::Actor(actor(long(1025))),
+        Unfit::TagBytes("t".into()),
+    );
+    let foreign = wire::Actor {
+        state: Some(state("t.Request")),
+        ..wire::Actor::default()
+    };
+    let unknown = Unfit::Type {
+        what: "the state",
+        type_url: "type.googleapis.com/t.Request".into(),
+    };
+    refuses(Mutation::Actor(foreign), unknown);
+    let of_value = Unfit::Model {
+        kind: Kind::Actor,
+        mutation: "a new state",
+    };
+    refuses(Mutation::Set(state("t.State")), of_value);
+}
+
+#[test]
+fn actors_open_with_what_was_set() {
+    let opening = |state, tags| {
+        let opening = convert::opening(Kind::Actor, "a", State::Actor(state, tags));
+        assert_eq!((opening.version, opening.entity_id.as_str()), (0, "a"));
+        opening.state
+    };
+    assert_eq!(opening(None, Tags::new()), None);
+    let tags: Tags = [("k".to_owned(), "v".to_owned())].into();
+    let stored = Payload::new("type.googleapis.com/t.State", "");
+    let Some(Opening::Actor(whole)) = opening(Some(stored), tags.clone()) else {
+        panic!("an actor")
+    };
+    assert_eq!((whole.state, &whole.tags), (Some(state("t.State")), &tags));
+    let Some(Opening::Actor(alone)) = opening(Some(Payload::default()), tags.clone()) else {
+        panic!("an actor")
+    };
+    assert_eq!((alone.state, alone.tags), (None, tags));
+}
+
+#[test]
+fn actors_say_when_they_are_durable() {
+    let function = Function::new();
+    let durability = |path| {
+        let method = function.contract.method(path).expect("a method");
+        method.component.policies.durability
+    };
+    assert_eq!(durability("/t.Robot/Do"), Durability::WriteBehind);
+    assert_eq!(durability("/t.Note/Do"), Durability::Commit);
 }
 
 /// A request for a note.

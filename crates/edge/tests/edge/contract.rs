@@ -8,9 +8,9 @@ use firn_model::id::StorageName;
 use firn_model::key::Key;
 use firn_model::payload::message_url;
 use firn_model::policy::{
-    ActionEffects, Delete, EmptyAnswer, FailedQueue, FailureMutation, Headers, HttpErrors,
-    LostCommands, OpenCommands, Pipelining, Policies, Replay, ReplyType, StreamFailure, Texts,
-    UnnamedFailure,
+    ActionEffects, Delete, Durability, EmptyAnswer, FailedQueue, FailureMutation, Headers,
+    HttpErrors, LostCommands, OpenCommands, Pipelining, Policies, Replay, ReplyType, StreamFailure,
+    Texts, UnnamedFailure,
 };
 use firn_model::replicated::Consistency;
 use firn_model::status::GrpcCode;
@@ -96,6 +96,7 @@ pub(crate) fn policies() -> Policies {
             pass_on: false,
         },
         http_errors: HttpErrors::PlainText,
+        durability: Durability::Commit,
         open_commands: OpenCommands::One,
         write_consistency: Consistency::Local,
     }

@@ -72,6 +72,9 @@ async fn get(flags: &ArgMatches) -> Result<(), Failure> {
     } else if !answer["state"].is_null() {
         println!("state {}", pretty(&answer["state"]));
     }
+    for (name, text) in answer["tags"].as_object().into_iter().flatten() {
+        println!("tag {name} {}", word(text));
+    }
     if let Some(snapshot) = answer["snapshot"].as_object() {
         println!(
             "snapshot at {} {}",

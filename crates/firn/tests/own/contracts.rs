@@ -5,7 +5,6 @@ use firn_testkit::own::Connection;
 use firn_testkit::own::declare::{action, component, contract, replicated, value};
 use firn_testkit::own::message::{decided, empty, hello};
 use firn_wire::v1::message::firn_frame::Frame;
-use firn_wire::v1::message::notice::Severity;
 use firn_wire::v1::message::{
     Component, Contract, DataType, Durability, Finding, Method, Model, Refusal,
 };
@@ -405,28 +404,6 @@ async fn function_is_replaced_after_it_has_gone() {
         .await;
     function.send(decided(1).saying("next"));
     caller.replies("next").await;
-}
-
-/// R18: a model that is not served yet is left out, and said so.
-#[tokio::test]
-async fn warnings_come_after_the_welcome() {
-    let world = World::alone().await;
-    let actor = Component {
-        id: vec!["id".to_owned()],
-        state: "model.Kept".to_owned(),
-        ..component(Model::Actor, "model.Register", &["Process"])
-    };
-    let mut function = Connection::joined(&world.dial(), &of(vec![actor, journal()])).await;
-    let notice = function.notice("FIRN-2014", 0).await;
-    assert_eq!(notice.severity(), Severity::Warning);
-    let caller = world.call("Journal/Process", "a", "");
-    assert_eq!(function.command().await.component, 1);
-    function.send(decided(1).saying("ok"));
-    caller.replies("ok").await;
-    world
-        .call("Register/Process", "a", "")
-        .is_refused(Code::Unimplemented, "FIRN-3001")
-        .await;
 }
 
 /// R15: an entity may say where else its id is, and a replicated one what it is.

@@ -5,6 +5,7 @@
 //! the client port and the function port; nothing of Firn is called.
 
 mod actions;
+mod actors;
 mod beginning;
 mod calls;
 mod chunks;

@@ -69,8 +69,10 @@ fn key(component: &Component, id: &EntityId) -> EntityKey {
 
 /// What the function lacks of an entity that was loaded.
 fn state(kind: Kind, entity: Entity) -> State {
-    if kind != Kind::EventSourced {
-        return State::Value(entity.state);
+    match kind {
+        Kind::EventSourced => {}
+        Kind::Actor => return State::Actor(entity.state, entity.tags),
+        _ => return State::Value(entity.state),
     }
     State::History {
         snapshot: entity

@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use firn_model::contract::Component;
-use firn_model::decision::{Answer, Append, Decision, Effect, Mutation};
+use firn_model::decision::{Answer, Append, Decision, Effect, Mutation, Tags};
 use firn_model::id::{EffectId, Slot};
 use firn_model::payload::Payload;
-use firn_model::policy::{ActionEffects, Delete, FailureMutation};
+use firn_model::policy::{ActionEffects, Delete, Durability, FailureMutation};
 use firn_store::{Change, Commit, ReplyRecord, StoredAnswer, Timestamp};
 
 use super::due::Item;
@@ -41,6 +41,7 @@ impl<R> Lane<R> {
             true => (mutation, timers),
             false => (Mutation::Nothing, Vec::new()),
         };
+        let (mutation, tags) = without_tags(mutation);
         let change = match instance.change(mutation, now.wall) {
             Ok(change) => change,
             Err(refusal) => {
@@ -68,6 +69,7 @@ impl<R> Lane<R> {
         if gated {
             let mut commit = self.begin_commit(index, now);
             commit.change = change;
+            commit.tags = tags;
             commit.hops = command.hops;
             let effects = self.cause(&mut commit, effects, &stored);
             self.set_timers(&mut commit, timers, delayed);
@@ -107,19 +109,51 @@ impl<R> Lane<R> {
             expires: commit.at.plus(self.config.reply_record_ttl),
             answer: stored_answer(&settled.answer),
         });
-        let reply = Some((command.reply, command.deadline));
+        let leaves = command.origin.is_none() && self.leaves_before(index, &settled);
+        let (reply, settled) = match leaves {
+            true => (None, self.answer_before(command.reply, settled)),
+            false => (Some((command.reply, command.deadline)), settled),
+        };
         self.commit(index, commit, reply, settled);
     }
 
-    /// Answers a command once everything that it may have seen is durable.
+    /// Whether a reply leaves before the commits are durable that it depends on. One that an effect
+    /// waits for does not, nor one that waits for effects.
+    fn leaves_before(&self, index: usize, settled: &Settled) -> bool {
+        let policies = &self.instances[index].component.policies;
+        policies.durability == Durability::WriteBehind
+            && matches!(settled.answer, Answer::Reply(_) | Answer::Nothing)
+            && !settled.effects.iter().any(|it| it.effect.synchronous)
+    }
+
+    /// Answers a command; gives what is to be done when its commit has landed.
+    fn answer_before(&mut self, reply: R, settled: Settled) -> Settled {
+        let answer = Settled {
+            answer: settled.answer,
+            effects: Vec::new(),
+        };
+        self.out.push(Output::Answer(reply, Ok(answer)));
+        Settled {
+            answer: Answer::Nothing,
+            effects: settled.effects,
+        }
+    }
+
+    /// Answers a command once everything that it may have seen is durable, or need not be.
     pub(super) fn settle(
         &mut self,
         index: usize,
         command: Accepted<R>,
         answer: Result<Settled, Refusal>,
     ) {
+        let leaves = match &answer {
+            Ok(settled) if command.origin.is_none() && settled.effects.is_empty() => {
+                self.leaves_before(index, settled)
+            }
+            _ => false,
+        };
         let pipeline = &mut self.instances[index].pipeline;
-        if !pipeline.is_committing() {
+        if leaves || !pipeline.is_committing() {
             return self.out.push(Output::Answer(command.reply, answer));
         }
         pipeline.wait(Committing {
@@ -316,6 +350,14 @@ fn is_kept(component: &Component) -> bool {
     component.kind.is_entity() || component.policies.action_effects == ActionEffects::AtLeastOnce
 }
 
+/// A mutation, and the tags that come with it.
+fn without_tags(mutation: Mutation) -> (Mutation, Tags) {
+    match mutation {
+        Mutation::Actor { state, tags } => (Mutation::Set(state), tags),
+        other => (other, Tags::new()),
+    }
+}
+
 /// Whether the mutation and the timers of a decision with this answer are kept.
 fn keeps<R>(instance: &Instance<R>, answer: &Answer) -> bool {
     match answer {
@@ -345,7 +387,7 @@ impl<R> Instance<R> {
         }
         Ok(match mutation {
             Mutation::Nothing => None,
-            Mutation::Set(state) => Some(Change::Set(state)),
+            Mutation::Set(state) | Mutation::Actor { state, .. } => Some(Change::Set(state)),
             Mutation::Delete { .. } if self.deleted_until.is_some() => None,
             Mutation::Delete { grace } => Some(Change::Delete {
                 until: match self.component.policies.delete {

@@ -1,5 +1,6 @@
 //! The machine as data: inputs in, outputs out, no function and no store.
 
+mod actors;
 mod bench;
 mod commands;
 mod commits;

@@ -13,6 +13,7 @@
 //! | 2 | also replicas, and runs of nodes |
 //! | 3 | also deletes that leave no event behind |
 //! | 4 | also timers |
+//! | 5 | also states with tags |
 //!
 //! A folder has the lowest format that describes what is in it: one that never held a replica can
 //! still be opened by a Firn that knows of none.
@@ -38,14 +39,18 @@ const FORMAT_DELETES: u32 = 3;
 /// The version of a folder that holds timers: who knows of none would not keep them.
 const FORMAT_TIMERS: u32 = 4;
 
+/// The version of a folder in which a state has tags: who knows of none would not keep them.
+const FORMAT_TAGS: u32 = 5;
+
 /// The highest version that this Firn knows.
-const FORMAT_MAX: u32 = FORMAT_TIMERS;
+const FORMAT_MAX: u32 = FORMAT_TAGS;
 
 const FORMAT_NAME: &str = "firn-store";
 
 /// The lowest version that a folder with this in it may have.
 pub(crate) fn format_of(write: &Write) -> u32 {
     match write {
+        Write::Commit(commit) if !commit.tags.is_empty() => FORMAT_TAGS,
         Write::Commit(commit) if !commit.timers.is_empty() => FORMAT_TIMERS,
         Write::Commit(commit) if commit.change == Some(Change::Delete { until: None }) => {
             FORMAT_DELETES

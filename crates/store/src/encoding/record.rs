@@ -1,5 +1,7 @@
 //! The stored form of a [`Commit`], as the log of the embedded store holds it.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use firn_model::id::{Epoch, SlotSequence};
 
@@ -40,6 +42,8 @@ struct CommitMessage {
     delivered: Vec<EffectIdPart>,
     #[prost(message, repeated, tag = "17")]
     timers: Vec<TimerWritePart>,
+    #[prost(btree_map = "string, string", tag = "18")]
+    tags: BTreeMap<String, String>,
 }
 
 /// [`Change`].
@@ -112,6 +116,7 @@ impl From<&Commit> for CommitMessage {
             receipts_below: commit.receipts_below.map(Into::into),
             delivered: commit.delivered.iter().copied().map(Into::into).collect(),
             timers: commit.timers.iter().map(Into::into).collect(),
+            tags: commit.tags.clone(),
         }
     }
 }
@@ -134,6 +139,7 @@ impl TryFrom<CommitMessage> for Commit {
             receipts_below: message.receipts_below.map(TryInto::try_into).transpose()?,
             delivered: all(message.delivered)?,
             timers: all(message.timers)?,
+            tags: message.tags,
         })
     }
 }

@@ -1,5 +1,6 @@
 //! Encodings: round trips, fixtures of what is stored, and damage.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,7 +11,7 @@ use firn_model::id::{EffectId, EntityKey, Epoch, SLOTS, Slot, SlotSequence, Stor
 use firn_model::metadata::{Entry, Metadata, Value};
 use firn_model::payload::Payload;
 use firn_model::status::{GrpcCode, Status};
-use proptest::collection::vec;
+use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
 
@@ -158,7 +159,8 @@ fn commits() -> impl Strategy<Value = Commit> {
         vec(effect_ids(), 0..3),
     );
     let timers = vec(timer_writes(), 0..3);
-    (head, contents, receipts, timers).prop_map(|(head, contents, receipts, timers)| {
+    let tags = btree_map(".{0,4}", ".{0,4}", 0..3);
+    (head, contents, receipts, timers, tags).prop_map(|(head, contents, receipts, timers, tags)| {
         let (slot, epoch, sequence, at) = head;
         let (key, change, effects, hops, reply_record) = contents;
         let (received, receipts_below, delivered) = receipts;
@@ -169,6 +171,7 @@ fn commits() -> impl Strategy<Value = Commit> {
             at,
             key,
             change,
+            tags,
             effects,
             timers,
             hops,
@@ -241,6 +244,7 @@ fn full() -> Commit {
             synchronous: true,
             delay: None,
         }],
+        tags: BTreeMap::new(),
         timers: Vec::new(),
         hops: 9,
         reply_record: Some(ReplyRecord {
@@ -325,6 +329,16 @@ const TIMERS_V1: &str = concat!(
     "8a01250a030a016e121e080112160a017312016d1a060a017412010122060a016b12017618022003",
     "8a010a0a081206080210031804",
 );
+
+/// What a Firn stores that knows tags, as the other fixture.
+#[test]
+fn stored_tags_are_fixed() {
+    let mut commit = full();
+    commit.tags = [("k".to_owned(), "v".to_owned())].into();
+    let stored = hex(&encoded(&commit));
+    assert_eq!(stored.strip_prefix(COMMIT_V1), Some("9201060a016b120176"));
+    assert_eq!(decode_commit(encoded(&commit)), Ok(commit));
+}
 
 #[test]
 fn unknown_fields_are_skipped() {

@@ -145,6 +145,7 @@ impl Writer<'_, '_> {
     fn set(&mut self, payload: &Payload) {
         let row = PayloadRow {
             payload: Some(payload.into()),
+            tags: self.commit.tags.clone(),
         };
         self.rows
             .put(key::entity(Space::State, self.entity_key), encode(&row));

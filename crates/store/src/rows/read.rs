@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use firn_model::decision::Tags;
 use firn_model::id::{EffectId, EntityKey, Epoch, Slot, SlotSequence, StorageName};
 use firn_model::payload::Payload;
 use firn_model::policy::Replay;
@@ -54,8 +55,10 @@ pub(crate) fn load(
         _ => None,
     };
     let after = snapshot.as_ref().map_or(0, |snapshot| snapshot.sequence);
+    let (state, tags) = state(rows, entity_key, &row)?.unzip();
     Ok(Entity {
-        state: state(rows, entity_key, &row)?,
+        state,
+        tags: tags.unwrap_or_default(),
         snapshot,
         events: events_of(rows, entity_key, &row, after, usize::MAX)?,
         last_event: row.last_event,
@@ -261,14 +264,15 @@ fn state(
     rows: &dyn View,
     entity_key: &EntityKey,
     row: &EntityRow,
-) -> Result<Option<Payload>, ReadError> {
+) -> Result<Option<(Payload, Tags)>, ReadError> {
     if !row.has_state {
         return Ok(None);
     }
     let key = key::entity(Space::State, entity_key);
     let value = rows.get(&key)?.ok_or_else(|| missing(&key))?;
     let row: PayloadRow = decode_row(&key, value)?;
-    convert(&key, row.payload, "the state").map(Some)
+    let payload = convert(&key, row.payload, "the state")?;
+    Ok(Some((payload, row.tags)))
 }
 
 fn snapshot(rows: &dyn View, entity_key: &EntityKey, sequence: u64) -> Result<Snapshot, ReadError> {
@@ -343,7 +347,7 @@ fn tailed(rows: &dyn View, key: &[u8], value: Bytes) -> Result<Option<Tailed>, R
     }
     let change = match kind {
         ChangeKind::Set(_) => match state(rows, &entity_key, &entity)? {
-            Some(payload) => Change::Set(payload),
+            Some((payload, _)) => Change::Set(payload),
             None => return Err(damaged(key, &"the state that it set is missing")),
         },
         ChangeKind::Delete(delete) => Change::Delete {

@@ -1,5 +1,7 @@
 //! Values: the messages that rows hold. Their keys are in [`super::key`].
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use firn_model::id::EntityKey;
 use prost::Message;
@@ -53,11 +55,13 @@ pub(crate) struct EntityRow {
     pub(crate) records: Option<u64>,
 }
 
-/// The state of a value entity.
+/// The state of a value entity or an actor.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct PayloadRow {
     #[prost(message, optional, tag = "1")]
     pub(crate) payload: Option<PayloadPart>,
+    #[prost(btree_map = "string, string", tag = "2")]
+    pub(crate) tags: BTreeMap<String, String>,
 }
 
 /// The newest snapshot.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use firn_model::call::Reply;
 use firn_model::code::Code;
-use firn_model::decision::{Effect, Forward};
+use firn_model::decision::{Effect, Forward, Tags};
 use firn_model::id::{EffectId, EntityKey, Epoch, SLOTS, Slot, SlotSequence, StorageName};
 use firn_model::metadata::{Entry, Metadata, Value};
 use firn_model::payload::Payload;
@@ -188,6 +188,35 @@ pub(super) async fn values_are_the_newest(mut subject: Subject) {
     assert_eq!(subject.load(&cart).await, Entity::default());
     subject.apply(&cart, Change::Set(payload("again"))).await;
     assert_eq!(subject.load(&cart).await.state, Some(payload("again")));
+}
+
+pub(super) async fn tags_are_those_of_the_state(mut subject: Subject) {
+    let actor = key("actor", "a");
+    let tags: Tags = [("colour".to_owned(), "blue".to_owned())].into();
+    let mut commit = subject.change(&actor, Change::Set(payload("one")));
+    commit.tags = tags.clone();
+    subject.land(vec![commit]).await;
+    subject.reopen().await;
+    let entity = subject.load(&actor).await;
+    assert_eq!(
+        (entity.state, entity.tags),
+        (Some(payload("one")), tags.clone())
+    );
+    let mut alone = subject.next(actor.slot());
+    alone.key = Some(actor.clone());
+    alone.tags = tags.clone();
+    let refused = outcomes(subject.store(), vec![alone]).await;
+    assert!(matches!(refused[..], [(_, Outcome::Refused { .. })]));
+    subject.take_back(actor.slot());
+    subject.apply(&actor, Change::Set(payload("two"))).await;
+    subject.reopen().await;
+    assert_eq!(subject.load(&actor).await.tags, Tags::new());
+    let mut commit = subject.change(&actor, Change::Set(payload("three")));
+    commit.tags = tags;
+    subject.land(vec![commit]).await;
+    subject.apply(&actor, Change::Delete { until: None }).await;
+    subject.reopen().await;
+    assert_eq!(subject.load(&actor).await, Entity::default());
 }
 
 pub(super) async fn events_replay_in_order(mut subject: Subject) {

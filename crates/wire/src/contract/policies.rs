@@ -3,9 +3,9 @@
 use firn_model::contract::{FunctionInfo, Kind};
 use firn_model::limit::DELETE_GRACE;
 use firn_model::policy::{
-    ActionEffects, Delete, EmptyAnswer, FailedQueue, FailureMutation, Headers, HttpErrors,
-    LostCommands, OpenCommands, Pipelining, Policies, Replay, ReplyType, StreamFailure, Texts,
-    UnnamedFailure,
+    ActionEffects, Delete, Durability, EmptyAnswer, FailedQueue, FailureMutation, Headers,
+    HttpErrors, LostCommands, OpenCommands, Pipelining, Policies, Replay, ReplyType, StreamFailure,
+    Texts, UnnamedFailure,
 };
 use firn_model::replicated::Consistency;
 use firn_model::status::GrpcCode;
@@ -50,11 +50,15 @@ fn cloudstate(
         failure_mutation: FailureMutation::Keep,
         stream_failure: match kind {
             Kind::Replicated => StreamFailure::FailsCommand,
-            Kind::Value | Kind::EventSourced | Kind::Action => StreamFailure::EndsInstance,
+            Kind::Value | Kind::EventSourced | Kind::Actor | Kind::Action => {
+                StreamFailure::EndsInstance
+            }
         },
         unnamed_failure: match kind {
             Kind::Replicated => UnnamedFailure::Ignored,
-            Kind::Value | Kind::EventSourced | Kind::Action => UnnamedFailure::EndsInstance,
+            Kind::Value | Kind::EventSourced | Kind::Actor | Kind::Action => {
+                UnnamedFailure::EndsInstance
+            }
         },
         failed_queue: FailedQueue::Fail,
         delete: Delete::Plain,
@@ -74,9 +78,10 @@ fn cloudstate(
         texts: match kind {
             Kind::Value => CLOUDSTATE_VALUE_TEXTS,
             Kind::Replicated => CLOUDSTATE_REPLICATED_TEXTS,
-            Kind::EventSourced | Kind::Action => CLOUDSTATE_TEXTS,
+            Kind::EventSourced | Kind::Actor | Kind::Action => CLOUDSTATE_TEXTS,
         },
         http_errors: HttpErrors::PlainText500,
+        durability: Durability::Commit,
         open_commands: OpenCommands::Many,
         // Each reply says it.
         write_consistency: Consistency::Local,
@@ -102,7 +107,7 @@ fn kalix(info: &FunctionInfo, kind: Kind, declared: &Component) -> Policies {
         snapshot_every: (kind == Kind::EventSourced).then_some(SNAPSHOT_EVERY),
         empty_answer: match kind {
             Kind::Action => EmptyAnswer::NotFound,
-            Kind::Value | Kind::EventSourced | Kind::Replicated => EmptyAnswer::EmptyMessage,
+            _ => EmptyAnswer::EmptyMessage,
         },
         reply_type: ReplyType::Refuse,
         texts: Texts {
@@ -110,6 +115,7 @@ fn kalix(info: &FunctionInfo, kind: Kind, declared: &Component) -> Policies {
             ..KALIX_TEXTS
         },
         http_errors: HttpErrors::PlainText,
+        durability: Durability::Commit,
         open_commands: OpenCommands::One,
         write_consistency: declared.write_consistency,
     }

@@ -15,9 +15,9 @@ use firn_model::id::StorageName;
 use firn_model::key::{Key, KeyField};
 use firn_model::payload::message_url;
 use firn_model::policy::{
-    ActionEffects, Delete, EmptyAnswer, FailedQueue, FailureMutation, Headers, HttpErrors,
-    LostCommands, OpenCommands, Pipelining, Policies, Replay, ReplyType, StreamFailure, Texts,
-    UnnamedFailure,
+    ActionEffects, Delete, Durability, EmptyAnswer, FailedQueue, FailureMutation, Headers,
+    HttpErrors, LostCommands, OpenCommands, Pipelining, Policies, Replay, ReplyType, StreamFailure,
+    Texts, UnnamedFailure,
 };
 use firn_model::replicated::DataType;
 use firn_model::status::GrpcCode;
@@ -116,7 +116,7 @@ pub fn read(functions: &[&Declaration]) -> Result<Declared, Vec<Finding>> {
         reader.pool,
         reader.components,
         reader.methods,
-        reader.warnings,
+        Vec::new(),
     );
     Ok(Declared {
         contract,
@@ -197,7 +197,6 @@ struct Reader {
     pool: DescriptorPool,
     components: Vec<Arc<Component>>,
     methods: Vec<Arc<Method>>,
-    warnings: Vec<Finding>,
     faults: Vec<Finding>,
     /// Who keeps its data under which name.
     storages: HashMap<String, String>,
@@ -210,7 +209,6 @@ impl Reader {
             pool,
             components: Vec::new(),
             methods: Vec::new(),
-            warnings: Vec::new(),
             faults: Vec::new(),
             storages: HashMap::new(),
             services: BTreeSet::new(),
@@ -263,15 +261,7 @@ impl Reader {
             Ok(wire::Model::Value) => Kind::Value,
             Ok(wire::Model::EventSourced) => Kind::EventSourced,
             Ok(wire::Model::Replicated) => Kind::Replicated,
-            Ok(wire::Model::Actor) => {
-                let service = &declared.service;
-                let text = format!(
-                    "{service} is an actor, which is not served yet; the rest of the function runs"
-                );
-                let warning = about(service, finding(Code::NotServedYet, text));
-                self.warnings.push(warning);
-                return None;
-            }
+            Ok(wire::Model::Actor) => Kind::Actor,
             Ok(wire::Model::Unspecified) | Err(_) => {
                 let text = format!(
                     "{} is of model {}, which Firn does not know",
@@ -302,7 +292,7 @@ impl Reader {
             (
                 "state",
                 !declared.state.is_empty(),
-                matches!(kind, Kind::Value | Kind::EventSourced),
+                matches!(kind, Kind::Value | Kind::EventSourced | Kind::Actor),
             ),
             (
                 "snapshot_every",
@@ -315,7 +305,7 @@ impl Reader {
                 declared.consistency != 0,
                 kind == Kind::Replicated,
             ),
-            ("durability", declared.durability != 0, false),
+            ("durability", declared.durability != 0, kind == Kind::Actor),
         ];
         let service = declared.service.as_str();
         for (option, is_set, belongs) in belongs {
@@ -334,7 +324,7 @@ impl Reader {
             (
                 "state",
                 declared.state.is_empty(),
-                kind == Kind::Value || declared.snapshot_every != 0,
+                matches!(kind, Kind::Value | Kind::Actor) || declared.snapshot_every != 0,
             ),
             (
                 "data",
@@ -443,7 +433,7 @@ fn read_method(
     let streams = match kind {
         Kind::Action => false,
         Kind::Replicated => descriptor.is_client_streaming(),
-        Kind::Value | Kind::EventSourced => {
+        Kind::Value | Kind::EventSourced | Kind::Actor => {
             descriptor.is_client_streaming() || descriptor.is_server_streaming()
         }
     };
@@ -504,6 +494,10 @@ fn policies(declared: &wire::Component) -> Policies {
         reply_type: ReplyType::Refuse,
         texts: TEXTS,
         http_errors: HttpErrors::PlainText,
+        durability: match declared.durability() {
+            wire::Durability::Commit => Durability::Commit,
+            wire::Durability::WriteBehind => Durability::WriteBehind,
+        },
         open_commands: OpenCommands::Many,
         write_consistency: data::consistency(declared.consistency),
     }

@@ -6,8 +6,10 @@ use bytestring::ByteString;
 use firn_model::call::Reply;
 use firn_model::code::Code;
 use firn_model::contract::{Kind, Method};
-use firn_model::decision::{Answer, Append, Decision, Effect, Failure, Forward, Mutation};
-use firn_model::limit::{DELAY_MAX, TIMER_NAME_BYTES_MAX, TIMER_REPEAT_MIN, TIMERS_MAX};
+use firn_model::decision::{Answer, Append, Decision, Effect, Failure, Forward, Mutation, Tags};
+use firn_model::limit::{
+    DELAY_MAX, TAG_BYTES_MAX, TAGS_MAX, TIMER_NAME_BYTES_MAX, TIMER_REPEAT_MIN, TIMERS_MAX,
+};
 use firn_model::metadata::{Entry, Metadata, Value};
 use firn_model::payload::Payload;
 use firn_model::replicated::{self, StateAction};
@@ -57,6 +59,12 @@ pub enum Unfit {
     /// The text of a payload's type is no text.
     #[error("a type URL is not UTF-8")]
     TypeUrl,
+    /// An actor would have too many tags (R54).
+    #[error("an actor would have {0} tags, more than {TAGS_MAX}")]
+    Tags(usize),
+    /// A tag is too long.
+    #[error("tag {0:?} has more than {TAG_BYTES_MAX} bytes")]
+    TagBytes(String),
     /// A delay is negative, or longer than anything may wait (R29).
     #[error("a delay is negative, or longer than {} days", DELAY_MAX.as_secs() / 86_400)]
     Delay,
@@ -93,6 +101,8 @@ impl Unfit {
             | Self::Type { .. }
             | Self::Missing(_)
             | Self::TypeUrl
+            | Self::Tags(_)
+            | Self::TagBytes(_)
             | Self::Delay
             | Self::DelayedWait
             | Self::Timers(_)
@@ -125,6 +135,12 @@ pub fn opening(kind: Kind, entity_id: &str, state: State) -> wire::Opening {
             };
             (version, Some(Wire::History(history)))
         }
+        State::Actor(None, tags) if tags.is_empty() => (0, None),
+        State::Actor(state, tags) => {
+            // Without a type there is no state, only tags.
+            let state = state.filter(|state| !state.type_url.is_empty()).map(any);
+            (0, Some(Wire::Actor(wire::Actor { state, tags })))
+        }
         State::Replicated(value) => (0, value.map(|value| Wire::Data(data::write(value)))),
     };
     debug_assert!(kind.is_entity(), "actions have no state");
@@ -149,6 +165,8 @@ pub enum State {
         /// The number of the last event.
         version: u64,
     },
+    /// Of an actor, with its tags.
+    Actor(Option<Payload>, Tags),
     /// Of a replicated entity.
     Replicated(Option<replicated::Delta>),
 }
@@ -311,7 +329,7 @@ pub struct Known<'a> {
     pub version: u64,
 }
 
-/// A decision on a value or event sourced entity, and the version that it leaves.
+/// A decision on a value or event sourced entity, or an actor, and the version that it leaves.
 ///
 /// # Errors
 /// [`Unfit`] if the entity cannot be changed like that (R24, R25).
@@ -358,7 +376,7 @@ fn leaves(mutation: &Mutation, kind: Kind, version: u64) -> u64 {
         Mutation::Nothing => version,
         Mutation::Append(append) => version + append.events.len() as u64,
         Mutation::Delete { .. } if kind == Kind::EventSourced => 0,
-        Mutation::Set(_) | Mutation::Delete { .. } => version + 1,
+        Mutation::Set(_) | Mutation::Actor { .. } | Mutation::Delete { .. } => version + 1,
     }
 }
 
@@ -371,7 +389,8 @@ fn read_mutation(
 
     match (mutation, kind) {
         (Wire::Set(state), Kind::Value) => Ok(Mutation::Set(state_of(state, "the state", shape)?)),
-        (Wire::Delete(wire::Delete {}), Kind::Value | Kind::EventSourced) => {
+        (Wire::Actor(actor), Kind::Actor) => read_actor(actor, shape),
+        (Wire::Delete(wire::Delete {}), Kind::Value | Kind::EventSourced | Kind::Actor) => {
             Ok(Mutation::Delete { grace: None })
         }
         (Wire::Append(append), Kind::EventSourced) => {
@@ -389,6 +408,22 @@ fn read_mutation(
         }
         (other, kind) => Err(unfit(kind, &other)),
     }
+}
+
+fn read_actor(actor: wire::Actor, shape: &Shape) -> Result<Mutation, Unfit> {
+    let wire::Actor { state, tags } = actor;
+    if tags.len() > TAGS_MAX {
+        return Err(Unfit::Tags(tags.len()));
+    }
+    let is_long = |(name, text): &(&String, &String)| name.len().max(text.len()) > TAG_BYTES_MAX;
+    if let Some((name, _)) = tags.iter().find(is_long) {
+        return Err(Unfit::TagBytes(name.chars().take(80).collect()));
+    }
+    let state = match state {
+        Some(state) => state_of(state, "the state", shape)?,
+        None => Payload::default(),
+    };
+    Ok(Mutation::Actor { state, tags })
 }
 
 fn unfit(kind: Kind, mutation: &wire::mutation::Mutation) -> Unfit {

@@ -27,6 +27,7 @@ const PROTO: &str = r#"
     message Reply {}
     service Cart { rpc Do(Request) returns (Reply); rpc Other(Request) returns (Reply); }
     service Note { rpc Do(Request) returns (Reply); }
+    service Robot { rpc Do(Request) returns (Reply); }
     service Act { rpc Do(Request) returns (Reply); }
 "#;
 
@@ -56,6 +57,7 @@ impl Bench {
             vec![
                 declare("t.Cart", Kind::EventSourced),
                 declare("t.Note", Kind::Value),
+                declare("t.Robot", Kind::Actor),
                 declare("t.Act", Kind::Action),
             ],
         ));
@@ -113,6 +115,12 @@ impl Bench {
     /// A command to the value entity `id`.
     pub(super) fn note(&mut self, id: &str, reply: u32) {
         let command = self.command("/t.Note/Do", id, reply);
+        self.on(Input::Command(command));
+    }
+
+    /// A command to the actor `id`.
+    pub(super) fn robot(&mut self, id: &str, reply: u32) {
+        let command = self.command("/t.Robot/Do", id, reply);
         self.on(Input::Command(command));
     }
 
