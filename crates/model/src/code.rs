@@ -156,7 +156,7 @@ pub enum Code {
     CallCircle = 3037,
     /// The function has more calls open than it may.
     CallsExceeded = 3038,
-    /// A frame of the function is above the size limit.
+    /// A frame, of the function or for it, is above the size limit.
     FrameTooLarge = 3039,
     /// The function sent what is no frame, or not allowed there.
     FrameIllegal = 3040,
@@ -388,7 +388,7 @@ impl Code {
             }
             Self::CallCircle => "a call of the function would wait for itself",
             Self::CallsExceeded => "the function has more calls open than it may",
-            Self::FrameTooLarge => "a frame of the function is above the size limit",
+            Self::FrameTooLarge => "a frame is above the size limit",
             Self::FrameIllegal => "the function sent what is no frame, or not allowed there",
             Self::DataFolderLocked => "another process has the data folder open",
             Self::FormatNewer => "the data folder was written by a newer Firn",

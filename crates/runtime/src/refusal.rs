@@ -158,11 +158,10 @@ impl Refusal {
             ),
             Self::Failed(Fault::Reply) => fixed(texts.reply, Code::ProtocolViolated),
             Self::Failed(Fault::Message) => fixed(texts.message, Code::ProtocolViolated),
-            Self::Failed(Fault::Unfit { code, cause }) => Status::refused(
-                GrpcCode::Internal,
-                *code,
-                format!("the function's decision is refused: {cause}; not applied"),
-            ),
+            Self::Failed(Fault::Unfit { code, cause }) => {
+                let text = format!("{cause}; not applied");
+                Status::refused(GrpcCode::Internal, *code, text)
+            }
             Self::Failed(Fault::Termination) => fixed(texts.termination, Code::FunctionFailed),
             Self::QueuedBehindFailure => fixed(texts.queued, Code::FunctionFailed),
             Self::InvalidChange { reason } => Status::refused(

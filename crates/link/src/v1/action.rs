@@ -62,6 +62,12 @@ impl Replies {
         self.fail(Status::refused(GrpcCode::Internal, code, text));
     }
 
+    /// What is to be sent is larger than the function takes.
+    pub(crate) fn too_large(self, cause: &str) {
+        let code = GrpcCode::ResourceExhausted;
+        self.fail(Status::refused(code, Code::FrameTooLarge, cause));
+    }
+
     /// The connection ended.
     pub(crate) fn lost(self) {
         self.fail(Status::refused(

@@ -59,6 +59,9 @@ const COMMANDS_DEFAULT: u32 = 1024;
 /// otherwise.
 const CALL_MESSAGES_DEFAULT: u32 = 16;
 
+/// The largest frame that a function takes unless it says otherwise, in bytes.
+const FRAME_BYTES_DEFAULT: usize = 16 << 20;
+
 /// How many calls a function may have open on a connection.
 const CALLS_MAX: u32 = 1024;
 
@@ -519,6 +522,10 @@ fn limits(hello: &Hello, config: &Config) -> Limits {
     Limits {
         chunk_bytes: CHUNK_BYTES as usize,
         frame_bytes: config.frame_bytes_max,
+        frame_bytes_theirs: match hello.frame_bytes {
+            0 => FRAME_BYTES_DEFAULT,
+            said => usize::try_from(said).unwrap_or(usize::MAX),
+        },
         commands: or(hello.commands, COMMANDS_DEFAULT).into(),
         request_messages: or(hello.call_messages, CALL_MESSAGES_DEFAULT) as usize,
         reply_messages: CALL_MESSAGES_DEFAULT,

@@ -44,6 +44,8 @@ pub(crate) struct Limits {
     pub(crate) chunk_bytes: usize,
     /// The largest frame that is taken, in bytes.
     pub(crate) frame_bytes: usize,
+    /// The largest frame that the function takes, in bytes: it says.
+    pub(crate) frame_bytes_theirs: usize,
     /// How many commands may be open to begin with: the function says.
     pub(crate) commands: u64,
     /// How many messages of a streamed call may be sent to begin with: the function says.
@@ -285,6 +287,18 @@ impl Session {
     fn is_waiting(&self, command: u64) -> bool {
         let first = self.waiting.front();
         first.is_some_and(|first| command >= first.command)
+    }
+
+    /// Whether the function takes a frame of that size, or what it is told instead of it (R82).
+    fn fits(&self, frame: &Out) -> Result<(), String> {
+        let size = frame.encoded_len();
+        match size <= self.limits.frame_bytes_theirs {
+            true => Ok(()),
+            false => Err(format!(
+                "{size} bytes are more than the {} that the function takes at once",
+                self.limits.frame_bytes_theirs
+            )),
+        }
     }
 
     /// Sends a frame about a command, behind it if it still waits.

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
+use firn_model::code::Code;
 use firn_model::contract::Component;
 use firn_model::id::EntityId;
 use firn_model::replicated::Delta;
@@ -110,10 +111,28 @@ impl Session {
         let opening = instance.opening.take();
         self.last_command += 1;
         let id = self.last_command;
-        instance.open.push_back(id);
-        self.commands.insert(id, open(incarnation));
         let frame = command(id, incarnation, sent, opening);
+        if let Err(cause) = self.fits(&frame) {
+            return self.end_too_large(incarnation, frame, cause);
+        }
+        self.commands.insert(id, open(incarnation));
+        if let Some(instance) = self.instances.get_mut(&incarnation) {
+            instance.open.push_back(id);
+        }
         self.send_command(Subject::Incarnation(incarnation), id, frame);
+    }
+
+    /// An entity, or what is asked of it, is too large for the function.
+    fn end_too_large(&mut self, incarnation: u64, frame: Out, cause: String) {
+        if let (Some(instance), Out::Command(command)) =
+            (self.instances.get_mut(&incarnation), frame)
+        {
+            // The function may not have heard of it yet.
+            instance.opening = command.opening;
+        }
+        let code = Code::FrameTooLarge;
+        let cause = format!("the entity, or the command, is not sent: {cause}");
+        self.end_instance(incarnation, End::Unfit { code, cause });
     }
 
     /// Sends a command of an action; gives its number, or the replies back if nothing may begin.
@@ -123,17 +142,21 @@ impl Session {
         }
         self.last_command += 1;
         let id = self.last_command;
-        let method = sent.method.clone();
+        let (method, within) = (sent.method.clone(), sent.within.clone());
+        let frame = command(id, 0, sent, None);
+        if let Err(cause) = self.fits(&frame) {
+            replies.too_large(&cause);
+            return Ok(id);
+        }
         self.commands.insert(
             id,
             Open::Action {
                 method,
                 replies,
-                within: sent.within.clone(),
+                within,
                 granted: self.limits.reply_messages,
             },
         );
-        let frame = command(id, 0, sent, None);
         self.send_command(Subject::Command(id), id, frame);
         Ok(id)
     }
@@ -154,6 +177,13 @@ impl Session {
             message,
             end,
         });
+        if let Err(cause) = self.fits(&frame) {
+            let open = self.commands.insert(command, Open::Cancelled);
+            if let Some(Open::Action { replies, .. }) = open {
+                replies.too_large(&cause);
+            }
+            return self.cancel(Subject::Command(command), command);
+        }
         self.push(Subject::Command(command), command, frame);
     }
 

@@ -121,11 +121,21 @@ impl Session {
                 None,
             ),
         };
-        let frame = Out::CallResult(wire::CallResult {
+        let mut frame = Out::CallResult(wire::CallResult {
             id,
             result: Some(result),
             metadata,
         });
+        if let Err(cause) = self.fits(&frame) {
+            let status = Status::refused(GrpcCode::ResourceExhausted, Code::FrameTooLarge, cause);
+            frame = Out::CallResult(wire::CallResult {
+                id,
+                result: Some(wire::call_result::Result::Failure(convert::failure(
+                    &status,
+                ))),
+                metadata: None,
+            });
+        }
         self.out.push(Subject::Call(id), frame);
         self.end_if_left();
     }

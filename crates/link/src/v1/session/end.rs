@@ -87,6 +87,7 @@ impl Session {
     }
 
     pub(super) fn end_broken(&mut self, incarnation: u64, code: Code, cause: String) {
+        let cause = format!("the function's decision is refused: {cause}");
         self.end_instance(incarnation, End::Unfit { code, cause });
     }
 

@@ -4,8 +4,10 @@ use std::collections::HashSet;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::task::{Context, Poll, Waker};
 
+use firn_model::call::Reply;
 use firn_model::contract::{Contract, Kind};
 use firn_model::id::EntityId;
+use firn_model::payload::Payload;
 use firn_model::replicated::DataType;
 use firn_model::status::{GrpcCode, Status};
 use firn_runtime::link::ActionAnswer;
@@ -113,6 +115,7 @@ fn limits(commands: u64) -> Limits {
     Limits {
         chunk_bytes: 200,
         frame_bytes: 1000,
+        frame_bytes_theirs: 2000,
         commands,
         request_messages: 4,
         reply_messages: 2,
@@ -564,5 +567,34 @@ fn calls_have_credit_and_ascending_numbers() {
     assert!(world.take(call(2)).unwrap().is_empty());
     assert_eq!(world.take(call(5)).unwrap().len(), 1);
     assert_eq!(kinds(&world.drain()), ["result 4", "result 1", "result 2"]);
+    world.finish();
+}
+
+/// R82: FIRN-3039 to whoever asked; the function hears nothing, and the others go on.
+#[test]
+fn what_the_function_does_not_take_is_not_sent() {
+    let mut world = World::new(9);
+    world.open(VALUE);
+    let sent = Sent {
+        message: vec![0; 3000].into(),
+        ..world.sent(VALUE, "One")
+    };
+    world.session.command(1, sent);
+    world.held[0].is_reset = true;
+    assert!(world.drain().is_empty());
+    assert!(matches!(
+        world.held[0].seen.lock().unwrap()[..],
+        [Seen::Ended]
+    ));
+    world.held[0].commands = 1;
+    world.open(VALUE);
+    world.command(1, false);
+    assert_eq!(kinds(&world.drain()), ["command 2 of 2"]);
+    let large = Reply {
+        payload: Payload::new("t", vec![0; 3000]),
+        ..Reply::default()
+    };
+    world.session.call_result(1, Ok(large));
+    assert_eq!(kinds(&world.drain()), ["result 1"]);
     world.finish();
 }
