@@ -10,6 +10,7 @@
 //! is dropped: what was not acknowledged by then never is.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -92,8 +93,18 @@ impl Driver {
     /// Runs until drained.
     pub(crate) async fn run(mut self) {
         let mut draining = false;
+        // Set for when the machine needs it, or earlier: the need moves with every command, and an
+        // early wake costs less than setting the timer anew for each.
+        let mut timer = pin!(sleep_until(Instant::now()));
+        let mut set_for = None;
         loop {
             let wake = self.lane.next_wake().map(Instant::from_std);
+            if let Some(wake) = wake
+                && set_for.is_none_or(|set_for| wake < set_for)
+            {
+                timer.as_mut().reset(wake);
+                set_for = Some(wake);
+            }
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => break,
@@ -102,7 +113,8 @@ impl Driver {
                     None => break,
                 },
                 Some(command) = self.commands.recv() => self.feed(Input::Command(command), 0),
-                () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {
+                () = timer.as_mut(), if set_for.is_some() => {
+                    set_for = None;
                     self.feed(Input::Wake, 0);
                 }
             }
