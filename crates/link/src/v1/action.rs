@@ -25,8 +25,17 @@ use super::session::Sent;
 /// Who waits for what a function answers to a call of an action.
 pub(crate) struct Replies {
     to: To,
-    /// How many more requests may be sent.
-    requests: Arc<Semaphore>,
+    requests: Requests,
+}
+
+/// How many more requests may be sent. Closed when the call has ended, so that nobody waits to send
+/// more of them.
+struct Requests(Arc<Semaphore>);
+
+impl Drop for Requests {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }
 
 enum To {
@@ -90,8 +99,9 @@ impl Replies {
 
     /// More requests may be sent.
     pub(crate) fn grant_requests(&self, amount: u32) {
-        let room = Semaphore::MAX_PERMITS - self.requests.available_permits();
-        self.requests.add_permits(room.min(amount as usize));
+        let Requests(requests) = &self.requests;
+        let room = Semaphore::MAX_PERMITS - requests.available_permits();
+        requests.add_permits(room.min(amount as usize));
     }
 }
 
@@ -117,7 +127,7 @@ pub(crate) async fn unary(
     let (reply, answer) = oneshot::channel();
     let replies = Replies {
         to: To::One(reply),
-        requests: Arc::new(Semaphore::new(0)),
+        requests: Requests(Arc::new(Semaphore::new(0))),
     };
     let Ok(command) = connection.lock().act(sent(call, message), replies) else {
         return Err(unavailable());
@@ -177,7 +187,7 @@ pub(crate) fn streamed(
         let requests = Arc::new(Semaphore::new(connection.lock().request_messages()));
         let replies = Replies {
             to: To::Many(replies),
-            requests: requests.clone(),
+            requests: Requests(requests.clone()),
         };
         let Ok(command) = connection.lock().act(sent(call, message), replies) else {
             return Err(unavailable());
@@ -215,10 +225,11 @@ async fn send_requests(
             // The caller broke off: what was sent must not be taken for all of it.
             return connection.lock().cancel_action(command);
         };
-        // The semaphore is never closed.
-        if let Ok(permit) = requests.acquire().await {
-            permit.forget();
-        }
+        let Ok(permit) = requests.acquire().await else {
+            // The call has ended, and the function wants no more of it.
+            return;
+        };
+        permit.forget();
         connection.lock().request(command, Some(message));
     }
     connection.lock().request(command, None);
@@ -307,7 +318,26 @@ impl Replies {
     pub(crate) fn of_one(reply: oneshot::Sender<Result<ActionAnswer, Status>>) -> Self {
         Self {
             to: To::One(reply),
-            requests: Arc::new(Semaphore::new(0)),
+            requests: Requests(Arc::new(Semaphore::new(0))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A caller who still streams requests is not waited for once the function has answered.
+    #[tokio::test]
+    async fn call_that_has_ended_lets_nobody_wait_to_send() {
+        let requests = Arc::new(Semaphore::new(0));
+        let replies = Replies {
+            to: To::One(oneshot::channel().0),
+            requests: Requests(requests.clone()),
+        };
+        let waiting = tokio::spawn(async move { requests.acquire().await.is_err() });
+        tokio::task::yield_now().await;
+        replies.lost();
+        assert!(waiting.await.unwrap());
     }
 }

@@ -19,6 +19,10 @@ const TRANSFERS_AT_ONCE: usize = 4;
 /// How large a batch may become, in bytes (R8).
 const BATCH_BYTES_MAX: usize = 1 << 20;
 
+/// How many notices may wait to be sent: what a person can still read. A function that gets more has
+/// one fault many times, or does not read; it is not told of the others.
+pub(crate) const NOTICES_MAX: usize = 1024;
+
 /// What a frame is about: frames about one subject stay in order, those about nothing too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Subject {
@@ -39,6 +43,8 @@ pub(crate) struct Outbox {
     ready: VecDeque<FirnFrame>,
     transfers: VecDeque<UnderWay>,
     next_transfer: u64,
+    /// How many notices wait.
+    notices: usize,
     waker: Option<Waker>,
     ended: bool,
 }
@@ -46,6 +52,7 @@ pub(crate) struct Outbox {
 #[derive(Debug)]
 struct UnderWay {
     subject: Subject,
+    is_notice: bool,
     transfer: Transfer,
     behind: VecDeque<FirnFrame>,
 }
@@ -57,13 +64,20 @@ impl Outbox {
             ready: VecDeque::new(),
             transfers: VecDeque::new(),
             next_transfer: 1,
+            notices: 0,
             waker: None,
             ended: false,
         }
     }
 
-    /// Sends a frame as soon as it can go.
+    /// Sends a frame as soon as it can go; no notice beyond [`NOTICES_MAX`].
     pub(crate) fn push(&mut self, subject: Subject, frame: Frame) {
+        if let Frame::Notice(_) = &frame {
+            if self.notices == NOTICES_MAX {
+                return;
+            }
+            self.notices += 1;
+        }
         self.place(subject, FirnFrame { frame: Some(frame) });
         if let Some(waker) = self.waker.take() {
             waker.wake();
@@ -83,6 +97,7 @@ impl Outbox {
         self.next_transfer += 1;
         self.transfers.push_back(UnderWay {
             subject,
+            is_notice: is_notice(&frame),
             transfer: Transfer::new(number, 0, encoded, self.chunk_bytes),
             behind: VecDeque::new(),
         });
@@ -119,6 +134,7 @@ impl Outbox {
                 self.ready.push_front(frame);
                 return frames;
             }
+            self.notices -= usize::from(is_notice(&frame));
             frames.push(frame);
         }
         // The first few take a turn each; then the others may.
@@ -143,6 +159,7 @@ impl Outbox {
         let mut first = self.transfers.pop_front()?;
         let chunk = first.transfer.next_chunk();
         if chunk.last {
+            self.notices -= usize::from(first.is_notice);
             let subject = first.subject;
             for frame in first.behind {
                 self.place(subject, frame);
@@ -153,6 +170,10 @@ impl Outbox {
         }
         Some(chunk)
     }
+}
+
+fn is_notice(frame: &FirnFrame) -> bool {
+    matches!(frame.frame, Some(Frame::Notice(_)))
 }
 
 #[cfg(test)]

@@ -258,6 +258,11 @@ impl Session {
     /// Commands may be opened again.
     fn give_back(&mut self, amount: u64) {
         self.credit = self.credit.saturating_add(amount);
+        self.send_waiting();
+    }
+
+    /// Sends what waits, as far as credit goes.
+    fn send_waiting(&mut self) {
         while let Some(next) = self.waiting.pop_front() {
             if let Out::Command(_) = next.frame {
                 if self.credit == 0 {
@@ -283,9 +288,10 @@ impl Session {
     }
 
     /// Whether a command still waits for credit, so that the function cannot know it. Those that
-    /// wait are the newest, in order.
+    /// wait are the newest, in order; what else waits may be about one that was sent.
     fn is_waiting(&self, command: u64) -> bool {
-        let first = self.waiting.front();
+        let mut commands = self.waiting.iter();
+        let first = commands.find(|it| matches!(it.frame, Out::Command(_)));
         first.is_some_and(|first| command >= first.command)
     }
 

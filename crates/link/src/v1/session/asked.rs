@@ -198,8 +198,15 @@ impl Session {
         }
     }
 
-    /// The caller of an action has gone.
+    /// The caller of an action has gone. What still waits for credit is not sent any more.
     pub(crate) fn cancel_action(&mut self, command: u64) {
+        if self.is_waiting(command) {
+            let subject = Subject::Command(command);
+            self.waiting.retain(|it| it.subject != subject);
+            self.commands.remove(&command);
+            self.send_waiting();
+            return self.end_if_left();
+        }
         if let Some(open @ Open::Action { .. }) = self.commands.get_mut(&command) {
             *open = Open::Cancelled;
             self.cancel(Subject::Command(command), command);
@@ -308,6 +315,7 @@ impl Session {
             commands.remove(&it.command);
             false
         });
+        self.send_waiting();
     }
 }
 

@@ -487,6 +487,57 @@ fn incarnation_that_still_waits_ends_without_a_word() {
     world.finish();
 }
 
+/// R80: a call of an action whose caller has gone before it was sent leaves nothing behind.
+#[test]
+fn cancelled_call_that_waits_is_never_sent() {
+    let mut world = World::new(1);
+    world.act();
+    for command in 2..100 {
+        world.act();
+        world.called[command as usize - 1].is_cancelled = true;
+        world.session.cancel_action(command);
+    }
+    assert!(world.session.waiting.is_empty());
+    world.take(decided(1).saying("ok")).unwrap();
+    assert_eq!(kinds(&world.drain()), ["command 1 of 0"]);
+    world.act();
+    assert_eq!(kinds(&world.drain()), ["command 100 of 0"]);
+    world.finish();
+}
+
+/// What waits behind a command that was taken back goes out with the credit that there is.
+#[test]
+fn frames_behind_a_command_that_is_taken_back_go_out() {
+    let mut world = World::new(1);
+    world.act();
+    world.act();
+    world.open(VALUE);
+    world.command(0, false);
+    world.session.request(2, None);
+    world.take(decided(1).saying("ok")).unwrap();
+    assert_eq!(kinds(&world.drain()), ["command 1 of 0", "command 2 of 0"]);
+    world.session.half_close(1);
+    assert!(matches!(world.drain()[..], [Out::Message(_)]));
+    world.take(decided(2).saying("ok")).unwrap();
+    assert!(world.drain().is_empty());
+    assert!(world.called[1].reply.try_recv().is_ok());
+    world.called.clear();
+    world.finish();
+}
+
+/// A function that does not read is not told without end what it did wrong.
+#[test]
+fn notices_that_wait_are_bounded() {
+    let mut world = World::new(1);
+    for command in 0..5000 {
+        world.take(decided(command)).unwrap();
+    }
+    assert_eq!(world.drain().len(), crate::v1::outbox::NOTICES_MAX);
+    world.take(decided(9)).unwrap();
+    assert_eq!(kinds(&world.drain()), ["FIRN-3031 9"]);
+    world.finish();
+}
+
 /// R20: a command that was never sent cannot be answered: FIRN-3031.
 #[test]
 fn command_that_waits_for_credit_is_not_open_to_the_function() {
