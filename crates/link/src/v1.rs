@@ -6,7 +6,7 @@
 //!
 //! # Reading order
 //! [`port`] listens and carries connections, [`hub`] knows which functions are connected and is the
-//! engine's link, [`entity`] and [`action`] are what the engine holds of them; `session` is one
+//! engine's link, `entity` and `action` are what the engine holds of them; `session` is one
 //! connection as a machine without I/O, and `outbox` what of it is still to be sent.
 //!
 //! # Invariants

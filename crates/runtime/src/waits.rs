@@ -2,7 +2,7 @@
 //!
 //! # How it works
 //! A function that handles a command may call others and wait. An entity serves one command at a
-//! time, so while its handler waits, nothing else of it goes on. [`Waits`] holds an edge from each
+//! time, so while its handler waits, nothing else of it goes on. `Waits` holds an edge from each
 //! entity, or action, whose handler waits to the one it waits for. A new edge that would close a
 //! circle is not taken: whoever is on the circle would wait for ever, also when the edges belong to
 //! different requests.

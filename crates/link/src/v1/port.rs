@@ -2,7 +2,7 @@
 //!
 //! | task | started by | on cancel | on error |
 //! |---|---|---|---|
-//! | HTTP connection | the accept loop | ends with its calls, within [`END_WAIT`] | logged at debug |
+//! | HTTP connection | the accept loop | ends with its calls, within `END_WAIT` | logged at debug |
 //! | session | its call | ends with the call, and everything that is open on it | the call's status |
 
 use std::io;
