@@ -32,7 +32,8 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tonic::body::Body;
 use tonic::{Status, Streaming};
 use tonic_prost::ProstCodec;
@@ -301,7 +302,10 @@ async fn serve(
             Err(_) => return debug!("TLS takes too long"),
         },
     };
-    let service = hyper::service::service_fn(move |request| answer(shared.clone(), request));
+    let calls = TaskTracker::new();
+    let counted = calls.clone();
+    let service =
+        hyper::service::service_fn(move |request| answer(shared.clone(), counted.clone(), request));
     let mut http = auto::Builder::new(TokioExecutor::new()).http2_only();
     http.http2()
         .timer(TokioTimer::new())
@@ -318,15 +322,32 @@ async fn serve(
             connection.await
         }
         ended = connection.as_mut() => ended,
+        () = unused(&calls) => {
+            connection.as_mut().graceful_shutdown();
+            let _ = tokio::time::timeout(END_WAIT, connection).await;
+            return debug!("a connection that carried no call was ended");
+        }
     };
     if let Err(error) = ended {
         debug!(%error, "a function's connection ended");
     }
 }
 
+/// Waits until a connection is found without a call. One that nobody uses takes up room, and was
+/// not asked for a token yet.
+async fn unused(calls: &TaskTracker) {
+    loop {
+        tokio::time::sleep(HELLO_WAIT).await;
+        if calls.is_empty() {
+            return;
+        }
+    }
+}
+
 /// Answers one request: the protocol's one method, or UNIMPLEMENTED.
 async fn answer(
     shared: Arc<Shared>,
+    calls: TaskTracker,
     request: Request<hyper::body::Incoming>,
 ) -> Result<Response<Body>, std::convert::Infallible> {
     let mut grpc = tonic::server::Grpc::new(ProstCodec::<FirnBatch, FunctionBatch>::default())
@@ -339,11 +360,15 @@ async fn answer(
         );
         return Ok(Status::unimplemented(text).into_http());
     }
-    Ok(grpc.streaming(Connect(shared), request).await)
+    Ok(grpc.streaming(Connect { shared, calls }, request).await)
 }
 
 /// The protocol's one method.
-struct Connect(Arc<Shared>);
+struct Connect {
+    shared: Arc<Shared>,
+    /// The calls of its connection.
+    calls: TaskTracker,
+}
 
 type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
@@ -353,12 +378,12 @@ impl tonic::server::StreamingService<FunctionBatch> for Connect {
     type Future = BoxFuture<Result<tonic::Response<Outgoing>, Status>>;
 
     fn call(&mut self, request: tonic::Request<Streaming<FunctionBatch>>) -> Self::Future {
-        let shared = self.0.clone();
+        let (shared, call) = (self.shared.clone(), self.calls.token());
         Box::pin(async move {
             check_token(shared.config.token.as_deref(), &request)?;
             let batches = request.into_inner();
             // The headers go at once; neither side may wait for the other's (R2).
-            Ok(tonic::Response::new(Outgoing::new(shared, batches)))
+            Ok(tonic::Response::new(Outgoing::new(shared, batches, call)))
         })
     }
 }
@@ -399,6 +424,7 @@ fn add_code(status: &mut Status, code: Code) {
 /// What is sent on a call; driving it drives the session.
 struct Outgoing {
     state: Sending,
+    _call: TaskTrackerToken,
 }
 
 enum Sending {
@@ -425,9 +451,10 @@ struct Running {
 }
 
 impl Outgoing {
-    fn new(shared: Arc<Shared>, batches: Streaming<FunctionBatch>) -> Self {
+    fn new(shared: Arc<Shared>, batches: Streaming<FunctionBatch>, call: TaskTrackerToken) -> Self {
         Self {
             state: Sending::Beginning(Box::pin(begin(shared, batches))),
+            _call: call,
         }
     }
 }
@@ -647,5 +674,58 @@ impl Reader {
             warn!(code = %error.code, "a function's connection is ended: {}", error.text);
             broken(&error)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use firn_model::call::Reply;
+    use firn_runtime::calls::{Calls, OwnCall};
+    use tokio::io::AsyncReadExt;
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    struct NoCalls;
+
+    impl Calls for NoCalls {
+        fn call(&self, _: OwnCall) -> futures_util::future::BoxFuture<'static, ReplyOrStatus> {
+            Box::pin(std::future::pending())
+        }
+    }
+
+    type ReplyOrStatus = Result<Reply, firn_model::status::Status>;
+
+    /// Whoever connects and says nothing keeps no connection: the token was not asked for yet.
+    #[tokio::test(start_paused = true)]
+    async fn connection_without_a_call_is_ended() {
+        let config = Config {
+            listen: Address::Tcp(([127, 0, 0, 1], 0).into()),
+            token: None,
+            tls: None,
+            frame_bytes_max: 1 << 20,
+            client_address: String::new(),
+            version: "0",
+        };
+        let port = Port::bind(config).await.unwrap();
+        let Address::Tcp(address) = *port.address() else {
+            panic!("asked for TCP");
+        };
+        let (hub, _events) = Hub::new(
+            Arc::new(|_| Vec::new()),
+            Arc::new(NoCalls),
+            TaskTracker::new(),
+        );
+        let stop = CancellationToken::new();
+        let serving = tokio::spawn(port.serve(hub, stop.clone()));
+        let mut socket = TcpStream::connect(address).await.unwrap();
+        let mut sent = Vec::new();
+        let end = socket.read_to_end(&mut sent);
+        tokio::time::timeout(3 * HELLO_WAIT, end)
+            .await
+            .expect("an end")
+            .expect("no failure");
+        stop.cancel();
+        serving.await.unwrap();
     }
 }
