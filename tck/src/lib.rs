@@ -4,6 +4,8 @@
 //! `proto/firn/tck/v1/model.proto`; it dials in, and the kit checks that it keeps the requirements of
 //! `proto/firn/v1/README.md`, one [`Outcome`] for each check.
 //!
+//! [`run_proxy`] is the other side: it plays functions and clients around a Firn, and judges that.
+//!
 //! The crate knows nothing of Firn's own crates: it reads the protocol anew, so that a mistake there
 //! is not made here again.
 //!
@@ -13,6 +15,7 @@
 //! - `connection`: Firn's side of a connection and the referee over all that comes on it; `oracle`:
 //!   what steps mean; `record` and `data`: the store.
 //! - `wire`: gRPC.
+//! - `proxy`: the other side.
 
 mod fault;
 mod report;
@@ -24,6 +27,7 @@ mod data;
 mod kit;
 mod oracle;
 mod proto;
+mod proxy;
 mod record;
 mod service;
 mod show;
@@ -34,5 +38,6 @@ mod workload;
 mod tests;
 
 pub use fault::Fault;
+pub use proxy::{Proxy, ProxyOptions, list_proxy, run_proxy};
 pub use report::{Outcome, Output, Silent, Summary, Text, Verdict};
 pub use run::{COMMANDS_DEFAULT, Options, TIMEOUT_DEFAULT, list, run};

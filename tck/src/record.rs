@@ -80,6 +80,69 @@ impl Record {
         }
     }
 
+    /// What an opening says; the reverse of [`Self::opening`].
+    pub(crate) fn of(service: Service, opening: &Opening) -> Result<Self, Fault> {
+        let misfit = |came: String| {
+            let expected = format!("an opening that fits {}", service.name());
+            Fault::new("R40", expected, came)
+        };
+        let state = |any: &prost_types::Any| {
+            unpack::<State>(any, "State").ok_or_else(|| misfit(format!("{any:?}")))
+        };
+        let mut record = Self::new(service);
+        record.version = opening.version;
+        match (service, &opening.state) {
+            (_, None) => {}
+            (Service::Value | Service::Two, Some(opening::State::Value(any))) => {
+                record.state = Some(state(any)?);
+            }
+            (Service::Events, Some(opening::State::History(history))) => {
+                record.fold(history).map_err(misfit)?;
+            }
+            (Service::Actor, Some(opening::State::Actor(actor))) => {
+                record.state = actor.state.as_ref().map(state).transpose()?;
+                record.tags.clone_from(&actor.tags);
+            }
+            (Service::Data(data_type), Some(opening::State::Data(delta))) => {
+                let mut data = Data::empty(data_type);
+                data.apply(delta).map_err(misfit)?;
+                record.data = Some(data);
+            }
+            (_, Some(other)) => return Err(misfit(format!("{other:?}"))),
+        }
+        Ok(record)
+    }
+
+    fn fold(&mut self, history: &History) -> Result<(), String> {
+        let mut state = State::default();
+        if let Some(snapshot) = &history.snapshot {
+            state = unpack(snapshot, "State").ok_or_else(|| format!("{snapshot:?}"))?;
+            self.snapshot = Some((history.snapshot_version, state.clone()));
+        }
+        for event in &history.events {
+            let event: Appended = unpack(event, "Appended").ok_or_else(|| format!("{event:?}"))?;
+            state.text.push_str(&event.text);
+            state.count += 1;
+            self.events.push(event);
+        }
+        let count = history.snapshot_version + history.events.len() as u64;
+        if count != self.version {
+            return Err(format!("{count} events at version {}", self.version));
+        }
+        self.state = (count > 0).then_some(state);
+        Ok(())
+    }
+
+    /// Whether this is the state that another record has, in another incarnation perhaps.
+    pub(crate) fn is_as(&self, other: &Self) -> bool {
+        match self.service {
+            Service::Data(_) => crate::oracle::same_data(&self.data(), &other.data()),
+            // Those are numbers of events.
+            Service::Events => self.state == other.state && self.version == other.version,
+            _ => self.state == other.state && self.tags == other.tags,
+        }
+    }
+
     /// Takes a decision's mutation.
     pub(crate) fn apply(&mut self, decision: &Decision) -> Result<(), Fault> {
         let misfit = |came: String| {

@@ -87,6 +87,8 @@ impl Outcome {
 /// What came of all checks.
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
+    /// What was judged: `function` or `proxy`.
+    pub judged: &'static str,
     /// One for each check, in the order in which they ran.
     pub outcomes: Vec<Outcome>,
     /// What the random workload was made from.
@@ -179,9 +181,10 @@ impl Summary {
         let seconds: f64 = self.outcomes.iter().map(|one| one.time.as_secs_f64()).sum();
         let mut text = format!(
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n  <testsuite \
-             name=\"firn.v1 function\" tests=\"{}\" failures=\"{}\" skipped=\"{}\" \
+             name=\"firn.v1 {}\" tests=\"{}\" failures=\"{}\" skipped=\"{}\" \
              time=\"{seconds:.3}\">\n    <properties>\n      <property name=\"seed\" \
              value=\"{}\"/>\n    </properties>\n",
+            self.judged,
             self.outcomes.len(),
             self.failed(),
             self.skipped(),
@@ -271,6 +274,7 @@ mod tests {
         };
         let fault = Fault::new("R2", "<a> & \"b\"", "line\nbreak \u{1}");
         Summary {
+            judged: "function",
             outcomes: vec![
                 outcome("a/good", Verdict::Passed),
                 outcome("a/none", Verdict::Skipped("no \\ way".into())),

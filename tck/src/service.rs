@@ -335,6 +335,17 @@ pub(crate) fn target_of(
     }
 }
 
+/// A target of the model as the protocol has it.
+pub(crate) fn to_target(target: &crate::proto::model::Target) -> Option<v1::Target> {
+    let (service, request) = target_of(target)?;
+    Some(v1::Target {
+        service,
+        method: "Process".into(),
+        message: request.encode_to_vec().into(),
+        metadata: None,
+    })
+}
+
 /// Whether a target of the protocol is this one of the model.
 pub(crate) fn is_target(given: Option<&v1::Target>, wanted: &crate::proto::model::Target) -> bool {
     let (Some(given), Some((service, request))) = (given, target_of(wanted)) else {

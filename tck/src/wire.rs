@@ -202,7 +202,7 @@ async fn read(mut body: RecvStream, sender: mpsc::Sender<Read>) {
 }
 
 /// The next whole message of what was read.
-fn split(buffer: &mut BytesMut) -> Result<Option<Bytes>, String> {
+pub(crate) fn split(buffer: &mut BytesMut) -> Result<Option<Bytes>, String> {
     let Some((&compressed, rest)) = buffer.split_first() else {
         return Ok(None);
     };
@@ -221,6 +221,23 @@ fn split(buffer: &mut BytesMut) -> Result<Option<Bytes>, String> {
     }
     buffer.advance(5);
     Ok(Some(buffer.split_to(length).freeze()))
+}
+
+/// Writes one message.
+pub(crate) async fn put(stream: &mut SendStream<Bytes>, message: &[u8]) -> Result<(), h2::Error> {
+    let mut bytes = BytesMut::with_capacity(5 + message.len());
+    bytes.put_u8(0);
+    bytes.put_u32(u32::try_from(message.len()).expect("messages are below 4 GiB"));
+    bytes.put_slice(message);
+    let mut bytes = bytes.freeze();
+    while !bytes.is_empty() {
+        stream.reserve_capacity(bytes.len());
+        let capacity = poll_fn(|context| stream.poll_capacity(context)).await;
+        let capacity = capacity.unwrap_or_else(|| Err(h2::Reason::STREAM_CLOSED.into()))?;
+        let part = bytes.split_to(capacity.min(bytes.len()));
+        stream.send_data(part, false)?;
+    }
+    Ok(())
 }
 
 impl Link {
@@ -255,20 +272,7 @@ impl Link {
 
     /// Sends one message.
     pub(crate) async fn send(&mut self, message: &[u8]) -> Result<(), h2::Error> {
-        let mut bytes = BytesMut::with_capacity(5 + message.len());
-        bytes.put_u8(0);
-        bytes.put_u32(u32::try_from(message.len()).expect("messages are below 4 GiB"));
-        bytes.put_slice(message);
-        let mut bytes = bytes.freeze();
-        let stream = self.open()?;
-        while !bytes.is_empty() {
-            stream.reserve_capacity(bytes.len());
-            let capacity = poll_fn(|context| stream.poll_capacity(context)).await;
-            let capacity = capacity.unwrap_or_else(|| Err(h2::Reason::STREAM_CLOSED.into()))?;
-            let part = bytes.split_to(capacity.min(bytes.len()));
-            stream.send_data(part, false)?;
-        }
-        Ok(())
+        put(self.open()?, message).await
     }
 
     /// Ends the call with a status, and a Firn code in the trailer `firn-code` unless it is empty.

@@ -34,10 +34,10 @@ pub(crate) fn random_seed() -> u64 {
 }
 
 /// A random sequence: a counter, mixed.
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -46,15 +46,15 @@ impl Random {
     }
 
     /// Below the limit.
-    fn below(&mut self, limit: u64) -> u64 {
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
         self.next() % limit
     }
 
-    fn one_in(&mut self, times: u64) -> bool {
+    pub(crate) fn one_in(&mut self, times: u64) -> bool {
         self.below(times) == 0
     }
 
-    fn word(&mut self) -> String {
+    pub(crate) fn word(&mut self) -> String {
         format!("{}", self.below(6))
     }
 }
@@ -199,7 +199,7 @@ fn text_steps(random: &mut Random, service: Service) -> Vec<Step> {
     steps
 }
 
-fn data_step(random: &mut Random, data_type: DataType) -> data_step::Step {
+pub(crate) fn data_step(random: &mut Random, data_type: DataType) -> data_step::Step {
     use data_step::Step as Data;
     let at = |key: String, data_type: DataType, step: Data| {
         Data::At(Box::new(At {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use firn_model::code::Code;
-use firn_tck::{Options, Output, Silent, Summary, Text};
+use firn_tck::{Options, Output, Proxy, ProxyOptions, Silent, Summary, Text};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::exit::{FAILED, Failure};
@@ -15,34 +15,16 @@ use crate::settings::duration;
 /// The command line of the kit.
 pub(crate) fn command() -> Command {
     Command::new("tck")
-        .about("Checks that a function keeps its protocol")
+        .about("Checks that a function, or a Firn, keeps the protocol firn.v1")
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(function())
+        .subcommand(proxy())
 }
 
-fn function() -> Command {
-    Command::new("function")
-        .about("Plays Firn to a function that serves the kit's model services")
-        .long_about(
-            "Listens at ADDRESS, lets a function of firn.v1 dial in, and checks what it does, one \
-             line for each check with the requirements of proto/firn/v1/README.md that it covers. \
-             The function serves the model services of tck/README.md; every SDK has such a program. \
-             Ends with 0 if every check passed, and with 1 if one failed.",
-        )
-        .arg(
-            Arg::new("address")
-                .value_name("ADDRESS")
-                .required_unless_present("list")
-                .help("Where the function dials in: HOST:PORT, or unix:PATH"),
-        )
-        .arg(
-            Arg::new("token")
-                .long("token")
-                .value_name("TOKEN")
-                .env("FIRN_TOKEN")
-                .help("The token that the function sends; COMMAND gets it as FIRN_TOKEN"),
-        )
+/// What both kits have.
+fn judging(command: Command) -> Command {
+    command
         .arg(
             Arg::new("filter")
                 .long("filter")
@@ -85,6 +67,30 @@ fn function() -> Command {
                 .action(ArgAction::SetTrue)
                 .help("Prints the checks and what they cover, and runs none"),
         )
+}
+
+fn function() -> Command {
+    judging(Command::new("function"))
+        .about("Plays Firn to a function that serves the kit's model services")
+        .long_about(
+            "Listens at ADDRESS, lets a function of firn.v1 dial in, and checks what it does, one \
+             line for each check with the requirements of proto/firn/v1/README.md that it covers. \
+             The function serves the model services of tck/README.md; every SDK has such a program. \
+             Ends with 0 if every check passed, and with 1 if one failed.",
+        )
+        .arg(
+            Arg::new("address")
+                .value_name("ADDRESS")
+                .required_unless_present("list")
+                .help("Where the function dials in: HOST:PORT, or unix:PATH"),
+        )
+        .arg(
+            Arg::new("token")
+                .long("token")
+                .value_name("TOKEN")
+                .env("FIRN_TOKEN")
+                .help("The token that the function sends; COMMAND gets it as FIRN_TOKEN"),
+        )
         .arg(
             Arg::new("command")
                 .value_name("COMMAND")
@@ -99,17 +105,77 @@ fn function() -> Command {
         )
 }
 
+fn proxy() -> Command {
+    judging(Command::new("proxy"))
+        .about("Plays functions and clients to a Firn")
+        .long_about(
+            "Plays functions with the kit's model services, and their clients, around a Firn, and \
+             checks what it does, one line for each check with the requirements of \
+             proto/firn/v1/README.md that it covers. With COMMAND it starts the Firn itself, kills it \
+             and starts it again: in the arguments, {clients}, {functions} and {folder} stand for the \
+             client port, the function port and a folder for data. Without one, a Firn must run \
+             there, and checks that need to end it are left out. \
+             Ends with 0 if every check passed, and with 1 if one failed.",
+        )
+        .arg(
+            Arg::new("address")
+                .value_name("ADDRESS")
+                .required_unless_present("list")
+                .help("The client port: HOST:PORT; with COMMAND, port 0 takes a free one"),
+        )
+        .arg(
+            Arg::new("functions")
+                .long("functions")
+                .value_name("ADDRESS")
+                .default_value("127.0.0.1:9001")
+                .help("The function port: HOST:PORT, or unix:PATH"),
+        )
+        .arg(
+            Arg::new("token")
+                .long("token")
+                .value_name("TOKEN")
+                .env("FIRN_TOKEN")
+                .help("The token that functions must send; COMMAND gets it as FIRN_FUNCTION_TOKEN"),
+        )
+        .arg(
+            Arg::new("command")
+                .value_name("COMMAND")
+                .num_args(0..)
+                .last(true)
+                .action(ArgAction::Append)
+                .help("Starts the Firn"),
+        )
+        .after_help(
+            "Examples:\n  firn tck proxy 127.0.0.1:9000 --functions 127.0.0.1:9001\n  \
+             firn tck proxy 127.0.0.1:0 --functions unix:functions -- firn proxy \
+             --family firn --listen {clients} --function-listen {functions} \
+             --store embedded:{folder}",
+        )
+}
+
 /// Runs the kit.
 pub(crate) fn run(flags: &ArgMatches) -> ExitCode {
     match flags.subcommand() {
-        Some(("function", flags)) => judge(flags),
+        Some(("function", flags)) => judge(flags, Side::Function),
+        Some(("proxy", flags)) => judge(flags, Side::Proxy),
         _ => unreachable!("clap refuses a missing and an unknown command"),
     }
 }
 
-fn judge(flags: &ArgMatches) -> ExitCode {
+/// What is judged.
+#[derive(Clone, Copy)]
+enum Side {
+    Function,
+    Proxy,
+}
+
+fn judge(flags: &ArgMatches, side: Side) -> ExitCode {
     if flags.get_flag("list") {
-        for (name, requirements) in firn_tck::list() {
+        let checks = match side {
+            Side::Function => firn_tck::list(),
+            Side::Proxy => firn_tck::list_proxy(),
+        };
+        for (name, requirements) in checks {
             println!("{name} [{}]", requirements.join(" "));
         }
         return ExitCode::SUCCESS;
@@ -119,7 +185,17 @@ fn judge(flags: &ArgMatches) -> ExitCode {
         .enable_all()
         .build();
     let result = match runtime {
-        Ok(runtime) => runtime.block_on(judge_function(flags, format == Some("text"))),
+        Ok(runtime) => {
+            let mut lines = Text(io::stdout());
+            let output: &mut dyn Output = match format {
+                Some("text") => &mut lines,
+                _ => &mut Silent,
+            };
+            match side {
+                Side::Function => runtime.block_on(judge_function(flags, output)),
+                Side::Proxy => runtime.block_on(judge_proxy(flags, output)),
+            }
+        }
         Err(error) => Err(cannot_listen(error)),
     };
     match result {
@@ -140,7 +216,7 @@ fn judge(flags: &ArgMatches) -> ExitCode {
     }
 }
 
-async fn judge_function(flags: &ArgMatches, as_it_goes: bool) -> Result<Summary, Failure> {
+async fn judge_function(flags: &ArgMatches, output: &mut dyn Output) -> Result<Summary, Failure> {
     let text = |name: &str| flags.get_one::<String>(name).cloned();
     let address = text("address").unwrap_or_default();
     let mut options = Options::new(address.clone());
@@ -173,12 +249,98 @@ async fn judge_function(flags: &ArgMatches, as_it_goes: bool) -> Result<Summary,
             Some(function)
         }
     };
-    let mut lines = Text(io::stdout());
-    let output: &mut dyn Output = match as_it_goes {
-        true => &mut lines,
-        false => &mut Silent,
-    };
     firn_tck::run(options, output).await.map_err(cannot_listen)
+}
+
+async fn judge_proxy(flags: &ArgMatches, output: &mut dyn Output) -> Result<Summary, Failure> {
+    let text = |name: &str| flags.get_one::<String>(name).cloned();
+    let mut clients = text("address").unwrap_or_default();
+    let functions = text("functions").unwrap_or_default();
+    let command: Vec<String> = flags
+        .get_many::<String>("command")
+        .unwrap_or_default()
+        .cloned()
+        .collect();
+    if !command.is_empty() && clients.ends_with(":0") {
+        // It is free again when the Firn that is judged wants it.
+        let port = std::net::TcpListener::bind(&clients).and_then(|it| it.local_addr());
+        clients = port.map_err(cannot_listen)?.to_string();
+    }
+    let mut options = ProxyOptions::new(clients.clone(), functions.clone());
+    options.token = text("token");
+    options.filter = text("filter");
+    options.seed = flags.get_one::<u64>("seed").copied();
+    if let Some(commands) = flags.get_one::<u32>("commands") {
+        options.commands = *commands;
+    }
+    if let Some(timeout) = flags.get_one::<Duration>("timeout") {
+        options.timeout = *timeout;
+    }
+    let folder = std::env::temp_dir().join(format!("firn-tck-{}", std::process::id()));
+    if !command.is_empty() {
+        let place = |argument: &String| {
+            argument
+                .replace("{clients}", &clients)
+                .replace("{functions}", &functions)
+                .replace("{folder}", &folder.display().to_string())
+        };
+        options.proxy = Some(Box::new(Judged {
+            command: command.iter().map(place).collect(),
+            token: options.token.clone(),
+            child: None,
+        }));
+    }
+    let done = firn_tck::run_proxy(options, output).await;
+    // There is none if it was not asked for.
+    let _ = std::fs::remove_dir_all(folder);
+    done.map_err(|error| {
+        let remedy = "check the command after --, and that it is on the PATH";
+        Failure::new(Code::CommandNotStarted, error, remedy)
+    })
+}
+
+/// A Firn that the kit starts. It is killed when this is dropped.
+struct Judged {
+    command: Vec<String>,
+    token: Option<String>,
+    child: Option<std::process::Child>,
+}
+
+impl Proxy for Judged {
+    fn start(&mut self) -> io::Result<()> {
+        let mut command = std::process::Command::new(&self.command[0]);
+        command
+            .args(&self.command[1..])
+            .stdout(std::process::Stdio::null());
+        if let Some(token) = &self.token {
+            command.env("FIRN_FUNCTION_TOKEN", token);
+        }
+        self.child = Some(command.spawn()?);
+        Ok(())
+    }
+
+    fn kill(&mut self) -> io::Result<()> {
+        if let Some(mut child) = self.child.take() {
+            child.kill()?;
+            child.wait()?;
+        }
+        Ok(())
+    }
+
+    fn stop(&mut self) -> io::Result<()> {
+        let id = self.child.as_ref().map(std::process::Child::id);
+        if let Some(id) = id.and_then(|id| Pid::from_raw(id.cast_signed())) {
+            kill_process(id, Signal::TERM)?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Judged {
+    fn drop(&mut self) {
+        // What has gone already needs no end.
+        let _ = self.kill();
+    }
 }
 
 fn start(

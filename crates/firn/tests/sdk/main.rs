@@ -6,5 +6,6 @@
 mod conformance;
 mod language;
 mod own;
+mod proxy;
 mod sample;
 mod template;
