@@ -3,6 +3,7 @@
 //! A check drives both ends for a while and returns the first fault. Entities are new for each.
 
 mod beginning;
+mod causes;
 mod frames;
 mod requests;
 mod restart;
@@ -49,6 +50,7 @@ pub(super) fn all() -> Vec<Check> {
     [
         beginning::CHECKS,
         requests::CHECKS,
+        causes::CHECKS,
         frames::CHECKS,
         restart::CHECKS,
     ]

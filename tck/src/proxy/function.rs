@@ -78,13 +78,22 @@ pub(crate) struct Function {
     ended: bool,
 }
 
+/// How a frame came.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Travels {
+    Whole,
+    InPieces,
+}
+
 /// What Firn has sent so far, as far as it bears on what it may send next.
 #[derive(Default)]
 struct Referee {
     hello: Hello,
     chunk_bytes: usize,
     is_welcomed: bool,
+    /// Of those that came whole.
     last_command: u64,
+    numbers: BTreeSet<u64>,
     /// Open commands: their incarnations and how many messages may come.
     open: BTreeMap<u64, (u64, u32)>,
     /// How many commands may be open.
@@ -245,8 +254,10 @@ impl Function {
     }
 
     fn frame(&mut self, frame: FirnFrame) -> Result<(), Fault> {
+        let mut travels = Travels::Whole;
         let whole = match frame.frame {
             Some(Received::Chunk(chunk)) => {
+                travels = Travels::InPieces;
                 self.pieces += 1;
                 if chunk.data.len() > self.referee.chunk_bytes {
                     let expected = format!("pieces of {} bytes", self.referee.chunk_bytes);
@@ -280,7 +291,7 @@ impl Function {
         let Some(frame) = whole.frame else {
             return Ok(());
         };
-        self.referee.received(&frame)?;
+        self.referee.received(&frame, travels)?;
         if let Received::Welcome(welcome) = &frame {
             self.welcome.clone_from(welcome);
         }
@@ -437,7 +448,7 @@ impl Referee {
         }
     }
 
-    fn received(&mut self, frame: &Received) -> Result<(), Fault> {
+    fn received(&mut self, frame: &Received, travels: Travels) -> Result<(), Fault> {
         let first = matches!(frame, Received::Welcome(_) | Received::Refusal(_));
         if first == self.is_welcomed {
             let expected = match first {
@@ -452,7 +463,7 @@ impl Referee {
                 self.chunk_bytes = welcome.chunk_bytes as usize;
             }
             Received::Refusal(_) => self.is_welcomed = true,
-            Received::Command(command) => self.command(command)?,
+            Received::Command(command) => self.command(command, travels)?,
             Received::Message(message) => {
                 // One that has been answered may cross its messages.
                 let open = self.open.get_mut(&message.command);
@@ -486,13 +497,17 @@ impl Referee {
         Ok(())
     }
 
-    fn command(&mut self, command: &Command) -> Result<(), Fault> {
+    fn command(&mut self, command: &Command, travels: Travels) -> Result<(), Fault> {
         let came = || show::short(&format!("{command:?}"));
         let faulty = |requirement, expected: &str| Err(Fault::new(requirement, expected, came()));
-        if command.id <= self.last_command {
+        // Others may come between the pieces of a large one (R81).
+        let is_late = travels == Travels::Whole && command.id <= self.last_command;
+        if is_late || !self.numbers.insert(command.id) {
             return faulty("R20", "numbers that grow");
         }
-        self.last_command = command.id;
+        if travels == Travels::Whole {
+            self.last_command = command.id;
+        }
         let id = command.incarnation;
         let components = self.hello.contract.as_ref().map(|one| &one.components);
         let component = components.and_then(|all| all.get(command.component as usize));
@@ -545,8 +560,12 @@ mod tests {
         let mut referee = Referee::default();
         referee.sent(&Frame::Hello(hello));
         let welcome = Received::Welcome(Welcome::default());
-        referee.received(&welcome).expect("the first frame");
-        let mut judged = frames.iter().map(|frame| referee.received(frame));
+        referee
+            .received(&welcome, Travels::Whole)
+            .expect("the first frame");
+        let mut judged = frames
+            .iter()
+            .map(|frame| referee.received(frame, Travels::Whole));
         judged
             .find_map(Result::err)
             .map_or("", |fault| fault.requirement)
