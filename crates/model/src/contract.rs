@@ -36,6 +36,12 @@ impl Kind {
         self != Self::Action
     }
 
+    /// Whether the commands of an entity are served one after another, so that one may wait for ever
+    /// for itself.
+    pub fn serves_in_turn(self) -> bool {
+        matches!(self, Self::Value | Self::EventSourced | Self::Actor)
+    }
+
     /// Whether a command's answer is remembered under its caller's idempotency key. Replicas agree
     /// on values, not on answers.
     pub fn keeps_records(self) -> bool {

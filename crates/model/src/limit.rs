@@ -53,6 +53,10 @@ pub const MAP_DEPTH_MAX: usize = 16;
 /// More than a person names, few enough that a commit stays small.
 pub const TIMERS_MAX: usize = 64;
 
+/// How many effects one decision of firn.v1 may cause. Each is kept until it was delivered, and each
+/// delivery is a task; whoever needs more lets an effect cause them.
+pub const EFFECTS_MAX: usize = 1024;
+
 /// The longest name of a timer, in bytes: it is for people, and stands in the store as it is.
 pub const TIMER_NAME_BYTES_MAX: usize = 256;
 

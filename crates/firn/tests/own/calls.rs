@@ -2,8 +2,11 @@
 
 use firn_testkit::caller::request;
 use firn_testkit::own::Connection;
-use firn_testkit::own::message::{call, called, cancel, decided, empty, hello, target};
+use firn_testkit::own::message::{
+    call, call_effect, called, cancel, decided, empty, hello, target,
+};
 use firn_wire::v1::message::call_result::Result as Outcome;
+use firn_wire::v1::message::firn_frame::Frame;
 use firn_wire::v1::message::{CallResult, Failure, Hello, Target};
 use tonic::Code;
 
@@ -102,6 +105,35 @@ async fn call_that_would_wait_for_itself_is_refused() {
     function.send(decided(2).saying("action"));
     function.expect(called(2, "action")).await;
     function.send(decided(1).saying("a"));
+    caller.replies("a").await;
+}
+
+/// R72: an effect back onto whoever waits for it runs, and is not waited for.
+#[tokio::test]
+async fn effect_on_its_own_waiter_holds_nobody_up() {
+    let (world, mut function) = World::serving().await;
+    let caller = world.call("Register/Process", "a", "");
+    assert_eq!(function.command().await.id, 1);
+    function.send(call(1, 1, on("model.Register", "Process", "b")));
+    assert_eq!(function.command().await.id, 2);
+    let back = call_effect(on("model.Register", "Process", "a"), true);
+    function.send(decided(2).causing(back).saying("b"));
+    let (mut result, mut effect) = (false, false);
+    while !(result && effect) {
+        match function.next().await {
+            Frame::CallResult(it) => {
+                assert_eq!(it, called(1, "b"));
+                result = true;
+            }
+            Frame::Command(command) => {
+                assert_eq!(command.id, 3);
+                effect = true;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    function.send(decided(1).saying("a"));
+    function.send(decided(3).saying("effect"));
     caller.replies("a").await;
 }
 

@@ -20,7 +20,7 @@ mod calls;
 mod end;
 mod said;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -71,6 +71,8 @@ pub(crate) struct Session {
     last_incarnation: u64,
     /// How many more commands may be opened.
     credit: u64,
+    /// Commands that have given their credit back already: streams that have begun.
+    streaming: HashSet<u64>,
     /// Commands that wait for credit, in order.
     waiting: VecDeque<Waiting>,
     last_call: u64,
@@ -215,6 +217,7 @@ impl Session {
             last_command: 0,
             last_incarnation: 0,
             credit: limits.commands,
+            streaming: HashSet::new(),
             waiting: VecDeque::new(),
             last_call: 0,
             gated: HashMap::new(),
@@ -259,6 +262,26 @@ impl Session {
     fn give_back(&mut self, amount: u64) {
         self.credit = self.credit.saturating_add(amount);
         self.send_waiting();
+    }
+
+    /// A stream has begun: it may last, and others must not wait for its end (R80).
+    fn begins_to_stream(&mut self, command: u64) {
+        let streams = match self.commands.get(&command) {
+            Some(Open::Action { method, .. } | Open::Replica { method, .. }) => {
+                method.streams_out()
+            }
+            Some(Open::Entity { .. } | Open::Cancelled) | None => false,
+        };
+        if streams && self.streaming.insert(command) {
+            self.give_back(1);
+        }
+    }
+
+    /// A command has ended.
+    fn give_back_for(&mut self, command: u64) {
+        if !self.streaming.remove(&command) {
+            self.give_back(1);
+        }
     }
 
     /// Sends what waits, as far as credit goes.

@@ -10,9 +10,11 @@ use tracing::warn;
 
 use super::{After, Dispatcher, Refused, Request, Source, unknown_target};
 use crate::driver::ReplyTo;
+use crate::identity::{Occasion, entity_id};
 use crate::lane::{Caused, Input, Keep, Origin};
 use crate::refusal::Refusal;
 use crate::trace::{Trace, Way};
+use crate::waits::{Circle, Wait, Waiter};
 
 impl Dispatcher {
     /// Runs effects in order; waits for the synchronous ones, though not beyond the deadline. They
@@ -23,9 +25,10 @@ impl Dispatcher {
         }
         let waits = effects.iter().any(|caused| caused.effect.synchronous);
         let trace = after.trace.then(Way::Effect, &after.method);
+        let waiter = after.waiter.clone();
         let run = self
             .clone()
-            .in_order(effects, after.hops + 1, trace, after.deadline);
+            .in_order(effects, after.hops + 1, trace, after.deadline, waiter);
         let run = self.spawn(run);
         if waits {
             // It ends by itself, or with the engine.
@@ -39,7 +42,7 @@ impl Dispatcher {
             let until = self.deadline(None);
             let run = self
                 .clone()
-                .in_order(effects, hops + 1, Trace::default(), until);
+                .in_order(effects, hops + 1, Trace::default(), until, None);
             self.spawn(run);
         }
     }
@@ -50,15 +53,46 @@ impl Dispatcher {
         hops: u32,
         trace: Trace,
         until: Instant,
+        waiter: Option<Waiter>,
     ) {
         for caused in effects {
-            let synchronous = caused.effect.synchronous;
+            let wait = caused
+                .effect
+                .synchronous
+                .then(|| self.wait_for_effect(&caused.effect, waiter.as_ref()));
             let delivery = self.spawn(self.clone().deliver(caused, hops, trace.clone()));
-            if synchronous {
+            if let Some(Ok(_wait)) = wait {
                 // Not waiting longer does not end the delivery.
                 let _ = tokio::time::timeout_at(until.into(), delivery).await;
             }
         }
+    }
+
+    /// Notes that somebody waits for the end of an effect, as long as what this gives is held.
+    ///
+    /// # Errors
+    /// The circle that this would close: the effect runs, and is not waited for.
+    fn wait_for_effect(
+        &self,
+        effect: &Effect,
+        waiter: Option<&Waiter>,
+    ) -> Result<Option<Wait>, Circle> {
+        let Some(waiter) = waiter else {
+            return Ok(None);
+        };
+        let served = self.served.borrow().clone();
+        let method = served.and_then(|served| served.contract.method(&effect.call.path()).cloned());
+        let Some(method) = method.filter(|method| method.component.kind.serves_in_turn()) else {
+            return Ok(None);
+        };
+        // One whose entity cannot be told is refused when it runs.
+        let Ok(id) = entity_id(&method, &effect.call.payload.bytes, Occasion::default()) else {
+            return Ok(None);
+        };
+        let key = EntityKey::new(method.component.storage.clone(), id.stored().clone());
+        self.waits
+            .enter(waiter.clone(), Waiter::Entity(key))
+            .map(Some)
     }
 
     /// Makes those effects durable that have a delay, and gives the others.
@@ -133,7 +167,7 @@ impl Dispatcher {
             origin,
             hops,
             trace,
-            // An effect that is waited for is waited for until the deadline, whoever is behind it.
+            // Whoever waits for it is noted with the wait.
             waiter: None,
         };
         match self.run(request).await {

@@ -8,7 +8,8 @@ use firn_model::code::Code;
 use firn_model::contract::{Kind, Method};
 use firn_model::decision::{Answer, Append, Decision, Effect, Failure, Forward, Mutation, Tags};
 use firn_model::limit::{
-    DELAY_MAX, TAG_BYTES_MAX, TAGS_MAX, TIMER_NAME_BYTES_MAX, TIMER_REPEAT_MIN, TIMERS_MAX,
+    DELAY_MAX, EFFECTS_MAX, TAG_BYTES_MAX, TAGS_MAX, TIMER_NAME_BYTES_MAX, TIMER_REPEAT_MIN,
+    TIMERS_MAX,
 };
 use firn_model::metadata::{Entry, Metadata, Value};
 use firn_model::payload::Payload;
@@ -71,7 +72,10 @@ pub enum Unfit {
     /// An effect is waited for and has a delay.
     #[error("an effect with a delay cannot be waited for")]
     DelayedWait,
-    /// It changes too many timers.
+    /// It causes more effects than it may (R28).
+    #[error("a decision causes {0} effects, more than {EFFECTS_MAX}")]
+    Effects(usize),
+    /// It changes more timers than it may.
     #[error("a decision changes {0} timers, more than {TIMERS_MAX}")]
     Timers(usize),
     /// A timer has no name, or one that is too long.
@@ -105,6 +109,7 @@ impl Unfit {
             | Self::TagBytes(_)
             | Self::Delay
             | Self::DelayedWait
+            | Self::Effects(_)
             | Self::Timers(_)
             | Self::TimerName(_)
             | Self::Repeat(_)
@@ -281,6 +286,9 @@ fn answer(
 pub fn read_effects(effects: Vec<wire::Effect>) -> Result<Vec<Effect>, Unfit> {
     use wire::effect::Effect as Wire;
 
+    if effects.len() > EFFECTS_MAX {
+        return Err(Unfit::Effects(effects.len()));
+    }
     let effects = effects.into_iter().filter_map(|effect| effect.effect);
     effects
         .map(|effect| match effect {

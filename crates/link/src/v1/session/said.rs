@@ -108,14 +108,14 @@ impl Session {
         }
         match self.commands.remove(&command) {
             Some(Open::Entity { incarnation, .. } | Open::Replica { incarnation, .. }) => {
-                self.give_back(1);
+                self.give_back_for(command);
                 self.end_broken(incarnation, Code::FrameTooLarge, text);
             }
             Some(Open::Action { replies, .. }) => {
-                self.give_back(1);
+                self.give_back_for(command);
                 replies.refuse(Code::FrameTooLarge, &text);
             }
-            Some(Open::Cancelled) => self.give_back(1),
+            Some(Open::Cancelled) => self.give_back_for(command),
             None => {}
         }
         self.end_if_left();
@@ -149,7 +149,7 @@ impl Session {
                 method, replies, ..
             }) => self.decided_action(&method, replies, decision),
         }
-        self.give_back(1);
+        self.give_back_for(id);
         self.end_if_left();
     }
 
@@ -297,6 +297,7 @@ impl Session {
             let text = format!("command {id} was never sent");
             return self.notice(Code::DecisionUnexpected, text, id);
         }
+        self.begins_to_stream(id);
         match self.commands.get_mut(&id) {
             None => {
                 let text = format!("command {id} is not open");
@@ -412,9 +413,10 @@ impl Session {
         let Some(instance) = self.instances.remove(&incarnation) else {
             return;
         };
-        let mut given_back = 0;
         for command in &instance.open {
-            given_back += u64::from(self.commands.remove(command).is_some());
+            if self.commands.remove(command).is_some() {
+                self.give_back_for(*command);
+            }
         }
         if let Some(sink) = instance.sink {
             // Unasked, it has answered everything that it knew of (R42).
@@ -423,7 +425,6 @@ impl Session {
                 false => End::Released,
             });
         }
-        self.give_back(given_back);
         self.end_if_left();
     }
 }

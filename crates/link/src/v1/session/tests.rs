@@ -465,6 +465,7 @@ fn kinds(frames: &[Out]) -> Vec<String> {
             format!("{} {}", code.unwrap_or_default(), notice.command)
         }
         Out::CallResult(result) => format!("result {}", result.id),
+        Out::Credit(credit) => format!("credit {}", credit.command),
         other => format!("{other:?}"),
     };
     frames.iter().map(kind).collect()
@@ -647,5 +648,24 @@ fn what_the_function_does_not_take_is_not_sent() {
     };
     world.session.call_result(1, Ok(large));
     assert_eq!(kinds(&world.drain()), ["result 1"]);
+    world.finish();
+}
+
+/// R80: whoever streams holds up nobody else.
+#[test]
+fn stream_that_has_begun_gives_its_credit_back_once() {
+    let mut world = World::new(1);
+    world.open(DATA);
+    world.command(0, true);
+    world.open(VALUE);
+    world.command(1, false);
+    assert_eq!(kinds(&world.drain()), ["command 1 of 1"]);
+    world.take(reply(1, "now")).unwrap();
+    assert_eq!(kinds(&world.drain()), ["command 2 of 2", "credit 1"]);
+    world.command(1, false);
+    world.take(decided(1)).unwrap();
+    assert!(world.drain().is_empty(), "the end gives nothing back");
+    world.take(decided(2)).unwrap();
+    assert_eq!(kinds(&world.drain()), ["command 3 of 2"]);
     world.finish();
 }
