@@ -171,6 +171,8 @@ async fn locked_data_folder_is_refused_and_left_alone() {
         "127.0.0.1:0",
         "--admin",
         "127.0.0.1:0",
+        "--function-listen",
+        "127.0.0.1:0",
         "--store",
         &store,
     ];
@@ -189,6 +191,8 @@ fn data_folder_that_is_no_folder_is_refused() {
         "127.0.0.1:0",
         "--admin",
         "127.0.0.1:0",
+        "--function-listen",
+        "127.0.0.1:0",
         "--store",
         "embedded:file/data",
     ];
@@ -205,6 +209,8 @@ fn command_that_cannot_be_started_is_named() {
         "--listen",
         "127.0.0.1:0",
         "--admin",
+        "127.0.0.1:0",
+        "--function-listen",
         "127.0.0.1:0",
         "--log",
         "off",

@@ -97,20 +97,37 @@ fn integration_targets(root: &Path) -> Result<BTreeSet<String>> {
     let mut targets = BTreeSet::new();
     for folder in PACKAGES {
         for package in fs::read_dir(root.join(folder))? {
-            let Ok(files) = fs::read_dir(package?.path().join("tests")) else {
+            let package = package?.path();
+            let Ok(files) = fs::read_dir(package.join("tests")) else {
                 continue;
             };
+            let with_features = with_features(&package);
             for file in files {
                 let path = file?.path();
                 let is_target = path.extension().is_some_and(|end| end == "rs")
                     || path.join("main.rs").exists();
-                if let (true, Some(name)) = (is_target, path.file_stem()) {
-                    targets.insert(name.to_string_lossy().into_owned());
+                let name = path
+                    .file_stem()
+                    .map(|name| name.to_string_lossy().into_owned());
+                if let Some(name) = name.filter(|name| is_target && !with_features.contains(name)) {
+                    targets.insert(name);
                 }
             }
         }
     }
     Ok(targets)
+}
+
+/// The test targets of a package that need features of their own: whoever starts them says which.
+fn with_features(package: &Path) -> BTreeSet<String> {
+    let text = fs::read_to_string(package.join("Cargo.toml")).unwrap_or_default();
+    let manifest: toml::Table = text.parse().unwrap_or_default();
+    let tests = manifest.get("test").and_then(toml::Value::as_array);
+    let named = tests.into_iter().flatten().filter_map(|test| {
+        test.get("required-features")?;
+        Some(test.get("name")?.as_str()?.to_owned())
+    });
+    named.collect()
 }
 
 /// What is shown of tests that pass.

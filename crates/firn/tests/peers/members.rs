@@ -88,6 +88,8 @@ async fn proxy(data: &TempDir, function: SocketAddr, network: &InProcess) -> Emb
         "127.0.0.1:0",
         "--admin",
         "127.0.0.1:0",
+        "--function-listen",
+        "127.0.0.1:0",
         "--store",
         &store,
         "--function",

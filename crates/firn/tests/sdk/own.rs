@@ -1,6 +1,8 @@
-//! The SDKs' own tests, and those that start this Firn. The Rust SDK's are among the unit tests.
+//! The SDKs' own tests, and those that start this Firn. The Rust SDK's own are among the unit tests.
 
-use crate::language::{Language, firn, run};
+use std::process::Command;
+
+use crate::language::{Language, firn, root, run};
 
 fn tests_of(language: Language) {
     run("its own tests", language.command("tests"));
@@ -30,4 +32,15 @@ fn python_passes_its_own_tests() {
 #[test]
 fn python_passes_its_tests_with_firn() {
     integration_of(Language::Python);
+}
+
+#[test]
+fn rust_passes_its_tests_with_firn() {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command
+        .args(["test", "--package", "samples-rust"])
+        .args(["--features", "integration", "--test", "integration"])
+        .env("FIRN_BIN", firn())
+        .current_dir(root());
+    run("its tests with Firn", command);
 }
