@@ -102,7 +102,12 @@ struct Request {
     trace: Trace,
     /// Whose handler waits for it.
     waiter: Option<Waiter>,
+    /// Dropped once its command stands in the mailbox of its entity.
+    begun: Option<Begun>,
 }
+
+/// Held until a command stands in the mailbox of its entity, or it is known that it will not.
+pub(crate) type Begun = oneshot::Sender<()>;
 
 /// Who made a request: decides which of its headers the function sees.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -140,6 +145,7 @@ impl Dispatcher {
             hops: 0,
             trace: Trace::default(),
             waiter: None,
+            begun: None,
         };
         self.run(request).await.map_err(|refused| refused.status)
     }
@@ -237,6 +243,7 @@ impl Dispatcher {
             origin,
             hops,
             waiter,
+            begun,
             ..
         } = request;
         self.served_now().map_err(|status| Refused {
@@ -281,6 +288,7 @@ impl Dispatcher {
             .send(command)
             .await
             .map_err(|_| stopped())?;
+        drop(begun);
         match (&mut waiting.answer).await {
             Ok(Ok(settled)) => Ok(settled),
             Ok(Err(refusal)) => Err(Refused {
@@ -307,8 +315,11 @@ impl Dispatcher {
             deadline,
             hops,
             waiter,
+            begun,
             ..
         } = request;
+        // Calls of actions have no order.
+        drop(begun);
         let metadata = seen(&method.component, source, metadata).unwrap_or_default();
         let component = method.component.clone();
         let number = self.next_action();
@@ -371,6 +382,7 @@ impl Dispatcher {
             hops: after.hops + 1,
             trace,
             waiter: after.waiter,
+            begun: None,
         };
         self.run(request).await
     }
@@ -453,6 +465,7 @@ impl Dispatcher {
             hops,
             trace,
             waiter,
+            begun: None,
         };
         self.run(request).await.map_err(|refused| refused.status)
     }

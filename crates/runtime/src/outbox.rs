@@ -14,7 +14,7 @@ use firn_store::{Pending, Store};
 use tokio::sync::Semaphore;
 use tracing::{debug, warn};
 
-use crate::dispatch::Dispatcher;
+use crate::dispatch::{Begun, Dispatcher};
 use crate::lane::{Caused, Input, Origin};
 use crate::trace::Trace;
 
@@ -60,13 +60,21 @@ fn lowest_open(effects: impl Iterator<Item = EffectId>) -> HashMap<Slot, SlotSeq
 
 impl Dispatcher {
     /// Delivers an effect: once if it is not in the outbox, else until it is answered.
-    pub(crate) async fn deliver(self: Arc<Self>, caused: Caused, hops: u32, trace: Trace) {
+    ///
+    /// `begun` is dropped once its command stands in the mailbox of its entity, or cannot for now.
+    pub(crate) async fn deliver(
+        self: Arc<Self>,
+        caused: Caused,
+        hops: u32,
+        trace: Trace,
+        mut begun: Option<Begun>,
+    ) {
         let mut pause = Backoff::default();
         let mut origin = caused.origin;
         loop {
-            let call = self
-                .clone()
-                .cause(&caused.effect, origin, hops, trace.clone());
+            let call =
+                self.clone()
+                    .cause(&caused.effect, origin, hops, trace.clone(), begun.take());
             let Err(refused) = call.await else { break };
             if origin.is_none() || !refused.again {
                 warn!(to = caused.effect.call.path(), error = %refused.status, "an effect failed");
@@ -132,7 +140,7 @@ impl Dispatcher {
                 let delivery =
                     dispatcher
                         .clone()
-                        .deliver(caused, pending.hops + 1, Trace::default());
+                        .deliver(caused, pending.hops + 1, Trace::default(), None);
                 dispatcher.spawn(async move {
                     delivery.await;
                     drop(permit);

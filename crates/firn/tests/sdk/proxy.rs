@@ -15,8 +15,6 @@ const KNOWN: &[&str] = &[
     // R42: a command of a replicated entity that crosses `Closed` fails UNAVAILABLE, FIRN-3025,
     // instead of being sent again.
     "data/incarnation_that_was_let_go_is_opened_again",
-    // R28: one-way effects of one decision on one entity reach it in another order.
-    "effects/come_in_order",
     // R91: Goodbye comes when the grace for open requests is over, behind Close.
     "ending/firn_says_goodbye_first",
 ];

@@ -8,7 +8,7 @@ use firn_model::id::EntityKey;
 use tokio::sync::oneshot;
 use tracing::warn;
 
-use super::{After, Dispatcher, Refused, Request, Source, unknown_target};
+use super::{After, Begun, Dispatcher, Refused, Request, Source, unknown_target};
 use crate::driver::ReplyTo;
 use crate::identity::{Occasion, entity_id};
 use crate::lane::{Caused, Input, Keep, Origin};
@@ -60,7 +60,13 @@ impl Dispatcher {
                 .effect
                 .synchronous
                 .then(|| self.wait_for_effect(&caused.effect, waiter.as_ref()));
-            let delivery = self.spawn(self.clone().deliver(caused, hops, trace.clone()));
+            let (begun, has_begun) = oneshot::channel();
+            let deliver = self
+                .clone()
+                .deliver(caused, hops, trace.clone(), Some(begun));
+            let delivery = self.spawn(deliver);
+            // One entity gets them in their order. What is dropped says so, too.
+            let _ = has_begun.await;
             if let Some(Ok(_wait)) = wait {
                 // Not waiting longer does not end the delivery.
                 let _ = tokio::time::timeout_at(until.into(), delivery).await;
@@ -144,6 +150,7 @@ impl Dispatcher {
         origin: Option<Origin>,
         hops: u32,
         trace: Trace,
+        begun: Option<Begun>,
     ) -> Result<(), Refused> {
         let call = effect.call.clone();
         let again = |status| Refused {
@@ -169,6 +176,7 @@ impl Dispatcher {
             trace,
             // Whoever waits for it is noted with the wait.
             waiter: None,
+            begun,
         };
         match self.run(request).await {
             // A failure that the function chose is an answer.

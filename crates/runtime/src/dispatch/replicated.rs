@@ -81,6 +81,7 @@ impl Dispatcher {
             hops: 0,
             trace: Trace::default(),
             waiter: None,
+            begun: None,
         };
         let (command, key) = self.replica_command(request, true)?;
         let call = command.call;
