@@ -23,7 +23,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tracing::{error, info, warn};
 
@@ -117,11 +117,10 @@ struct Events {
 }
 
 /// The functions that dial in.
-#[derive(Clone)]
 struct DialedIn {
     hub: Arc<Hub>,
-    /// Ends their port.
-    stop: CancellationToken,
+    /// Ends their port, also when the proxy is dropped.
+    stop: DropGuard,
 }
 
 impl Proxy {
@@ -191,7 +190,7 @@ impl Proxy {
             tasks.spawn(port.serve(hub.clone(), stop.clone()));
             DialedIn {
                 hub: hub.clone(),
-                stop,
+                stop: stop.drop_guard(),
             }
         });
         let follow = Follow {
@@ -263,7 +262,7 @@ impl Proxy {
         }
         if let Some(DialedIn { hub, stop }) = dialed_in {
             hub.goodbye();
-            stop.cancel();
+            drop(stop);
         }
         tasks.close();
         tasks.wait().await;
