@@ -178,6 +178,12 @@ pub enum Code {
     LoadFailed = 5008,
     /// The data folder cannot be created, read or written.
     DataFolderUnusable = 5009,
+    /// The store is sealed, and a key that it uses was not given.
+    KeyNotGiven = 5030,
+    /// The store is sealed with another key than the one given under its id.
+    KeyWrong = 5031,
+    /// Keys were given, and the store holds data that is not sealed.
+    StoreUnsealed = 5032,
 }
 
 impl Code {
@@ -267,6 +273,9 @@ impl Code {
         Self::CommitUnknown,
         Self::LoadFailed,
         Self::DataFolderUnusable,
+        Self::KeyNotGiven,
+        Self::KeyWrong,
+        Self::StoreUnsealed,
     ];
 
     /// The number, without the prefix.
@@ -399,6 +408,11 @@ impl Code {
             Self::CommitUnknown => "the outcome of a commit is not known",
             Self::LoadFailed => "an entity could not be loaded",
             Self::DataFolderUnusable => "the data folder cannot be created, read or written",
+            Self::KeyNotGiven => "the store is sealed, and a key that it uses was not given",
+            Self::KeyWrong => {
+                "the store is sealed with another key than the one given under its id"
+            }
+            Self::StoreUnsealed => "keys were given, and the store holds data that is not sealed",
         }
     }
 }

@@ -28,6 +28,7 @@ mod write;
 
 pub mod embedded;
 pub mod memory;
+pub mod seal;
 
 #[cfg(any(test, feature = "testkit"))]
 pub mod suite;
