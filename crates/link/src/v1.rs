@@ -7,7 +7,8 @@
 //! # Reading order
 //! [`port`] listens and carries connections, [`hub`] knows which functions are connected and is the
 //! engine's link, `entity` and `action` are what the engine holds of them; `session` is one
-//! connection as a machine without I/O, and `outbox` what of it is still to be sent.
+//! connection as a machine without I/O, `places` how it names methods, and `outbox` what of it is still
+//! to be sent.
 //!
 //! # Invariants
 //! - A session does no I/O and never waits. It is behind a lock that nobody holds across an await.
@@ -18,6 +19,7 @@ mod calls;
 mod entity;
 pub mod hub;
 mod outbox;
+mod places;
 pub mod port;
 mod remedy;
 mod session;

@@ -1,5 +1,6 @@
 //! Decisions of firn.v1, as the engine takes them: what fits an entity, and what is refused.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use firn_model::code::Code;
@@ -47,7 +48,7 @@ impl FileResolver for Text {
 /// A function with an entity of each kind that matters here.
 struct Function {
     contract: Contract,
-    shapes: Vec<Shape>,
+    shapes: Vec<Arc<Shape>>,
 }
 
 impl Function {
@@ -92,10 +93,10 @@ impl Function {
             contract,
         };
         let declared = contract::read(&[&declaration]).expect("a contract");
-        let places = declared.functions.into_iter().flatten().flatten();
+        let places = declared.functions.into_iter().flatten();
         Self {
             contract: declared.contract,
-            shapes: places.map(|(_, shape)| shape).collect(),
+            shapes: places.map(|place| place.shape).collect(),
         }
     }
 

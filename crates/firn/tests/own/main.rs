@@ -16,6 +16,8 @@ mod events;
 mod fencing;
 mod flow;
 mod incarnations;
+mod node;
+mod replaced;
 mod replicas;
 mod requests;
 mod sockets;

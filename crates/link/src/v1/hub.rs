@@ -27,7 +27,8 @@ use tokio_util::task::TaskTracker;
 use tracing::warn;
 
 use super::calls::UnderWay;
-use super::session::{Components, Limits, Session};
+use super::places::Places;
+use super::session::{Limits, Session};
 use super::{action, entity};
 use crate::watch::Check;
 
@@ -91,7 +92,7 @@ struct Functions {
 /// One function: everything that is connected and declares the same.
 struct Function {
     declaration: Declaration,
-    components: Components,
+    places: Places,
     connections: Vec<Arc<Connection>>,
 }
 
@@ -201,7 +202,7 @@ impl Hub {
             }
         };
         let function = &mut functions.all[index];
-        let session = Session::new(limits, function.components.clone());
+        let session = Session::new(limits, function.places.clone());
         let connection = Arc::new(Connection {
             session: Mutex::new(session),
             calls: UnderWay::new(self.calls.clone(), self.tasks.clone()),
@@ -259,7 +260,7 @@ impl Hub {
         all.push(&declaration);
         let Declared {
             contract,
-            functions: components,
+            functions: places,
         } = contract::read(&all)?;
         let faults = (self.check)(&contract);
         if !faults.is_empty() {
@@ -268,11 +269,11 @@ impl Hub {
         functions.all.retain(stays);
         functions.all.push(Function {
             declaration,
-            components: Arc::default(),
+            places: Places::default(),
             connections: Vec::new(),
         });
-        for (function, components) in functions.all.iter_mut().zip(components) {
-            function.components = components.into();
+        for (function, places) in functions.all.iter_mut().zip(places) {
+            function.places = places.into_iter().collect();
         }
         functions.by_service = by_service(&functions.all);
         functions.warnings = contract.warnings.clone();

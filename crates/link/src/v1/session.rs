@@ -29,12 +29,13 @@ use firn_model::contract::{Finding, Method};
 use firn_runtime::calls::Within;
 use firn_runtime::link::{End, EventSink, ReplicaEvent, ReplicaSink, StreamEvent};
 use firn_wire::v1::chunk::Assembler;
-use firn_wire::v1::contract::Place;
+use firn_wire::v1::contract::Shape;
 use firn_wire::v1::message as wire;
 use firn_wire::v1::message::firn_frame::Frame as Out;
 
 use super::action::Replies;
 use super::outbox::{Outbox, Subject};
+use super::places::Places;
 use super::remedy::remedy;
 
 /// What a session is bounded by.
@@ -56,13 +57,10 @@ pub(crate) struct Limits {
     pub(crate) calls: u32,
 }
 
-/// The components of a function by their places; `None` for one that is not served.
-pub(crate) type Components = Arc<[Place]>;
-
 /// A connection.
 pub(crate) struct Session {
     limits: Limits,
-    components: Components,
+    places: Places,
     pub(crate) out: Outbox,
     assembler: Assembler,
     commands: HashMap<u64, Open>,
@@ -133,7 +131,8 @@ enum Watch {
 
 /// An entity in an incarnation.
 struct Instance {
-    component: usize,
+    /// What its decisions may hold.
+    shape: Arc<Shape>,
     /// The stored form of the entity's id.
     id: Arc<str>,
     /// `None` once the incarnation is over and only the function's word is missing.
@@ -206,10 +205,10 @@ pub(crate) struct Sent {
 }
 
 impl Session {
-    pub(crate) fn new(limits: Limits, components: Components) -> Self {
+    pub(crate) fn new(limits: Limits, places: Places) -> Self {
         Self {
             limits,
-            components,
+            places,
             out: Outbox::new(limits.chunk_bytes),
             assembler: Assembler::new(limits.frame_bytes),
             commands: HashMap::new(),

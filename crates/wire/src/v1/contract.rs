@@ -55,8 +55,16 @@ pub struct Shape {
     pub timed: HashMap<String, Vec<KeyField>>,
 }
 
-/// A place in the list of components: what is there, or `None` if it is not served.
-pub type Place = Option<(Arc<Component>, Shape)>;
+/// What stands at one place in a function's list of components.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// The component.
+    pub component: Arc<Component>,
+    /// Its methods by their places.
+    pub methods: Vec<Arc<Method>>,
+    /// What its decisions may hold.
+    pub shape: Arc<Shape>,
+}
 
 /// A contract, and what decisions may hold.
 #[derive(Debug)]
@@ -97,11 +105,11 @@ pub fn read(functions: &[&Declaration]) -> Result<Declared, Vec<Finding>> {
             reader.faults.push(finding(Code::NothingDeclared, text));
         }
         let components = components.iter().zip(0..);
-        read.push(
-            components
-                .map(|(component, place)| reader.component(component, place))
-                .collect(),
-        );
+        // One that cannot be is a fault, so that nothing of this is served.
+        let components = components
+            .filter_map(|(component, place)| reader.component(component, place))
+            .collect();
+        read.push(components);
     }
     if !reader.faults.is_empty() {
         return Err(reader.faults);
@@ -219,12 +227,8 @@ impl Reader {
         self.faults.push(about(service, finding(code, text)));
     }
 
-    /// Reads one component; `None` if it is not served.
-    fn component(
-        &mut self,
-        declared: &wire::Component,
-        place: u32,
-    ) -> Option<(Arc<Component>, Shape)> {
+    /// Reads one component; `None`, and a fault, if it cannot be one.
+    fn component(&mut self, declared: &wire::Component, place: u32) -> Option<Place> {
         let service = declared.service.as_str();
         if !self.services.insert(service.to_owned()) {
             let text = format!("service {service} is declared by two components");
@@ -242,7 +246,7 @@ impl Reader {
         let kind = self.kind(declared)?;
         self.options(declared, kind);
         self.own_storage(declared, kind);
-        let mut shape = self.shape(declared);
+        let shape = self.shape(declared);
         let component = Arc::new(Component {
             service: service.into(),
             kind,
@@ -250,9 +254,17 @@ impl Reader {
             policies: policies(declared),
             place,
         });
-        shape.timed = self.read_methods(declared, &component, &descriptor);
+        let methods = self.read_methods(declared, &component, &descriptor);
+        let shape = Shape {
+            timed: timed(&methods),
+            ..shape
+        };
         self.components.push(component.clone());
-        Some((component, shape))
+        Some(Place {
+            component,
+            methods,
+            shape: Arc::new(shape),
+        })
     }
 
     fn kind(&mut self, declared: &wire::Component) -> Option<Kind> {
@@ -385,16 +397,15 @@ impl Reader {
         }
     }
 
-    /// The methods that the function handles; the others of the service are not served (R11). Gives
-    /// those that a timer may call.
+    /// The methods that the function handles; the others of the service are not served (R11).
     fn read_methods(
         &mut self,
         declared: &wire::Component,
         component: &Arc<Component>,
         service: &ServiceDescriptor,
-    ) -> HashMap<String, Vec<KeyField>> {
+    ) -> Vec<Arc<Method>> {
         let mut names = BTreeSet::new();
-        let mut timed = HashMap::new();
+        let mut methods = Vec::new();
         for (method, place) in declared.methods.iter().zip(0..) {
             let descriptor = service.methods().find(|it| it.name() == method.name);
             let Some(descriptor) = descriptor.filter(|_| names.insert(method.name.as_str())) else {
@@ -410,17 +421,24 @@ impl Reader {
                 false => &method.id,
             };
             match read_method(component, descriptor, id, place) {
-                Ok(method) => {
-                    if let (Key::Fields(fields), false) = (&method.key, method.streams_out()) {
-                        timed.insert(method.name.to_string(), fields.clone());
-                    }
-                    self.methods.push(Arc::new(method));
-                }
+                Ok(method) => methods.push(Arc::new(method)),
                 Err(fault) => self.faults.push(fault),
             }
         }
-        timed
+        self.methods.extend(methods.iter().cloned());
+        methods
     }
+}
+
+/// The methods that a timer may call.
+fn timed(methods: &[Arc<Method>]) -> HashMap<String, Vec<KeyField>> {
+    let unary = methods.iter().filter(|method| !method.streams_out());
+    unary
+        .filter_map(|method| match &method.key {
+            Key::Fields(fields) => Some((method.name.to_string(), fields.clone())),
+            _ => None,
+        })
+        .collect()
 }
 
 fn read_method(

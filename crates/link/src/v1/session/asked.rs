@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use firn_model::code::Code;
-use firn_model::contract::Component;
+use firn_model::contract::{Component, Method};
 use firn_model::id::EntityId;
 use firn_model::replicated::Delta;
 use firn_runtime::link::{End, EventSink, ReplicaSink};
@@ -57,8 +57,12 @@ impl Session {
             sink.end(unreachable("the connection ended"));
             return self.last_incarnation;
         }
+        let Some(place) = self.places.component(component) else {
+            sink.end(unreachable(&no_longer(&component.service)));
+            return self.last_incarnation;
+        };
         let instance = Instance {
-            component: component.place as usize,
+            shape: place.shape.clone(),
             id: id.stored().clone(),
             sink: Some(sink),
             open: VecDeque::new(),
@@ -108,10 +112,14 @@ impl Session {
             // The end of the incarnation is on its way to the engine, and answers it.
             return;
         };
+        let Some(method) = self.places.method(&sent.method).cloned() else {
+            let end = unreachable(&no_longer(&sent.method.path()));
+            return self.end_instance(incarnation, end);
+        };
         let opening = instance.opening.take();
         self.last_command += 1;
         let id = self.last_command;
-        let frame = command(id, incarnation, sent, opening);
+        let frame = command(id, incarnation, &method, sent, opening);
         if let Err(cause) = self.fits(&frame) {
             return self.end_too_large(incarnation, frame, cause);
         }
@@ -140,10 +148,13 @@ impl Session {
         if self.phase != Phase::Serving {
             return Err(replies);
         }
+        let Some(method) = self.places.method(&sent.method).cloned() else {
+            return Err(replies);
+        };
         self.last_command += 1;
         let id = self.last_command;
-        let (method, within) = (sent.method.clone(), sent.within.clone());
-        let frame = command(id, 0, sent, None);
+        let within = sent.within.clone();
+        let frame = command(id, 0, &method, sent, None);
         if let Err(cause) = self.fits(&frame) {
             replies.too_large(&cause);
             return Ok(id);
@@ -319,17 +330,29 @@ impl Session {
     }
 }
 
-fn command(id: u64, incarnation: u64, sent: Sent, opening: Option<wire::Opening>) -> Out {
+/// A command of a method as the function declares it.
+fn command(
+    id: u64,
+    incarnation: u64,
+    method: &Method,
+    sent: Sent,
+    opening: Option<wire::Opening>,
+) -> Out {
     Out::Command(wire::Command {
         id,
-        component: sent.method.component.place,
-        method: sent.method.place,
+        component: method.component.place,
+        method: method.place,
         incarnation,
         opening,
         message: sent.message,
         metadata: sent.metadata,
         timeout_ms: sent.timeout_ms,
     })
+}
+
+/// Why nothing is sent to a function that took the place of another.
+fn no_longer(what: &str) -> String {
+    format!("it came back without {what}, or with another one of that name")
 }
 
 fn unreachable(cause: &str) -> End {

@@ -176,14 +176,11 @@ impl Session {
             );
             return self.broke(incarnation, id, Code::DecisionOutOfOrder, text);
         }
-        let shape = &self.components[instance.component];
-        let shape = shape.as_ref().map(|(_, shape)| shape);
-        let shape = shape.expect("an instance is of a component that is served");
         let known = convert::Known {
             id: &instance.id,
             version: instance.version,
         };
-        match convert::read_decision(decision, method, shape, known) {
+        match convert::read_decision(decision, method, &instance.shape, known) {
             Ok((decision, version)) => {
                 instance.version = version;
                 sink(StreamEvent::Decided(decision));
@@ -208,10 +205,7 @@ impl Session {
         let Some(Sink::Replica(sink)) = &instance.sink else {
             return;
         };
-        let shape = &self.components[instance.component];
-        let shape = shape.as_ref().map(|(_, shape)| shape);
-        let shape = shape.expect("an instance is of a component that is served");
-        let read = convert::read_replicated(decision, method, shape);
+        let read = convert::read_replicated(decision, method, &instance.shape);
         let read = read.and_then(|read| match (&read.change, stream) {
             (Some(_), Watch::Silent | Watch::Accepted) => Err(Unfit::Model {
                 kind: method.component.kind,

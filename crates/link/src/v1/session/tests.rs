@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::task::{Context, Poll, Waker};
 
 use firn_model::call::Reply;
-use firn_model::contract::{Contract, Kind};
+use firn_model::contract::{Component, Contract, Kind};
 use firn_model::id::EntityId;
 use firn_model::payload::Payload;
 use firn_model::replicated::DataType;
@@ -16,7 +16,7 @@ use firn_testkit::contract::{Declared, contract};
 use firn_testkit::function::message::any_bytes;
 use firn_testkit::own::message::{Framed, closed, credit, decided, reply};
 use firn_testkit::policies;
-use firn_wire::v1::contract::Shape;
+use firn_wire::v1::contract::{Place, Shape};
 use firn_wire::v1::convert::State;
 use firn_wire::v1::message::function_frame::Frame as In;
 use firn_wire::v1::message::{Chunk, FunctionFrame, Goodbye};
@@ -111,6 +111,29 @@ struct World {
     closed: HashSet<u64>,
 }
 
+/// What a function declares.
+fn places(contract: &Contract) -> Places {
+    let place = |component: &Arc<Component>| {
+        let methods = contract.methods();
+        let mut methods: Vec<_> = methods
+            .filter(|method| method.component.place == component.place)
+            .cloned()
+            .collect();
+        methods.sort_by_key(|method| method.place);
+        Place {
+            component: component.clone(),
+            methods,
+            shape: Arc::new(Shape {
+                state: "type.googleapis.com/t.Request".into(),
+                events: ["type.googleapis.com/t.Request".into()].into(),
+                data: Some(DataType::Counter),
+                ..Shape::default()
+            }),
+        }
+    };
+    contract.components.iter().map(place).collect()
+}
+
 fn limits(commands: u64) -> Limits {
     Limits {
         chunk_bytes: 200,
@@ -125,18 +148,13 @@ fn limits(commands: u64) -> Limits {
 
 impl World {
     fn new(commands: u64) -> Self {
-        let components = CONTRACT.components.iter().map(|component| {
-            let shape = Shape {
-                state: "type.googleapis.com/t.Request".into(),
-                events: ["type.googleapis.com/t.Request".into()].into(),
-                data: Some(DataType::Counter),
-                ..Shape::default()
-            };
-            Some((component.clone(), shape))
-        });
-        let session = Session::new(limits(commands), components.collect());
+        Self::of(&CONTRACT, commands)
+    }
+
+    /// A function that declares another contract than the engine serves.
+    fn of(contract: &Contract, commands: u64) -> Self {
         Self {
-            session,
+            session: Session::new(limits(commands), places(contract)),
             methods: CONTRACT.methods().cloned().collect(),
             held: Vec::new(),
             called: Vec::new(),
@@ -667,5 +685,65 @@ fn stream_that_has_begun_gives_its_credit_back_once() {
     assert!(world.drain().is_empty(), "the end gives nothing back");
     world.take(decided(2)).unwrap();
     assert_eq!(kinds(&world.drain()), ["command 3 of 2"]);
+    world.finish();
+}
+
+/// What a function declares that took the place of the one of [`CONTRACT`]: in another order, without
+/// some methods, and with others that only share a name.
+fn replacement() -> Contract {
+    let proto = r#"syntax = "proto3";
+package t;
+message Request { string id = 1; }
+message Other { string id = 1; }
+service Value { rpc First(Request) returns (Request); rpc One(Request) returns (Request); }
+service Journal { rpc One(Request) returns (Request); }
+service Data { rpc One(Request) returns (Other); rpc Watch(Request) returns (Request); }
+service Doing { rpc Other(Request) returns (Request); }
+"#;
+    let declared = |service, kind| Declared {
+        service,
+        kind,
+        policies: policies::pipelined(),
+    };
+    contract(
+        proto,
+        vec![
+            declared("t.Doing", Kind::Action),
+            declared("t.Data", Kind::Replicated),
+            declared("t.Journal", Kind::Value),
+            declared("t.Value", Kind::Value),
+        ],
+    )
+}
+
+/// R17: what the engine still asks by an older contract goes to the method of that name.
+#[test]
+fn places_are_those_of_the_function() {
+    let mut world = World::of(&replacement(), 9);
+    world.open(VALUE);
+    world.command(0, false);
+    let [Out::Command(command)] = &world.drain()[..] else {
+        panic!("no command")
+    };
+    assert_eq!((command.component, command.method), (3, 1));
+    world.take(decided(1).saying("ok")).unwrap();
+    assert_eq!(world.held[0].count(Seen::Decided), 1);
+    world.finish();
+}
+
+/// R17: what the function does not declare any more, or only by name, is not sent.
+#[test]
+fn what_a_function_came_back_without_is_not_sent() {
+    let mut world = World::of(&replacement(), 9);
+    const JOURNAL: usize = 1;
+    // Another model; methods with another reply, or another shape.
+    for (which, component, streamed) in [(0, JOURNAL, false), (1, DATA, false), (2, DATA, true)] {
+        world.open(component);
+        world.command(which, streamed);
+        assert_eq!(world.held[which].count(Seen::Ended), 1, "{which}");
+    }
+    world.act();
+    assert!(world.called.is_empty(), "the action is handed back");
+    assert!(world.drain().is_empty());
     world.finish();
 }
