@@ -4,7 +4,6 @@
 //! which is how tests have several of them on one network.
 
 mod admin;
-mod child;
 mod cli;
 mod client;
 mod contract_json;

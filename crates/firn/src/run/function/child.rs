@@ -37,21 +37,21 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 const HEALTHY: Duration = Duration::from_secs(10);
 
 /// A function that Firn starts itself.
-pub(crate) struct Child {
+pub(super) struct Child {
     /// Program and arguments.
-    pub(crate) command: Vec<String>,
+    pub(super) command: Vec<String>,
     /// Where it is to listen, for its environment.
-    pub(crate) host: String,
+    pub(super) host: String,
     /// Likewise.
-    pub(crate) port: String,
+    pub(super) port: String,
     /// Where it is to dial, if it speaks our own protocol.
-    pub(crate) dial: String,
+    pub(super) dial: String,
     /// What it must send as its token, if anything.
-    pub(crate) token: Option<String>,
+    pub(super) token: Option<String>,
     /// Where its process is written down.
-    pub(crate) record: PathBuf,
+    pub(super) record: PathBuf,
     /// Told whenever it was started: it will listen soon.
-    pub(crate) started: Arc<Notify>,
+    pub(super) started: Arc<Notify>,
 }
 
 impl Child {
@@ -60,7 +60,7 @@ impl Child {
     ///
     /// # Errors
     /// What the operating system says if the command cannot be started the first time.
-    pub(crate) async fn run(self, stop: CancellationToken) -> io::Result<()> {
+    pub(super) async fn run(self, stop: CancellationToken) -> io::Result<()> {
         let mut pause = PAUSE_MIN;
         let mut first = true;
         loop {
@@ -159,7 +159,7 @@ fn write_record(record: &Path, pid: u32) -> io::Result<()> {
 }
 
 /// Ends the function that an earlier, killed run left behind, if it is still the same process.
-pub(crate) async fn end_left_behind(record: &Path) {
+pub(super) async fn end_left_behind(record: &Path) {
     let Ok(text) = fs::read_to_string(record) else {
         return;
     };
