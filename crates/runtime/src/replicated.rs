@@ -101,6 +101,10 @@ pub const WATCHERS_MAX: usize = 2048;
 /// A write holds about this many bytes at most, unless a single replica is larger.
 const SAVE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+/// How long a half-closed stream may last from when a command waits for the next one. Nothing that
+/// comes on it counts any more, and some SDKs never end it; those that do need far less.
+const CLOSING_WAIT: Duration = Duration::from_millis(100);
+
 /// How long an entity that nobody uses stays in memory.
 const LINGER: Duration = Duration::from_secs(2);
 

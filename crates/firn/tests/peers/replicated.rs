@@ -349,8 +349,7 @@ pub(crate) async fn are_watched(sdk: &'static Sdk) {
 /// Those who leave a stream that the function does not care to know of keep nobody waiting: others
 /// watch on, and the entity leaves memory after the last of them.
 pub(crate) async fn are_left_by_watchers(sdk: &'static Sdk) {
-    let args = [&LEAVE_SOON[..], &["--command-timeout", "1s"]].concat();
-    let rig = Rig::start_with(sdk, &args).await;
+    let rig = Rig::start_with(sdk, &LEAVE_SOON).await;
     let topic = json!({ "topic": "w" });
     let mut watch = Watch::open(&rig, "Likes.Watch", topic.clone()).await;
     let mut other = Watch::open(&rig, "Likes.Watch", topic.clone()).await;

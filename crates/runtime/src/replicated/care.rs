@@ -6,7 +6,7 @@ use firn_model::policy::OpenCommands;
 
 use super::entity::{Entity, Open, Phase, Stream};
 use super::peer::Peer;
-use super::{CallId, LINGER, OPEN_COMMANDS_MAX, Output, Replicas};
+use super::{CallId, LINGER, Output, Replicas};
 use crate::lane::Now;
 use crate::refusal::{Fault, Refusal};
 
@@ -149,13 +149,11 @@ impl Replicas {
                 Phase::Asked { .. } | Phase::Streaming => true,
             };
             if !waits {
-                live.left.insert(*number);
+                live.silent.insert(open.method.name.clone());
+                live.leave(*number, open.method.clone());
             }
             waits
         });
-        while live.left.len() > OPEN_COMMANDS_MAX {
-            live.left.pop_first();
-        }
     }
 
     /// Where several commands are open, a caller with little time does not end them all: it is told,

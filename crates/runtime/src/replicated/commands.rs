@@ -106,6 +106,7 @@ impl Replicas {
                 number,
                 Open {
                     call: command.call,
+                    method: command.method.clone(),
                     phase,
                     origin: command.origin,
                     ended: false,
@@ -142,8 +143,8 @@ impl Replicas {
         // Whoever is behind is brought up to date before it takes anything new, so that a steady
         // flow of commands never keeps what other nodes did from the function.
         let waits = !matches!(live.view, View::InStep) || live.stale;
-        let asked = entity.is_mutating();
-        !entity.queue.is_empty() && entity.asked() < open_max && !(waits && asked)
+        let asked = entity.asked();
+        !entity.queue.is_empty() && asked < open_max && !(waits && asked > 0)
     }
 
     /// Takes what came on a stream.
@@ -173,6 +174,7 @@ impl Replicas {
             origin,
             ended,
             told,
+            ..
         }) = open
         else {
             return self.crash(index, Fault::Reply, "a reply to no open command");
@@ -232,14 +234,21 @@ impl Replicas {
     }
 
     /// Tells the function that the caller of a streamed command has gone. What it changes because of
-    /// that is waited for, though not for long: some SDKs never answer.
+    /// that is waited for, though not for long, and not at all where it did not answer the last time.
     pub(super) fn cancel(&mut self, index: usize, number: i64, now: Now) {
+        let ticket = self.ticket(index);
         let until = now.instant + self.config.lane.stream_grace;
-        if let Some(open) = self.entities[index].open.get_mut(&number) {
-            open.phase = Phase::Cancelling { until };
-            let ticket = self.ticket(index);
-            self.out.push(Output::Cancel(ticket, number));
+        let entity = &mut self.entities[index];
+        let (Some(open), Stream::Open(live)) = (entity.open.get_mut(&number), &mut entity.stream)
+        else {
+            return;
+        };
+        open.phase = Phase::Cancelling { until };
+        if live.silent.contains(&open.method.name) {
+            live.leave(number, open.method.clone());
+            entity.open.remove(&number);
         }
+        self.out.push(Output::Cancel(ticket, number));
     }
 
     /// Carries out a change of the function.
@@ -396,12 +405,14 @@ impl Replicas {
         let entity = &mut self.entities[index];
         let open = entity.open.get(&answer.command);
         let in_time = open.is_some_and(|open| matches!(open.phase, Phase::Cancelling { .. }));
+        let late = entity
+            .live()
+            .and_then(|live| Some((live.left.remove(&answer.command)?, live)));
         if in_time {
             entity.open.remove(&answer.command);
-        } else if !entity
-            .live()
-            .is_some_and(|live| live.left.remove(&answer.command))
-        {
+        } else if let Some((method, live)) = late {
+            live.silent.remove(&method.name);
+        } else {
             let text = "an answer to a cancellation that was not sent";
             return self.crash(index, Fault::Reply, text);
         }

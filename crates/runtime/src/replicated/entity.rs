@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use firn_crdt::{Patch, State};
-use firn_model::contract::Component;
+use firn_model::contract::{Component, Method};
 use firn_model::id::{EffectId, EntityId, EntityKey, NodeId, Replica};
 use firn_model::replicated::Consistency;
 
 use super::network::{Membership, Message};
-use super::{CallId, Command};
+use super::{CallId, Command, OPEN_COMMANDS_MAX};
 use crate::lane::{Origin, Settled};
 use crate::refusal::Refusal;
 
@@ -77,9 +77,12 @@ pub(super) struct Live {
     /// The function's value is not known any more: a new stream is to begin as soon as this one
     /// has nothing open.
     pub(super) stale: bool,
-    /// Streamed commands whose callers have gone and whose cancellation was not answered in time.
-    /// Some SDKs never answer; what comes late counts all the same.
-    pub(super) left: BTreeSet<i64>,
+    /// Streamed commands whose callers have gone and whose cancellation is not waited for, with
+    /// their methods; an answer counts all the same.
+    pub(super) left: BTreeMap<i64, Arc<Method>>,
+    /// Methods whose last cancellation was not answered in time, by their names: some SDKs never
+    /// answer where a handler has no interest in it, and nothing is to wait for that again and again.
+    pub(super) silent: BTreeSet<Arc<str>>,
 }
 
 /// The value that the function holds.
@@ -91,6 +94,16 @@ pub(super) enum View {
     Behind(Box<State>),
     /// Another one, by its own change; it is to be replaced.
     Diverged,
+}
+
+impl Live {
+    /// Waits no longer for the answer to a cancellation.
+    pub(super) fn leave(&mut self, number: i64, method: Arc<Method>) {
+        self.left.insert(number, method);
+        while self.left.len() > OPEN_COMMANDS_MAX {
+            self.left.pop_first();
+        }
+    }
 }
 
 impl View {
@@ -113,6 +126,7 @@ impl View {
 #[derive(Debug)]
 pub(super) struct Open {
     pub(super) call: CallId,
+    pub(super) method: Arc<Method>,
     pub(super) phase: Phase,
     pub(super) origin: Option<Origin>,
     /// Whether the last message has come already, before the reply.

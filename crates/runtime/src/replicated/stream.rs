@@ -1,6 +1,6 @@
 //! The life of an entity's stream: opened with the value, kept in step, ended.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use firn_crdt::{Difference, Presence, State, View as Reading, difference};
@@ -11,7 +11,7 @@ use firn_model::replicated::Delta;
 
 use super::entity::{Data, Live, Open, Phase, Stream, View};
 use super::network::Membership;
-use super::{Output, Replicas, Ticket};
+use super::{CLOSING_WAIT, Output, Replicas, Ticket};
 use crate::lane::Now;
 use crate::link::{End, ReplicaOpening};
 use crate::refusal::{Fault, Refusal};
@@ -33,6 +33,7 @@ impl Replicas {
             }
             self.recycle(index, now);
             self.give_way(index, now);
+            self.hurry(index, now);
             if self.draining {
                 self.end_for_drain(index, now);
             }
@@ -83,7 +84,8 @@ impl Replicas {
             view: View::InStep,
             membership,
             stale: false,
-            left: BTreeSet::new(),
+            left: BTreeMap::new(),
+            silent: BTreeSet::new(),
         });
         self.out.push(Output::Open(ticket, Box::new(opening)));
         self.tend(index, now);
@@ -172,6 +174,16 @@ impl Replicas {
         let entity = &mut self.entities[index];
         if entity.open.is_empty() && entity.live().is_some_and(|live| live.stale) {
             self.half_close(index, now);
+        }
+    }
+
+    /// A command waits behind a half-closed stream: the function has little time to end it.
+    fn hurry(&mut self, index: usize, now: Now) {
+        let entity = &mut self.entities[index];
+        if let Stream::Closing(until) = &mut entity.stream
+            && !entity.queue.is_empty()
+        {
+            *until = (*until).min(now.instant + CLOSING_WAIT);
         }
     }
 

@@ -8,6 +8,7 @@ use crate::refusal::Refusal;
 use world::{Answering, Value, World, added, removed};
 
 mod callers;
+mod leaving;
 mod members;
 mod ordeal;
 mod world;
@@ -203,6 +204,42 @@ fn idle_stream_ends_and_the_value_stays() {
     world.settle();
     let (_, instance) = world.instance(0, "a").expect("open");
     assert_eq!(instance.value, set(&["x"]));
+}
+
+#[test]
+fn command_does_not_wait_long_for_a_function_that_ends_no_stream() {
+    let mut world = World::new(1, OpenCommands::Many);
+    world.nodes[0].ends_streams = false;
+    let second = Duration::from_secs(1);
+    world.command(0, "a", local(added("x")));
+    world.settle();
+    world.pass(31 * second);
+    assert!(world.instance(0, "a").is_none(), "it is half-closed");
+    let soon = world.command_within(0, "a", Answering::nothing(), second);
+    world.settle();
+    assert_eq!(world.outcome(0, soon), None, "the function may end it yet");
+    world.pass(second / 10);
+    world.settle();
+    assert!(ended(&world, 0, soon));
+    // One that begins anew has somebody waiting already.
+    let bad = Change {
+        action: StateAction::Update(Err(InvalidDelta::NoTypeUrl)),
+        consistency: Consistency::Local,
+    };
+    world.command(
+        0,
+        "a",
+        Answering {
+            change: Some(bad),
+            streamed: false,
+        },
+    );
+    world.settle();
+    let next = world.command_within(0, "a", Answering::nothing(), second);
+    world.settle();
+    world.pass(second / 10);
+    world.settle();
+    assert!(ended(&world, 0, next));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use firn_model::policy::OpenCommands;
 use firn_model::replicated::{Change, Consistency, InvalidDelta, StateAction};
 
 use super::super::{Input, WATCHERS_MAX};
-use super::world::{self, Answering, World, added};
+use super::world::{self, Answering, Value, World, added};
 use super::{ended, local, set};
 use crate::refusal::Refusal;
 
@@ -78,6 +78,50 @@ fn cancellation_that_is_never_answered_holds_nobody_up() {
     world.feed(0, Input::Stream(ticket, event));
     world.heal();
     assert_eq!(world.value(1, "a"), set(&["late", "x"]));
+}
+
+#[test]
+fn callers_who_leave_all_the_time_keep_nothing_from_those_who_stay() {
+    let mut world = World::new(2, OpenCommands::Many);
+    let stays = world.command(0, "a", watch());
+    world.heal();
+    for step in 0..10 {
+        let leaves = world.command(0, "a", watch());
+        world.settle();
+        world.feed(0, Input::CallerGone(world::key("a"), leaves));
+        world.command(1, "a", local(added(&step.to_string())));
+        world.settle();
+        world.pass(Duration::from_millis(700));
+    }
+    world.settle();
+    let (ticket, instance) = world.instance(0, "a").expect("open");
+    let elements: Vec<String> = (0..9).map(|step| step.to_string()).collect();
+    let Value::Set(heard) = &instance.value else {
+        panic!("{:?}", instance.value);
+    };
+    assert!(elements.iter().all(|it| heard.contains(it)), "{heard:?}");
+    // Once an answer comes after all, it is waited for again.
+    let cancel_answer = |command| {
+        crate::link::ReplicaEvent::CancelAnswered(firn_model::replicated::CancelAnswer {
+            command,
+            effects: Vec::new(),
+            change: None,
+        })
+    };
+    world.feed(0, Input::Stream(ticket, cancel_answer(11)));
+    let leaves = world.command(0, "a", watch());
+    world.settle();
+    world.feed(0, Input::CallerGone(world::key("a"), leaves));
+    world.command(1, "a", local(added("last")));
+    world.settle();
+    let hears = |world: &mut World| {
+        let (_, instance) = world.instance(0, "a").expect("open");
+        matches!(&instance.value, Value::Set(heard) if heard.contains("last"))
+    };
+    assert!(!hears(&mut world));
+    world.feed(0, Input::Stream(ticket, cancel_answer(12)));
+    assert!(hears(&mut world));
+    assert_eq!(world.outcome(0, stays), None);
 }
 
 #[test]

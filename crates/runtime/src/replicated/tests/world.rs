@@ -180,6 +180,8 @@ pub(super) struct Node {
     lists: Vec<NodeId>,
     pub(super) heard: HashMap<CallId, Heard>,
     pub(super) reports: Vec<String>,
+    /// Whether its function ends the streams that are half-closed.
+    pub(super) ends_streams: bool,
 }
 
 pub(super) struct World {
@@ -319,7 +321,10 @@ impl World {
                 node.function.get_mut(&ticket).expect("open").deleted = true;
             }
             Output::HalfClose(ticket) => node.ends.push(ticket),
-            Output::Reset(ticket) => drop(node.function.remove(&ticket)),
+            Output::Reset(ticket) => {
+                node.function.remove(&ticket);
+                node.ends.retain(|it| *it != ticket);
+            }
             Output::Save(writes) => {
                 assert!(node.saving.is_none(), "one write at a time");
                 let writes = writes.into_iter().map(|write| (write.key, write.state));
@@ -350,7 +355,9 @@ impl World {
                 Input::Loaded(ticket, Ok(node.disk.get(&key).cloned()))
             } else if let Some(ticket) = node.grants.pop() {
                 Input::Granted(ticket)
-            } else if let Some(ticket) = node.ends.pop() {
+            } else if node.ends_streams
+                && let Some(ticket) = node.ends.pop()
+            {
                 node.function.remove(&ticket);
                 Input::Stream(ticket, ReplicaEvent::Ended(End::Completed))
             } else if let Some(member) = node.lists.pop() {
@@ -503,8 +510,10 @@ impl World {
 
     /// The stream of an entity, if it is open.
     pub(super) fn instance(&mut self, node: usize, id: &str) -> Option<(Ticket, &mut Instance)> {
-        let mut instances = self.nodes[node].function.iter_mut();
-        let (ticket, instance) = instances.find(|(_, instance)| instance.key == id)?;
+        let Node { function, ends, .. } = &mut self.nodes[node];
+        let mut instances = function.iter_mut();
+        let (ticket, instance) =
+            instances.find(|(ticket, instance)| instance.key == id && !ends.contains(ticket))?;
         Some((*ticket, instance))
     }
 }
@@ -529,6 +538,7 @@ impl Node {
             lists: Vec::new(),
             heard: HashMap::new(),
             reports: Vec::new(),
+            ends_streams: true,
         }
     }
 }
