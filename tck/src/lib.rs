@@ -16,6 +16,7 @@
 //!   what steps mean; `record` and `data`: the store.
 //! - `wire`: gRPC.
 //! - `proxy`: the other side.
+//! - `families`: functions of Cloudstate, Akka Serverless and Kalix.
 
 mod fault;
 mod report;
@@ -24,6 +25,8 @@ mod run;
 mod checks;
 mod connection;
 mod data;
+#[expect(dead_code, reason = "the checks of these families come next")]
+mod families;
 mod kit;
 mod oracle;
 mod proto;
@@ -37,6 +40,7 @@ mod workload;
 #[cfg(test)]
 mod tests;
 
+pub use families::Family;
 pub use fault::Fault;
 pub use proxy::{Proxy, ProxyOptions, list_proxy, run_proxy};
 pub use report::{Outcome, Output, Silent, Summary, Text, Verdict};

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use prost::Message as _;
-use prost_types::{DescriptorProto, FileDescriptorSet};
+use prost_types::{DescriptorProto, FileDescriptorProto, FileDescriptorSet};
 
 use crate::fault::Fault;
+use crate::proto::v1;
 use crate::proto::v1::{Component, Consistency, Contract, DataType, Durability, Model};
-use crate::proto::{MODEL_DESCRIPTORS, v1};
 
 /// A model service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -57,7 +57,8 @@ impl Service {
         .chain(DATA.iter().map(|(data, ..)| Self::Data(*data)))
     }
 
-    fn short(self) -> &'static str {
+    /// The name without the package.
+    pub(crate) fn short(self) -> &'static str {
         match self {
             Self::Action => "ActionModel",
             Self::Value => "ValueModel",
@@ -228,13 +229,14 @@ pub(crate) fn check(contract: &Contract) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Holds the descriptors of a contract against those of the model.
-pub(crate) fn check_descriptors(contract: &Contract) -> Result<(), Fault> {
-    let given = FileDescriptorSet::decode(contract.descriptors.as_ref())
+/// Holds the descriptors of a function against those of a model.
+pub(crate) fn check_descriptors(given: &[u8], model: &[u8]) -> Result<(), Fault> {
+    let given = FileDescriptorSet::decode(given)
         .map_err(|error| Fault::new("R10", "descriptors that can be decoded", error.to_string()))?;
-    let model = FileDescriptorSet::decode(MODEL_DESCRIPTORS).expect("it was generated");
+    let model = FileDescriptorSet::decode(model).expect("it was generated");
     links(&given)?;
-    for file in &model.file {
+    let own = |file: &&FileDescriptorProto| file.package().starts_with("firn.tck.");
+    for file in model.file.iter().filter(own) {
         for service in &file.service {
             let name = format!("{}.{}", file.package(), service.name());
             let found = given.file.iter().find_map(|other| {
@@ -274,8 +276,10 @@ pub(crate) fn check_descriptors(contract: &Contract) -> Result<(), Fault> {
 fn links(given: &FileDescriptorSet) -> Result<(), Fault> {
     for file in &given.file {
         for import in &file.dependency {
-            let own = ["google/protobuf/", "google/api/"];
-            let known = own.iter().any(|folder| import.starts_with(folder));
+            let google = ["google/protobuf/", "google/api/"];
+            let families = ["cloudstate/", "akkaserverless/", "kalix/"];
+            let mut own = google.iter().chain(&families);
+            let known = own.any(|folder| import.starts_with(folder));
             if !known && !given.file.iter().any(|other| other.name() == import) {
                 return Err(Fault::new(
                     "R10",

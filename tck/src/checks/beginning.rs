@@ -8,6 +8,7 @@ use super::{Check, Needs, Result, check, ensure};
 use crate::connection::frame;
 use crate::fault::Fault;
 use crate::kit::{Kit, append, reply_of, set, welcome};
+use crate::proto::MODEL_DESCRIPTORS;
 use crate::proto::v1::firn_frame::Frame as Sent;
 use crate::proto::v1::{self, Finding, Refusal};
 use crate::service::{self, Service};
@@ -117,7 +118,8 @@ async fn contract(kit: &mut Kit) -> Result {
 
 async fn descriptors(kit: &mut Kit) -> Result {
     kit.ready().await?;
-    service::check_descriptors(&kit.on()?.hello.contract.clone().unwrap_or_default())
+    let contract = kit.on()?.hello.contract.clone().unwrap_or_default();
+    service::check_descriptors(&contract.descriptors, MODEL_DESCRIPTORS)
 }
 
 async fn same(kit: &mut Kit) -> Result {
