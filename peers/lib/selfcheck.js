@@ -9,6 +9,8 @@ const path = require('path');
 const START_MS_MAX = 20000;
 // How long one exchange may take.
 const ANSWER_MS_MAX = 5000;
+// How long to wait between looks for the function's port.
+const LISTENS_MS = 50;
 
 function freePort() {
   return new Promise((resolve, reject) => {
@@ -20,12 +22,22 @@ function freePort() {
   });
 }
 
+const pause = (millis) => new Promise((resolve) => setTimeout(resolve, millis));
+
 function within(millis, what, promise) {
   let timer;
   const late = new Promise((_, reject) => {
     timer = setTimeout(() => reject(new Error(`${what}: no answer in ${millis} ms`)), millis);
   });
   return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+}
+
+// Whether somebody listens at the port.
+function listens(port) {
+  return new Promise((resolve) => {
+    const socket = net.connect(port, '127.0.0.1', () => socket.end(() => resolve(true)));
+    socket.on('error', () => resolve(false));
+  });
 }
 
 // One open stream to an entity: sends, and hands out what comes back in order.
@@ -75,6 +87,7 @@ class Peer {
     this.grpc = from(grpcPackage);
     this.protobuf = from('protobufjs');
     this.folder = folder;
+    this.package = 'peers';
     const loaded = from('@grpc/proto-loader').loadSync(protos, {
       includeDirs: [protoDir, path.join(protoDir, '..', 'protoc', 'include')],
       keepCase: true,
@@ -113,16 +126,16 @@ class Peer {
   // The peer's own message types, to fill and to read payloads.
   types(...roots) {
     const type = (name) => {
-      const found = roots.map((root) => root.lookup(`peers.${name}`, this.protobuf.Type));
+      const found = roots.map((root) => root.lookup(`${this.package}.${name}`, this.protobuf.Type));
       return found.find((one) => one) || assert.fail(`no type ${name}`);
     };
     return {
       pack: (name, fields) => ({
-        type_url: `type.googleapis.com/peers.${name}`,
+        type_url: `type.googleapis.com/${this.package}.${name}`,
         value: type(name).encode(type(name).create(fields)).finish(),
       }),
       unpack: (name, any) => {
-        assert.strictEqual(any.type_url, `type.googleapis.com/peers.${name}`);
+        assert.strictEqual(any.type_url, `type.googleapis.com/${this.package}.${name}`);
         const value = any.value || Buffer.alloc(0);
         return type(name).toObject(type(name).decode(value), { longs: Number, defaults: true });
       },
@@ -135,6 +148,8 @@ async function run(peer, Discovery, check) {
   try {
     await peer.start();
     const deadline = new Date(Date.now() + START_MS_MAX);
+    // Clients of grpc-js 1.8 that are refused once may never connect.
+    while (!(await listens(peer.port)) && Date.now() < deadline) await pause(LISTENS_MS);
     const discovery = peer.client(Discovery);
     await new Promise((resolve, reject) => {
       discovery.waitForReady(deadline, (error) => (error ? reject(error) : resolve()));
