@@ -12,17 +12,35 @@ function done(steps) {
   return work.message();
 }
 
-async function talk(stream, steps) {
+function writer(stream) {
   let sent = 0;
-  for (const step of steps) {
-    if (step.step === 'send') {
-      const { text, times, pauseMs } = step.send;
-      for (let left = times; left > 0; left--) {
-        if (pauseMs) await pause(pauseMs);
-        stream.write({ text, count: ++sent });
-      }
-    } else done([step]);
+  return ({ text }) => stream.write({ text, count: ++sent });
+}
+
+// Does the steps before the first pause; the others.
+function now(write, steps) {
+  const paused = steps.findIndex(({ send }) => send && send.pauseMs);
+  const first = paused < 0 ? steps : steps.slice(0, paused);
+  first.forEach((step) => {
+    if (step.send) for (let left = step.send.times; left > 0; left--) write(step.send);
+    else done([step]);
+  });
+  return steps.slice(first.length);
+}
+
+async function later(write, [step, ...rest]) {
+  if (!step) return;
+  for (let left = step.send.times; left > 0; left--) {
+    await pause(step.send.pauseMs);
+    write(step.send);
   }
+  await later(write, now(write, rest));
+}
+
+// What breaks after the handler has returned is seen by nobody, and would end the process.
+function talk(stream, { steps }) {
+  const write = writer(stream);
+  return later(write, now(write, steps)).catch(console.error);
 }
 
 const action = new Stateless([PROTO], named('ActionModel'), { includeDirs: INCLUDE_DIRS });
@@ -30,15 +48,10 @@ const action = new Stateless([PROTO], named('ActionModel'), { includeDirs: INCLU
 action.commandHandlers = {
   Unary: ({ steps }) => done(steps),
   Collect: ({ steps }) => done(steps),
-  // What breaks after the handler has returned is seen by nobody, and would end the process.
-  Spread: (stream, { steps }) => {
-    talk(stream, steps)
-      .catch(console.error)
-      .finally(() => stream.end());
+  Spread: (stream, request) => {
+    talk(stream, request).then(() => stream.end());
   },
-  Converse: (stream, { steps }) => {
-    talk(stream, steps).catch(console.error);
-  },
+  Converse: talk,
 };
 
 module.exports = action;

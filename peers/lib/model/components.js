@@ -203,7 +203,7 @@ module.exports = function components(family, sdk) {
   };
   return [
     action,
-    value('ValueModel', 'tck-value', { forwardHeaders }),
+    value('ValueModel', 'tck-value'),
     value('ValueModelTwo', 'tck-two', passivated),
     eventSourced(),
     ...Object.keys(types).map((name) => replicated(name, options[name])),
