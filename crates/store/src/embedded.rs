@@ -20,6 +20,7 @@
 
 mod applier;
 mod backlog;
+mod checks;
 pub mod disk;
 mod error;
 #[cfg(any(test, feature = "testkit"))]
@@ -28,9 +29,11 @@ mod folder;
 mod log;
 mod readers;
 mod replicas;
-mod table;
+mod rotate;
+pub(crate) mod table;
 
 pub use error::{Fatal, OpenError};
+pub use rotate::rotate_keys;
 
 use std::cell::LazyCell;
 use std::path::{Path, PathBuf};
@@ -54,6 +57,8 @@ use crate::entity::{Entity, Event, Timestamp};
 use crate::fence::{Fence, Progress};
 use crate::replica::{IncarnateError, ReplicaWrite, WriteError};
 use crate::rows::{self, View, read};
+use crate::seal::Keys;
+use crate::seal::stored::Seals;
 use crate::timer::{DueTimer, Timer, TimerId};
 use crate::write::Write;
 use crate::{Pending, ReadError, Store, Tailed, Tombstone};
@@ -85,6 +90,9 @@ pub struct Config {
     pub read_threads: usize,
     /// The clock by which reply records expire.
     pub clock: Clock,
+    /// Keys that seal what is stored; the first seals, the others only open. Default none, since
+    /// 0.1.
+    pub keys: Option<Arc<Keys>>,
 }
 
 impl Default for Config {
@@ -96,6 +104,7 @@ impl Default for Config {
             checkpoint_every: Duration::from_secs(10),
             read_threads: 2,
             clock: Clock::system(),
+            keys: None,
         }
     }
 }
@@ -152,6 +161,8 @@ struct Writer {
 struct Parts {
     disk: Arc<dyn Disk>,
     table: Arc<dyn Table>,
+    /// How both are sealed.
+    seals: Seals,
     /// Where the log and the rows are, for messages.
     places: Places,
     folder: Option<DataFolder>,
@@ -176,6 +187,8 @@ impl Embedded {
         on_fatal: impl Fn(&Fatal) + Send + Sync + 'static,
     ) -> Result<Self, OpenError> {
         let folder = DataFolder::open(path)?;
+        rotate::verify(&folder, config.keys.as_deref())?;
+        let seals = Seals::new(config.keys.clone());
         let places = Places {
             log: folder.log(),
             rows: folder.rows(),
@@ -193,7 +206,8 @@ impl Embedded {
         folder.sync()?;
         let parts = Parts {
             disk: Arc::new(disk),
-            table: Arc::new(rows),
+            table: seals.table(Arc::new(rows)),
+            seals,
             places,
             folder: Some(folder),
         };
@@ -451,12 +465,19 @@ fn recover(parts: &Parts, segment_bytes: u64) -> Result<Log, OpenError> {
         bytes: 0,
         last: reached,
     };
-    let outcome = log::recovery::recover(&parts.disk, reached, |carried| replay.push(carried));
+    let outcome = log::recovery::recover(&parts.disk, &parts.seals, reached, |carried| {
+        replay.push(carried)
+    });
     let start = outcome.map_err(|error| match error {
         ReplayError::Log(error) => OpenError::from_log(error, parts.places.log.clone()),
         ReplayError::Rows(error) => in_rows(error),
     })?;
-    let log = Log::start(parts.disk.clone(), segment_bytes, &start);
+    let log = Log::start(
+        parts.disk.clone(),
+        parts.seals.clone(),
+        segment_bytes,
+        &start,
+    );
     let log = log.map_err(|source| OpenError::Flush {
         folder: parts.places.log.clone(),
         source,
@@ -488,7 +509,7 @@ enum ReplayError {
 impl Replayed<'_> {
     fn push<E: From<ReadError>>(&mut self, carried: Carried) -> Result<(), E> {
         self.last = carried.number;
-        self.bytes += carried.payload.len();
+        self.bytes += carried.bytes;
         self.writes.push(carried.write);
         if self.bytes >= REPLAY_BYTES {
             self.flush()?;

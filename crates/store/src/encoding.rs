@@ -34,6 +34,9 @@ pub(crate) enum Fault {
     /// It is of a kind that is not ours.
     #[error("the value is of kind {0}, which this Firn does not know")]
     Kind(u8),
+    /// It cannot be opened.
+    #[error("{0}")]
+    Sealed(crate::seal::UnsealError),
     /// The message does not parse.
     #[error("the message does not parse: {0}")]
     Malformed(String),

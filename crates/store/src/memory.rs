@@ -4,7 +4,7 @@
 //! wait: each holds a lock for as long as it works on the map.
 
 use std::collections::BTreeMap;
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
 use firn_model::id::{EffectId, EntityKey, NodeId, Replica, Slot, SlotSequence, StorageName};
@@ -20,6 +20,8 @@ use crate::replica::{IncarnateError, ReplicaWrite, WriteError};
 use crate::rows::key::Key;
 use crate::rows::sweep::Sweeper;
 use crate::rows::{Entry, Overlay, View, apply, read, replicas};
+use crate::seal::Keys;
+use crate::seal::stored::Seals;
 use crate::timer::{DueTimer, Timer, TimerId};
 use crate::write::Write;
 use crate::{Pending, ReadError, Store, Tailed, Tombstone};
@@ -40,6 +42,7 @@ struct State {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Table {
     rows: BTreeMap<Key, Bytes>,
+    seals: Seals,
 }
 
 impl Memory {
@@ -58,6 +61,20 @@ impl Memory {
                 sweeper: Sweeper::new(),
             }),
         }
+    }
+
+    /// This store, but what it holds is sealed: nobody finds it in an image of the memory without
+    /// the keys, which are there too, so this is for trials of what other stores do.
+    ///
+    /// # Panics
+    /// If the store holds something already.
+    #[must_use]
+    pub fn sealed(self, keys: Arc<Keys>) -> Self {
+        let mut state = self.write();
+        assert!(state.table.rows.is_empty(), "what is there is not sealed");
+        state.table.seals = Seals::new(Some(keys));
+        drop(state);
+        self
     }
 
     /// A panic while the lock is held leaves the map as it was: changes are written at the end.
@@ -122,7 +139,10 @@ impl Table {
     pub(crate) fn write(&mut self, changes: impl IntoIterator<Item = (Key, Option<Bytes>)>) {
         for (key, change) in changes {
             match change {
-                Some(value) => self.rows.insert(key, value),
+                Some(value) => {
+                    let value = self.seals.seal_row(&key, value);
+                    self.rows.insert(key, value)
+                }
                 None => self.rows.remove(&key),
             };
         }
@@ -131,18 +151,20 @@ impl Table {
 
 impl View for Table {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
-        Ok(self.rows.get(key).cloned())
+        let value = self.rows.get(key).cloned();
+        value
+            .map(|value| self.seals.open_row(key, value))
+            .transpose()
     }
 
     fn scan<'a>(&'a self, from: Key, to: Key) -> Box<dyn Iterator<Item = Entry> + 'a> {
         if from >= to {
             return Box::new(std::iter::empty());
         }
-        Box::new(
-            self.rows
-                .range(from..to)
-                .map(|(key, value)| Ok((Bytes::copy_from_slice(key), value.clone()))),
-        )
+        Box::new(self.rows.range(from..to).map(|(key, value)| {
+            let value = self.seals.open_row(key, value.clone())?;
+            Ok((Bytes::copy_from_slice(key), value))
+        }))
     }
 }
 
@@ -288,5 +310,25 @@ mod tests {
     #[test]
     fn memory_conforms() {
         futures_executor::block_on(suite::run(InMemory));
+    }
+
+    struct Sealed(Clock);
+
+    impl Backend for Sealed {
+        fn open(&self) -> BoxFuture<'_, Box<dyn Store>> {
+            let keys = Keys::parse("k:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=").unwrap();
+            let store = Memory::with_clock(self.0.clone()).sealed(Arc::new(keys));
+            let store: Box<dyn Store> = Box::new(store);
+            future::ready(store).boxed()
+        }
+
+        fn keeps(&self) -> bool {
+            false
+        }
+    }
+
+    #[test]
+    fn sealed_memory_conforms() {
+        futures_executor::block_on(suite::run(Sealed));
     }
 }

@@ -27,6 +27,7 @@
 //! Sealing cannot show that a whole row was put back to an older state of its own, or removed.
 
 mod key;
+pub(crate) mod stored;
 #[cfg(test)]
 mod tests;
 

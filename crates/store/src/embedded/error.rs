@@ -8,6 +8,7 @@ use firn_model::code::Code;
 use super::log::recovery::LogError;
 use super::table::TableError;
 use crate::ReadError;
+use crate::seal::VerifyError;
 
 /// Why a data folder was not opened. Nothing in it was changed, except that commits of the log may
 /// have been brought into the rows.
@@ -59,6 +60,9 @@ pub enum OpenError {
         /// What the system says.
         source: io::Error,
     },
+    /// The folder is sealed with other keys than those given.
+    #[error(transparent)]
+    Sealed(VerifyError),
     /// The folder cannot be created, read or written.
     #[error("the data folder {} cannot be used: {source}", folder.display())]
     Unusable {
@@ -77,6 +81,7 @@ impl OpenError {
             Self::Newer { .. } => Code::FormatNewer,
             Self::Damaged { .. } | Self::RowsDamaged { .. } => Code::RecordDamaged,
             Self::Flush { .. } => Code::FlushFailed,
+            Self::Sealed(error) => error.code(),
             Self::Unusable { .. } => Code::DataFolderUnusable,
         }
     }
@@ -90,6 +95,7 @@ impl OpenError {
                 "check the disk and restore the folder from a backup"
             }
             Self::Flush { .. } => "check the disk and its free space, then start again",
+            Self::Sealed(error) => error.remedy(),
             Self::Unusable { .. } => "make it a folder that Firn may read and write",
         }
     }

@@ -4,8 +4,10 @@
 //! |---|---|
 //! | `lock` | locked, through the operating system, by the process that has the folder open |
 //! | `format` | `firn-store` and the version of everything in the folder |
+//! | `keys` | with which keys the folder is sealed; missing if it is not |
 //! | `log` | the segments of the log |
 //! | `rows` | fjall |
+//! | `rows.new`, `rows.old` | only while keys are changed: the rows as they will be, and were |
 //!
 //! | format | what a Firn must know to read and write the folder |
 //! |---|---|
@@ -14,6 +16,7 @@
 //! | 3 | also deletes that leave no event behind |
 //! | 4 | also timers |
 //! | 5 | also states with tags |
+//! | 6 | also sealed rows and records |
 //!
 //! A folder has the lowest format that describes what is in it: one that never held a replica can
 //! still be opened by a Firn that knows of none.
@@ -21,7 +24,9 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::checks::Checks;
 use super::error::OpenError;
 use crate::commit::Change;
 use crate::write::Write;
@@ -42,8 +47,17 @@ const FORMAT_TIMERS: u32 = 4;
 /// The version of a folder in which a state has tags: who knows of none would not keep them.
 const FORMAT_TAGS: u32 = 5;
 
+/// The version of a folder that is sealed: who knows of no keys would take it for damaged.
+const FORMAT_SEALED: u32 = 6;
+
 /// The highest version that this Firn knows.
-const FORMAT_MAX: u32 = FORMAT_TAGS;
+const FORMAT_MAX: u32 = FORMAT_SEALED;
+
+/// Rows that are to take the place of others.
+const ROWS_NEW: &str = "rows.new";
+
+/// Rows whose place others take.
+const ROWS_OLD: &str = "rows.old";
 
 const FORMAT_NAME: &str = "firn-store";
 
@@ -64,7 +78,8 @@ pub(crate) fn format_of(write: &Write) -> u32 {
 #[derive(Debug)]
 pub(crate) struct DataFolder {
     path: PathBuf,
-    format: u32,
+    format: AtomicU32,
+    is_empty: bool,
     /// Locked for as long as it is open.
     _lock: File,
 }
@@ -79,25 +94,63 @@ impl DataFolder {
         let is_new = !path.exists();
         fs::create_dir_all(path).map_err(unusable)?;
         let lock = lock(path)?;
+        finish_replacing(path).map_err(unusable)?;
+        let is_empty = !path.join("log").exists() && !path.join("rows").exists();
         let format = check_format(path)?;
         if is_new {
             sync_parent(path).map_err(unusable)?;
         }
         Ok(Self {
             path: path.to_path_buf(),
-            format,
+            format: AtomicU32::new(format),
+            is_empty,
             _lock: lock,
         })
     }
 
-    /// The version that the folder had when it was opened.
+    /// The version of the folder.
     pub(crate) fn format(&self) -> u32 {
-        self.format
+        self.format.load(Ordering::Relaxed)
+    }
+
+    /// Whether it held nothing when it was opened.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.is_empty
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Notes with which keys it is sealed, durably.
+    pub(crate) fn seal(&self, checks: &Checks) -> Result<(), OpenError> {
+        let format = self.format().max(FORMAT_SEALED);
+        let written = self.raise(format).and_then(|()| checks.write(&self.path));
+        written.map_err(|source| OpenError::Flush {
+            folder: self.path.clone(),
+            source,
+        })
+    }
+
+    /// Where rows are made that will take the place of those that are there.
+    pub(crate) fn unfinished_rows(&self) -> PathBuf {
+        self.path.join(ROWS_NEW)
+    }
+
+    /// Puts finished rows in the place of those that are there.
+    pub(crate) fn replace_rows(&self) -> io::Result<()> {
+        File::open(self.unfinished_rows())?.sync_all()?;
+        fs::rename(self.rows(), self.path.join(ROWS_OLD))?;
+        File::open(&self.path)?.sync_all()?;
+        finish_replacing(&self.path)
     }
 
     /// Gives the folder a later version, durably: before anything is written that needs it.
     pub(crate) fn raise(&self, format: u32) -> io::Result<()> {
-        write_format(&self.path, format)
+        write_format(&self.path, format)?;
+        self.format.store(format, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Where the log is.
@@ -118,6 +171,22 @@ impl DataFolder {
             source,
         })
     }
+}
+
+/// Goes on where an earlier process may have ended. `rows.old` is there only once `rows.new` is
+/// finished and durable.
+fn finish_replacing(path: &Path) -> io::Result<()> {
+    let [rows, new, old] = ["rows", ROWS_NEW, ROWS_OLD].map(|name| path.join(name));
+    if old.exists() && !rows.exists() {
+        fs::rename(&new, &rows)?;
+        File::open(path)?.sync_all()?;
+    }
+    for left in [new, old] {
+        if left.exists() {
+            fs::remove_dir_all(left)?;
+        }
+    }
+    Ok(())
 }
 
 fn lock(path: &Path) -> Result<File, OpenError> {

@@ -25,11 +25,10 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::Bytes;
-
 use crate::embedded::disk::{Disk, File};
 use crate::encoding::record::encode_commit;
 use crate::encoding::replica::{encode_replica, encode_run};
+use crate::seal::stored::Seals;
 use crate::write::Write;
 use codec::{HEADER_BYTES, Header, Kind, RecordWriter};
 
@@ -42,6 +41,7 @@ const UNFINISHED: &str = ".new";
 /// The writing end of the log.
 pub(crate) struct Log {
     disk: Arc<dyn Disk>,
+    seals: Seals,
     segments: Arc<Segments>,
     /// How large a segment is made, unless one batch needs more.
     segment_bytes: u64,
@@ -81,8 +81,8 @@ pub(crate) struct Start {
 pub(crate) struct Carried {
     /// The number of its record.
     pub(crate) number: u64,
-    /// Its stored form.
-    pub(crate) payload: Bytes,
+    /// How many bytes it takes in the log.
+    pub(crate) bytes: usize,
     /// The write.
     pub(crate) write: Write,
 }
@@ -100,15 +100,18 @@ impl Log {
     /// Begins a new segment behind what is there.
     pub(crate) fn start(
         disk: Arc<dyn Disk>,
+        seals: Seals,
         segment_bytes: u64,
         start: &Start,
     ) -> io::Result<Self> {
         let mut buffer = RecordWriter::default();
         for carried in &start.carried {
-            let kind = kind_of(&carried.write);
-            buffer.push(kind, carried.number, start.first - 1, |bytes| {
-                bytes.extend_from_slice(&carried.payload);
-            });
+            push(
+                &mut buffer,
+                &seals,
+                (carried.number, start.first - 1),
+                &carried.write,
+            );
         }
         let segment = Segment::create(&*disk, segment_bytes, start.first, &mut buffer)?;
         let segments = Segments {
@@ -119,6 +122,7 @@ impl Log {
         Ok(Self {
             segments: Arc::new(segments),
             disk,
+            seals,
             segment_bytes,
             segment,
             next: start.first + start.carried.len() as u64,
@@ -144,9 +148,7 @@ impl Log {
         let durable = self.next - 1;
         self.buffer.clear();
         for (number, write) in (self.next..).zip(writes) {
-            self.buffer.push(kind_of(write), number, durable, |bytes| {
-                encode(write, bytes);
-            });
+            push(&mut self.buffer, &self.seals, (number, durable), write);
         }
         let bytes = self.write()?;
         self.next += writes.len() as u64;
@@ -254,6 +256,14 @@ fn kind_of(write: &Write) -> Kind {
         Write::Replica { .. } => Kind::Replica,
         Write::Run(_) => Kind::Run,
     }
+}
+
+/// Adds the record of a write.
+fn push(buffer: &mut RecordWriter, seals: &Seals, (number, durable): (u64, u64), write: &Write) {
+    let kind = kind_of(write);
+    buffer.push(kind, number, durable, |bytes| {
+        seals.seal_record((number, kind as u8), bytes, |bytes| encode(write, bytes));
+    });
 }
 
 /// Appends the stored form of a write.

@@ -7,6 +7,7 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
@@ -15,6 +16,7 @@ use crate::ReadError;
 use crate::rows::key::Key;
 use crate::rows::overlay::Changes;
 use crate::rows::{Entry, View};
+use crate::seal::stored::{Opened, Seals};
 
 /// The name of the one keyspace.
 const KEYSPACE: &str = "rows";
@@ -55,6 +57,34 @@ pub(crate) struct Memory {
     pub(crate) cache_bytes: u64,
     /// Rows that are not yet in a file of their own.
     pub(crate) memtable_bytes: u64,
+}
+
+/// A table whose values are sealed as they are written.
+pub(crate) struct SealedTable {
+    pub(crate) stored: Arc<dyn Table>,
+    pub(crate) seals: Seals,
+}
+
+impl Table for SealedTable {
+    fn view(&self) -> Box<dyn View + '_> {
+        Box::new(Opened {
+            stored: self.stored.view(),
+            seals: &self.seals,
+        })
+    }
+
+    fn write(&self, mut changes: Changes) -> Result<(), TableError> {
+        for (key, change) in &mut changes {
+            if let Some(value) = change.take() {
+                *change = Some(self.seals.seal_row(key, value));
+            }
+        }
+        self.stored.write(changes)
+    }
+
+    fn persist(&self) -> Result<(), TableError> {
+        self.stored.persist()
+    }
 }
 
 /// Rows in fjall.

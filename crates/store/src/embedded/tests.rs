@@ -132,14 +132,14 @@ fn a_folder_that_is_open_is_locked() {
 fn a_newer_folder_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     fill(folder.path(), 1);
-    fs::write(folder.path().join("format"), "firn-store 6\n").unwrap();
+    fs::write(folder.path().join("format"), "firn-store 7\n").unwrap();
     let error = error(folder.path());
     assert!(
         matches!(
             error,
             OpenError::Newer {
-                found: 6,
-                known: 5,
+                found: 7,
+                known: 6,
                 ..
             }
         ),

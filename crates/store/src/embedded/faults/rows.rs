@@ -13,6 +13,7 @@ use crate::memory;
 use crate::rows::key::Key;
 use crate::rows::overlay::Changes;
 use crate::rows::{Entry, View};
+use crate::seal::stored::Seals;
 
 /// Rows that stand in for fjall: batches are whole, in order, and lost from the end unless flushed.
 /// Clones are the same rows.
@@ -39,9 +40,11 @@ pub fn open(
     config: &Config,
     on_fatal: impl Fn(&Fatal) + Send + Sync + 'static,
 ) -> Result<Embedded, OpenError> {
+    let seals = Seals::new(config.keys.clone());
     let parts = Parts {
         disk: Arc::new(disk.clone()),
-        table: Arc::new(rows.clone()),
+        table: seals.table(Arc::new(rows.clone())),
+        seals,
         places: Places {
             log: "log".into(),
             rows: "rows".into(),

@@ -24,6 +24,7 @@ use crate::embedded::disk::{Disk, File};
 use crate::encoding::Fault;
 use crate::encoding::record::decode_commit;
 use crate::encoding::replica::{decode_replica, decode_run};
+use crate::seal::stored::Seals;
 use crate::write::Write;
 
 /// Why the log cannot be read.
@@ -62,6 +63,7 @@ pub(crate) enum LogError {
 /// it has made them durable.
 pub(crate) fn recover<E: From<LogError>>(
     disk: &Arc<dyn Disk>,
+    seals: &Seals,
     reached: u64,
     mut replay: impl FnMut(Carried) -> Result<(), E>,
 ) -> Result<Start, E> {
@@ -75,7 +77,7 @@ pub(crate) fn recover<E: From<LogError>>(
     let mut vouched = reached.max(newest);
     let mut waiting = VecDeque::new();
     for (place, first) in segments.iter().enumerate() {
-        let mut reader = Reader::open(disk, *first)?;
+        let mut reader = Reader::open(disk, seals, *first)?;
         let end = segments.get(place + 1).copied();
         loop {
             let record = reader.next(end, reached)?;
@@ -115,8 +117,9 @@ fn segments(disk: &dyn Disk) -> Result<Vec<u64>, LogError> {
 }
 
 /// Reads one segment.
-struct Reader {
+struct Reader<'a> {
     disk: Arc<dyn Disk>,
+    seals: &'a Seals,
     first: u64,
     window: Window,
     /// Where the next record is expected, and its number.
@@ -127,13 +130,14 @@ struct Reader {
     has_ended: bool,
 }
 
-impl Reader {
-    fn open(disk: &Arc<dyn Disk>, first: u64) -> Result<Self, LogError> {
+impl<'a> Reader<'a> {
+    fn open(disk: &Arc<dyn Disk>, seals: &'a Seals, first: u64) -> Result<Self, LogError> {
         let file = disk.open(&name(first));
         let window = file.and_then(Window::new);
         let mut reader = Self {
             window: window.map_err(|source| io_error(&**disk, &name(first), source))?,
             disk: disk.clone(),
+            seals,
             first,
             offset: HEADER_BYTES,
             number: first,
@@ -163,7 +167,8 @@ impl Reader {
             return self.after_invalid(end, reached);
         };
         self.vouched = self.vouched.max(record.durable);
-        let Some(write) = self.write(&record, payload.clone())? else {
+        let bytes = payload.len();
+        let Some(write) = self.write(&record, payload)? else {
             return self.after_seal(end, reached);
         };
         self.has_ended = false;
@@ -171,7 +176,7 @@ impl Reader {
         self.number += 1;
         Ok(Some(Carried {
             number: record.number,
-            payload,
+            bytes,
             write,
         }))
     }
@@ -248,16 +253,15 @@ impl Reader {
 
     /// The write that the record holds; a seal holds none.
     fn write(&self, record: &Record, payload: Bytes) -> Result<Option<Write>, LogError> {
-        let decoded = match record.kind {
-            Ok(Kind::Commit) => decode_commit(payload).map(Write::Commit),
+        let kind = match record.kind {
             Ok(Kind::Seal) => return Ok(None),
-            Ok(Kind::Replica) => {
-                decode_replica(payload).map(|(node, write)| Write::Replica { node, write })
-            }
-            Ok(Kind::Run) => decode_run(payload).map(Write::Run),
-            Err(kind) => Err(Fault::Kind(kind)),
+            kind => kind.map_err(Fault::Kind),
         };
-        decoded.map(Some).map_err(|fault| {
+        let decoded = kind.and_then(|kind| {
+            let place = (record.number, kind as u8);
+            decode(kind, self.seals.open_record(place, payload)?)
+        });
+        decoded.map_err(|fault| {
             let fault = format!("record {}: {fault}", record.number);
             self.damaged(self.offset, fault)
         })
@@ -273,6 +277,19 @@ impl Reader {
     fn damaged(&self, offset: u64, fault: impl Into<String>) -> LogError {
         damaged(&*self.disk, &name(self.first), offset, fault.into())
     }
+}
+
+/// The write in a record; a seal holds none.
+fn decode(kind: Kind, payload: Bytes) -> Result<Option<Write>, Fault> {
+    Ok(match kind {
+        Kind::Commit => Some(Write::Commit(decode_commit(payload)?)),
+        Kind::Seal => None,
+        Kind::Replica => {
+            let (node, write) = decode_replica(payload)?;
+            Some(Write::Replica { node, write })
+        }
+        Kind::Run => Some(Write::Run(decode_run(payload)?)),
+    })
 }
 
 /// A part of a file that is in memory.

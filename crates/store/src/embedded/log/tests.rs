@@ -61,7 +61,7 @@ fn read(disk: &FaultyDisk, reached: u64) -> Result<(Start, Vec<Write>), LogError
         assert_eq!(number, reached + 1 + writes.len() as u64);
         writes.push(write);
     };
-    let start = recover(&disk, reached, |carried| {
+    let start = recover(&disk, &Seals::default(), reached, |carried| {
         take(carried.number, carried.write);
         Ok::<_, TestError>(())
     });
@@ -78,7 +78,12 @@ fn read(disk: &FaultyDisk, reached: u64) -> Result<(Start, Vec<Write>), LogError
 }
 
 fn start(disk: &FaultyDisk, start: &Start) -> io::Result<Log> {
-    Log::start(Arc::new(disk.clone()), SEGMENT_BYTES, start)
+    Log::start(
+        Arc::new(disk.clone()),
+        Seals::default(),
+        SEGMENT_BYTES,
+        start,
+    )
 }
 
 /// A log over an empty disk.
