@@ -15,6 +15,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use firn_model::code::Code;
 use firn_model::contract::Method;
+use firn_model::policy::HttpErrors;
 use firn_model::status::{GrpcCode, Status};
 use futures_util::StreamExt as _;
 use futures_util::stream;
@@ -93,10 +94,11 @@ where
     B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
 {
     if wire == Wire::Grpc && request.version() < Version::HTTP_2 {
-        return refuse::refused(&needs_http2());
+        return refuse::refused(&needs_http2(), HttpErrors::PlainText);
     }
     if request.method() != Verb::POST {
-        return refuse::other_verbs(request.method(), request.uri().path(), &[Verb::POST]);
+        let (verb, path) = (request.method(), request.uri().path());
+        return refuse::other_verbs(verb, path, &[Verb::POST], HttpErrors::PlainText);
     }
     let accepted = Encoding::accepted(request.headers());
     let answer_wire = wire.of_response(request.headers());

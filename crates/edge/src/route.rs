@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use firn_model::code::Code;
 use firn_model::contract::{Contract, Method};
+use firn_model::policy::HttpErrors;
 use firn_model::status::{GrpcCode, Status};
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -68,9 +69,14 @@ async fn answer(state: &Arc<State>, request: Request<Incoming>) -> Response<Body
         return response;
     }
     match (found, &routes) {
-        (Found::OtherVerbs(verbs), _) => refuse::other_verbs(&verb, &path, &verbs),
-        (_, Some(routes)) => refuse::refused(&path_unknown(&routes.contract, &request)),
-        (_, None) => refuse::refused(&no_contract()),
+        (_, None) => refuse::refused(&no_contract(), HttpErrors::PlainText),
+        (found, Some(routes)) => {
+            let policy = refuse::common_shape(&routes.contract);
+            match found {
+                Found::OtherVerbs(verbs) => refuse::other_verbs(&verb, &path, &verbs, policy),
+                _ => refuse::refused(&path_unknown(&routes.contract, &request), policy),
+            }
+        }
     }
 }
 

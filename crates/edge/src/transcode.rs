@@ -19,8 +19,8 @@
 //!   who accepts `text/event-stream`, and raw bytes for `HttpBody`. A stream of requests is JSON
 //!   values one after the other; a body with one value is a stream of one message.
 //! - A failure after the first reply can no longer be an HTTP status: it is a last line
-//!   `{"error": {"code", "message", "firnCode"}}`, an event named `error`, or, in a raw stream, an
-//!   aborted transfer.
+//!   `{"error": …}`, an event named `error`, or, in a raw stream, an aborted transfer. The error is
+//!   `{"code", "message", "firnCode"}`, or the `google.rpc.Status` of components that fail so.
 
 mod params;
 mod percent;
@@ -53,20 +53,21 @@ where
     B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
 {
     let format = response::Format::choose(binding, request.headers());
+    let policy = binding.method.component.policies.http_errors;
     let head = match call::admit(state, &binding.method, request.headers()) {
         Ok(head) => head,
-        Err(status) => return refuse::refused(&status),
+        Err(status) => return refuse::refused(&status, policy),
     };
     let is_head = request.method() == Verb::HEAD;
     let bytes_max = state.config.message_bytes_max;
     let reading = request::messages(binding, values, request, bytes_max);
     let messages = match call::in_time(&head, reading).await {
         Ok(messages) => messages,
-        Err(status) => return refuse::refused(&status),
+        Err(status) => return refuse::refused(&status, policy),
     };
     let response = match call::call(state, head, messages).await {
         Ok(answer) => response::respond(binding, answer, format),
-        Err(failure) => refuse::failed(&failure, binding.method.component.policies.http_errors),
+        Err(failure) => refuse::failed(&failure, policy, binding.pool()),
     };
     match is_head {
         true => without_body(response),

@@ -196,6 +196,9 @@ pub enum HttpErrors {
     PlainText500,
     /// The text alone, with the HTTP status of the gRPC code (Akka Serverless, Kalix).
     PlainText,
+    /// A `google.rpc.Status` in JSON (code, message, details), with the HTTP status of the gRPC code
+    /// (Firn).
+    Json,
 }
 
 /// Statuses and texts that a family fixes for failures that are not the user's own.

@@ -30,9 +30,7 @@ after(async () => {
 async function http(method: string, path: string, body?: object) {
   const init = body === undefined ? { method } : { method, body: JSON.stringify(body), headers: { "content-type": "application/json" } };
   const response = await fetch(`http://${firn.clientAddress}${path}`, init);
-  const text = await response.text();
-  const shown = response.ok ? (JSON.parse(text) as Record<string, unknown>) : {};
-  return { status: response.status, text, body: shown };
+  return { status: response.status, body: (await response.json()) as Record<string, unknown> };
 }
 
 test("the cart over HTTP", async () => {
@@ -41,7 +39,7 @@ test("the cart over HTTP", async () => {
   assert.deepEqual(body["items"], [{ productId: "tea", name: "Tea", quantity: 2 }]);
   const refused = await http("POST", "/carts/alice/items", { productId: "tea", quantity: -1 });
   assert.equal(refused.status, 400);
-  assert.equal(refused.text, "the quantity must be positive, not -1");
+  assert.deepEqual(refused.body, { code: 3, message: "the quantity must be positive, not -1", details: [] });
 });
 
 test("the leaderboard over HTTP and through the SDK", async () => {

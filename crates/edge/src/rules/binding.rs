@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use firn_model::contract::Method;
 use http::Method as Verb;
-use prost_reflect::{FieldDescriptor, Kind};
+use prost_reflect::{DescriptorPool, FieldDescriptor, Kind};
 
 use super::annotation::HttpRule;
 use super::fields::{self, FieldPath, text_form};
@@ -73,6 +73,11 @@ impl Rule {
 }
 
 impl Binding {
+    /// The descriptors of the method's contract.
+    pub(crate) fn pool(&self) -> &DescriptorPool {
+        self.method.descriptor.parent_pool()
+    }
+
     /// Whether the body is taken as it is, not as JSON.
     pub(crate) fn takes_raw_body(&self) -> bool {
         match &self.body {

@@ -61,7 +61,8 @@ pub(super) fn respond(binding: &Arc<Binding>, answer: Answer, format: Format) ->
         Answer::One(reply) => single(binding, &reply, format),
         Answer::Many { first, rest } => streamed(binding, first, rest, format),
     };
-    responded.unwrap_or_else(|status| refuse::refused(&status))
+    let policy = binding.method.component.policies.http_errors;
+    responded.unwrap_or_else(|status| refuse::refused(&status, policy))
 }
 
 fn single(binding: &Binding, reply: &Reply, format: Format) -> Result<Response<Body>, Status> {
@@ -136,21 +137,16 @@ fn frames(
                 let frame = Frame::data(part.in_stream(format));
                 (Ok(frame), Some((binding, replies)))
             }
-            Err(status) => (last_frame(&status, format), None),
+            Err(status) => (last_frame(&binding, &status, format), None),
         })
     })
     .boxed()
 }
 
 /// What a stream that fails ends with.
-fn last_frame(status: &Status, format: Format) -> BodyFrame {
-    let mut error = serde_json::Map::new();
-    error.insert("code".to_owned(), status.code.name().into());
-    error.insert("message".to_owned(), status.message.as_str().into());
-    if let Some(code) = status.firn {
-        error.insert("firnCode".to_owned(), code.to_string().into());
-    }
-    let error = serde_json::Value::Object(error);
+fn last_frame(binding: &Binding, status: &Status, format: Format) -> BodyFrame {
+    let policy = binding.method.component.policies.http_errors;
+    let error = refuse::in_stream(status, policy, binding.pool());
     let text = match format {
         Format::Json => format!("{{\"error\":{error}}}\n"),
         Format::Events => format!("event: error\ndata: {error}\n\n"),

@@ -42,6 +42,7 @@ service Echo {
 service Fail {
   rpc Chosen(Note) returns (Note) { option (google.api.http) = { get: "/fail/{text}" }; }
   rpc Refused(Note) returns (Note);
+  rpc Detailed(Note) returns (Note);
   rpc Later(Note) returns (stream Note) { option (google.api.http) = { get: "/later" }; }
   rpc Rubbish(Note) returns (Note);
   rpc Hang(Note) returns (Note);
@@ -188,6 +189,13 @@ impl Backend for Fake {
         let reply = self.reply(call.message);
         match &*name {
             "Chosen" => async { Err(chosen()) }.boxed(),
+            "Detailed" => {
+                let mut status = chosen();
+                // An Inner whose text is "look elsewhere".
+                let detail = b"\x0a\x0elook elsewhere".to_vec();
+                status.details = vec![Payload::new("type.googleapis.com/test.Inner", detail)];
+                async { Err(status) }.boxed()
+            }
             "Refused" => {
                 let status = Status::refused(
                     GrpcCode::ResourceExhausted,

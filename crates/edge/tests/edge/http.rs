@@ -398,6 +398,43 @@ async fn failures_are_the_text_alone_with_a_status_by_policy() {
     }
 }
 
+/// Of a component, and of what belongs to nobody where all components are so.
+#[tokio::test]
+async fn failures_are_a_status_in_json_where_the_policy_says_so() {
+    let fake = Fake::with_policies(policies_with(HttpErrors::Json));
+    let server = Server::start_with(config(), fake).await;
+    let check = async |verb, path, status: u16, code, expected: &str| {
+        let answer = server.send(verb, path, &JSON, "").await;
+        let found = (answer.status.as_u16(), answer.header("firn-code"));
+        assert_eq!(found, (status, code), "{path} {}", answer.text());
+        assert_eq!(answer.header("content-type"), "application/json");
+        let firn = match code {
+            "" => String::new(),
+            code => format!(
+                r#"{{"@type":"type.googleapis.com/google.rpc.ErrorInfo","domain":"firn","reason":"{code}"}}"#
+            ),
+        };
+        let expected = expected.replace("FIRN", &firn);
+        assert_eq!(answer.text(), format!("{expected}\n"), "{path}");
+    };
+    let chosen = r#"{"code":5,"message":"no such note","details":[]}"#;
+    check("GET", "/fail/x", 404, "", chosen).await;
+    let detailed = r#"{"code":5,"message":"no such note","details":[{"@type":"type.googleapis.com/test.Inner","counts":[],"text":"look elsewhere"}]}"#;
+    check("POST", "/test.Fail/Detailed", 404, "", detailed).await;
+    let full = r#"{"code":8,"message":"the mailbox is full","details":[FIRN]}"#;
+    check("POST", "/test.Fail/Refused", 429, "FIRN-3014", full).await;
+    let wrong = r#"{"code":3,"message":"the path variable count is \"x\": expected a 32-bit integer","details":[FIRN]}"#;
+    check("GET", "/count/x", 400, "FIRN-3009", wrong).await;
+    let nowhere = r#"{"code":5,"message":"nothing is served at GET /nowhere","details":[FIRN]}"#;
+    check("GET", "/nowhere", 404, "FIRN-3006", nowhere).await;
+    let verb = r#"{"code":12,"message":"/guarded is not served with PUT, but with GET, HEAD","details":[FIRN]}"#;
+    check("PUT", "/guarded", 405, "FIRN-3007", verb).await;
+
+    let answer = server.get("/later").await;
+    let last = answer.text().lines().last().unwrap();
+    assert_eq!(last, format!(r#"{{"error":{chosen}}}"#));
+}
+
 fn policies_with(http_errors: HttpErrors) -> firn_model::policy::Policies {
     firn_model::policy::Policies {
         http_errors,

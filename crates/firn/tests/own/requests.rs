@@ -1,7 +1,9 @@
 //! Clients that speak HTTP and JSON.
 
 use firn_testkit::caller::request;
+use firn_testkit::function::message::any;
 use firn_testkit::own::message::{decided, empty};
+use serde_json::json;
 use tonic::Code;
 
 use crate::world::{REGISTER, World, opening};
@@ -32,18 +34,23 @@ async fn json_comes_in_by_rule_and_by_name() {
 }
 
 #[tokio::test]
-async fn failures_are_http_statuses() {
+async fn failures_are_http_statuses_with_all_that_the_function_said() {
     let (world, mut function) = World::serving().await;
     let post = world.post("/model/register/a", "{}");
     let play = async {
         function
             .expect(opening(1, REGISTER, 1, &request("a", ""), empty("a")))
             .await;
-        function.send(decided(1).failing(Code::NotFound, "nobody", &[]));
+        let detail = any("model.Request", &request("b", "try"));
+        function.send(decided(1).failing(Code::NotFound, "nobody", &[detail]));
     };
     let (answer, ()) = tokio::join!(post, play);
     assert_eq!((answer.status(), answer.header("firn-code")), (404, ""));
-    assert!(answer.text().contains("nobody"), "{}", answer.text());
+    let detail = json!({"@type": "type.googleapis.com/model.Request", "id": "b", "text": "try"});
+    assert_eq!(
+        answer.json(),
+        json!({"code": 5, "message": "nobody", "details": [detail]})
+    );
     // R24: Firn's own come with their code.
     let post = world.post("/model/register/a", "{}");
     let play = async {
@@ -55,4 +62,5 @@ async fn failures_are_http_statuses() {
         (answer.status(), answer.header("firn-code")),
         (500, "FIRN-3033")
     );
+    assert_eq!(answer.json()["details"][0]["reason"], "FIRN-3033");
 }

@@ -99,7 +99,9 @@ impl World {
         expected: (u16, &str),
     ) {
         let answer = self.ask(method, path, body).await;
-        assert_eq!((answer.status(), answer.text()), expected);
+        let (status, message) = expected;
+        assert_eq!(answer.status(), status, "{}", answer.text());
+        assert_eq!(answer.json()["message"], message);
     }
 }
 

@@ -511,7 +511,7 @@ fn policies(declared: &wire::Component) -> Policies {
         empty_answer: EmptyAnswer::EmptyMessage,
         reply_type: ReplyType::Refuse,
         texts: TEXTS,
-        http_errors: HttpErrors::PlainText,
+        http_errors: HttpErrors::Json,
         durability: match declared.durability() {
             wire::Durability::Commit => Durability::Commit,
             wire::Durability::WriteBehind => Durability::WriteBehind,
