@@ -4,11 +4,12 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Arg, ArgMatches, Command};
 use firn_model::code::Code;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::exit::Failure;
 use crate::project;
@@ -21,8 +22,18 @@ struct Template {
     description: &'static str,
     /// Paths and texts.
     files: &'static [(&'static str, &'static str)],
-    /// The dependency on the SDK: of the registry, and of a folder, which stands for `{}`.
-    sdk: [&'static str; 2],
+    /// What stands for `{{sdk}}`.
+    sdk: Sdk,
+}
+
+/// A language's dependency on its SDK.
+struct Sdk {
+    /// On the language's registry.
+    registry: &'static str,
+    /// On the folder with this path, which may hold any character.
+    folder: fn(&str) -> String,
+    /// A file that the folder of an SDK has.
+    manifest: &'static str,
 }
 
 macro_rules! file {
@@ -47,12 +58,19 @@ const TEMPLATES: &[Template] = &[
             file!("rust", "proto/counter.proto"),
             file!("rust", "src/main.rs"),
         ],
-        sdk: [
-            "[dependencies.firn-sdk]\nversion = \"0.1.0\"\n\n\
-             [build-dependencies.firn-sdk-build]\nversion = \"0.1.0\"",
-            "[dependencies.firn-sdk]\npath = \"{}\"\n\n\
-             [build-dependencies.firn-sdk-build]\npath = \"{}/build\"",
-        ],
+        sdk: Sdk {
+            registry: "[dependencies.firn-sdk]\nversion = \"0.1.0\"\n\n\
+                       [build-dependencies.firn-sdk-build]\nversion = \"0.1.0\"",
+            folder: |path| {
+                format!(
+                    "[dependencies.firn-sdk]\npath = {}\n\n\
+                     [build-dependencies.firn-sdk-build]\npath = {}",
+                    toml_text(path),
+                    toml_text(&format!("{path}/build"))
+                )
+            },
+            manifest: "Cargo.toml",
+        },
     },
     Template {
         language: "ts",
@@ -66,7 +84,11 @@ const TEMPLATES: &[Template] = &[
             file!("typescript", "test/counter.test.ts"),
             file!("typescript", "tsconfig.json"),
         ],
-        sdk: ["0.1.0", "file:{}"],
+        sdk: Sdk {
+            registry: "\"0.1.0\"",
+            folder: |path| json_text(&format!("file:{path}")),
+            manifest: "package.json",
+        },
     },
     Template {
         language: "python",
@@ -78,9 +100,31 @@ const TEMPLATES: &[Template] = &[
             file!("python", "requirements.txt"),
             file!("python", "test_counter.py"),
         ],
-        sdk: ["firn-sdk==0.1.0", "firn-sdk @ file://{}"],
+        sdk: Sdk {
+            registry: "firn-sdk==0.1.0",
+            folder: |path| format!("firn-sdk @ file://{}", utf8_percent_encode(path, PATH)),
+            manifest: "pyproject.toml",
+        },
     },
 ];
+
+/// What is not written as it is in the path of a URL.
+const PATH: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'/')
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// A text in quotes, with what JSON cannot hold escaped.
+fn json_text(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+/// The same for TOML, whose escapes are those of JSON; it has one character more to escape.
+fn toml_text(text: &str) -> String {
+    json_text(text).replace('\u{7f}', "\\u007f")
+}
 
 /// The command line.
 pub(crate) fn command() -> Command {
@@ -142,6 +186,10 @@ pub(crate) fn run(flags: &ArgMatches) -> ExitCode {
 }
 
 fn write(template: &Template, name: &str, sdk: Option<&str>) -> Result<(), Failure> {
+    let sdk = match sdk {
+        None => template.sdk.registry.to_owned(),
+        Some(folder) => (template.sdk.folder)(&sdk_folder(template, folder)?),
+    };
     let folder = Path::new(name);
     let failed = |path: &Path, error: &io::Error| {
         Failure::new(
@@ -150,18 +198,9 @@ fn write(template: &Template, name: &str, sdk: Option<&str>) -> Result<(), Failu
             "choose another name, or a folder in which files can be written",
         )
     };
-    let sdk = match sdk {
-        None => template.sdk[0].to_owned(),
-        Some(path) => {
-            let path = fs::canonicalize(path).map_err(|error| failed(Path::new(path), &error))?;
-            template.sdk[1].replace("{}", &path.display().to_string())
-        }
-    };
     fs::create_dir(folder).map_err(|error| failed(folder, &error))?;
-    let description = (project::FILE, template.description);
-    for (path, text) in template.files.iter().chain(Some(&description)) {
-        let path: PathBuf = folder.join(path);
-        let text = text.replace("{{name}}", name).replace("{{sdk}}", &sdk);
+    for (path, text) in template.texts(name, &sdk) {
+        let path = folder.join(path);
         let written = path
             .parent()
             .map_or(Ok(()), fs::create_dir_all)
@@ -169,6 +208,33 @@ fn write(template: &Template, name: &str, sdk: Option<&str>) -> Result<(), Failu
         written.map_err(|error| failed(&path, &error))?;
     }
     Ok(())
+}
+
+/// The whole path of the SDK in this folder.
+fn sdk_folder(template: &Template, folder: &str) -> Result<String, Failure> {
+    let (language, manifest) = (template.language, template.sdk.manifest);
+    let refused = |cause: String| {
+        let cause = format!("{folder} is not the SDK for {language}: {cause}");
+        let remedy =
+            "--sdk names the SDK's folder in a copy of Firn's repository, such as sdk/python";
+        Failure::new(Code::ProjectUnwritable, cause, remedy)
+    };
+    let path = fs::canonicalize(folder).map_err(|error| refused(error.to_string()))?;
+    if !path.join(manifest).is_file() {
+        return Err(refused(format!("it has no {manifest}")));
+    }
+    let path = path.into_os_string().into_string();
+    path.map_err(|_| refused("its path is not UTF-8".to_owned()))
+}
+
+impl Template {
+    /// The paths and texts of a project with this name, and this dependency on the SDK.
+    fn texts(&self, name: &str, sdk: &str) -> impl Iterator<Item = (&'static str, String)> {
+        let description = (project::FILE, self.description);
+        let files = self.files.iter().copied().chain([description]);
+        files
+            .map(move |(path, text)| (path, text.replace("{{name}}", name).replace("{{sdk}}", sdk)))
+    }
 }
 
 #[cfg(test)]
@@ -208,6 +274,34 @@ mod tests {
                 .collect();
             assert_eq!(has, expected, "{}", template.language);
         }
+    }
+
+    /// A dependency as the file of a project has it, on an SDK whose path is not a tame one.
+    fn dependency(language: &str, file: &str) -> String {
+        let odd = TEMPLATES.iter().find(|of| of.language == language).unwrap();
+        let sdk = (odd.sdk.folder)("/a \"b\"\\c\u{7f}%41#ü");
+        let mut texts = odd.texts("odd", &sdk);
+        texts.find(|(path, _)| *path == file).unwrap().1
+    }
+
+    #[test]
+    fn paths_of_sdks_are_written_as_each_language_wants() {
+        let path = "/a \"b\"\\c\u{7f}%41#ü";
+        let cargo: toml::Table = dependency("rust", "Cargo.toml").parse().unwrap();
+        assert_eq!(
+            cargo["dependencies"]["firn-sdk"]["path"].as_str(),
+            Some(path)
+        );
+        let build = &cargo["build-dependencies"]["firn-sdk-build"]["path"];
+        assert_eq!(build.as_str(), Some(format!("{path}/build").as_str()));
+        let package: serde_json::Value =
+            serde_json::from_str(&dependency("ts", "package.json")).unwrap();
+        assert_eq!(package["dependencies"]["firn-sdk"], format!("file:{path}"));
+        let requirements = dependency("python", "requirements.txt");
+        assert!(
+            requirements.starts_with("firn-sdk @ file:///a%20%22b%22%5Cc%7F%2541%23%C3%BC\n"),
+            "{requirements}"
+        );
     }
 
     #[test]
