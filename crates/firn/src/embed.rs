@@ -58,7 +58,7 @@ impl Embedded {
         let Some(("proxy", flags)) = matches.subcommand() else {
             return Err(Failed("these are not the flags of a proxy".to_owned()));
         };
-        let config = settings::gather(Mode::Proxy, flags, &|_| None).map_err(|faults| {
+        let (config, _) = settings::gather(Mode::Proxy, flags, &|_| None).map_err(|faults| {
             let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
             Failed(faults.join("; "))
         })?;

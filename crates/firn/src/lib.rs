@@ -44,23 +44,20 @@ pub fn command_line() -> ExitCode {
 }
 
 fn serve(mode: Mode, flags: &clap::ArgMatches, env: &dyn Fn(&str) -> Option<String>) -> ExitCode {
-    let config = match settings::gather(mode, flags, env) {
-        Ok(config) => config,
+    let (config, project) = match settings::gather(mode, flags, env) {
+        Ok(gathered) => gathered,
         Err(faults) => return exit::faults(&faults),
     };
     let command = flags.try_get_many::<String>("command").ok().flatten();
-    let mut command: Vec<String> = command.unwrap_or_default().cloned().collect();
-    if mode == Mode::Dev && command.is_empty() {
-        let file = settings::file(mode, flags, env).unwrap_or_default();
-        let project = match Project::read(&file) {
-            Ok(project) => project,
-            Err(faults) => return exit::faults(&faults),
-        };
-        if let Err(failure) = project.set_up() {
-            return failure.print();
-        }
-        command = project.command;
-    }
+    let command: Vec<String> = command.unwrap_or_default().cloned().collect();
+    let project = match (mode, command.is_empty()) {
+        (Mode::Dev, true) => project,
+        // What was typed stands for the whole project; production starts nothing.
+        _ => Project {
+            command,
+            ..Project::default()
+        },
+    };
     telemetry::start(&config);
-    run::run(config, command)
+    run::run(config, project)
 }

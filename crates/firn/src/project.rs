@@ -6,19 +6,14 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use firn_model::code::Code;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::exit::Failure;
 use crate::settings::Fault;
 
 /// The file of a project, in its folder.
 pub(crate) const FILE: &str = "firn.toml";
-
-/// The keys that are no settings.
-pub(crate) const KEYS: [&str; 3] = ["command", "set-up", "set-up-files"];
 
 /// Where it is written down which set-up was done, so that it is done once.
 const STAMP: &str = ".firn/set-up";
@@ -26,74 +21,72 @@ const STAMP: &str = ".firn/set-up";
 /// How the function of a project is started.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Project {
-    /// Starts the function.
+    /// Starts the function; empty if nothing does.
     pub(crate) command: Vec<String>,
-    /// Run before it, if not empty: once, and again when one of the files has changed.
-    set_up: Vec<String>,
-    set_up_files: Vec<PathBuf>,
+    /// What is run before it.
+    pub(crate) set_up: SetUp,
+}
+
+/// What is run before the function is started: once, and again when one of the files has changed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct SetUp {
+    /// Program and arguments; empty if there is nothing to do.
+    pub(crate) command: Vec<String>,
+    files: Vec<PathBuf>,
 }
 
 impl Project {
-    /// Reads what a file says of its project; a file that is not there says nothing.
-    ///
-    /// # Errors
-    /// A fault for each value that is no list of texts. What else is wrong with the file is said by
-    /// the settings, which read it too.
-    pub(crate) fn read(path: &Path) -> Result<Self, Vec<Fault>> {
-        let text = fs::read_to_string(path).unwrap_or_default();
-        let table: toml::Table = text.parse().unwrap_or_default();
-        let mut faults = Vec::new();
-        let [command, set_up, files] = KEYS.map(|key| match texts(table.get(key)) {
-            Some(list) => list,
-            None => {
+    /// Takes what a file says of its project out of the file's table. Each value that is no list of
+    /// texts is one of the `faults`.
+    pub(crate) fn take(table: &mut toml::Table, path: &Path, faults: &mut Vec<Fault>) -> Self {
+        let mut list = |key: &str| {
+            texts(table.remove(key)).unwrap_or_else(|| {
                 let text = format!("{key} in {} is not a list of texts", path.display());
                 faults.push(Fault {
                     code: Code::BadSetting,
                     text,
                 });
                 Vec::new()
-            }
-        });
-        match faults.is_empty() {
-            true => Ok(Self {
-                command,
-                set_up,
-                set_up_files: files.into_iter().map(PathBuf::from).collect(),
-            }),
-            false => Err(faults),
+            })
+        };
+        Self {
+            command: list("command"),
+            set_up: SetUp {
+                command: list("set-up"),
+                files: list("set-up-files")
+                    .into_iter()
+                    .map(PathBuf::from)
+                    .collect(),
+            },
         }
     }
+}
 
-    /// Runs the set-up in the current folder, unless it was done for these files.
+impl SetUp {
+    /// Whether there is nothing to do in the current folder, or it was done for these files.
+    pub(crate) fn is_done(&self) -> bool {
+        let done = || fs::read_to_string(STAMP).is_ok_and(|done| done == self.stamp());
+        self.command.is_empty() || done()
+    }
+
+    /// Writes down that it was done for the files as they are.
     ///
     /// # Errors
-    /// [`Failure`] if it cannot be run or fails.
-    pub(crate) fn set_up(&self) -> Result<(), Failure> {
-        let Some((program, arguments)) = self.set_up.split_first() else {
-            return Ok(());
+    /// What the operating system says if that cannot be written.
+    pub(crate) fn write_down(&self) -> io::Result<()> {
+        let write = || {
+            if let Some(folder) = Path::new(STAMP).parent() {
+                fs::create_dir_all(folder)?;
+            }
+            fs::write(STAMP, self.stamp())
         };
-        let wanted = self.stamp();
-        if fs::read_to_string(STAMP).is_ok_and(|done| done == wanted) {
-            return Ok(());
-        }
-        let line = self.set_up.join(" ");
-        eprintln!("setting up: {line}");
-        let failed = |cause: String| {
-            let remedy = "run it by hand and look at what it says; firn.toml names it";
-            Failure::new(Code::SetUpFailed, format!("{line}: {cause}"), remedy)
-        };
-        match Command::new(program).args(arguments).status() {
-            Ok(status) if status.success() => {}
-            Ok(status) => return Err(failed(status.to_string())),
-            Err(error) => return Err(failed(error.to_string())),
-        }
-        write_stamp(&wanted).map_err(|error| failed(format!("{STAMP}: {error}")))
+        write().map_err(|error| io::Error::new(error.kind(), format!("{STAMP}: {error}")))
     }
 
     /// What the set-up depends on, in short.
     fn stamp(&self) -> String {
-        let mut all = self.set_up.join("\0").into_bytes();
-        for file in &self.set_up_files {
+        let mut all = self.command.join("\0").into_bytes();
+        for file in &self.files {
             all.push(0);
             all.extend(fs::read(file).unwrap_or_default());
         }
@@ -101,63 +94,66 @@ impl Project {
     }
 }
 
-fn write_stamp(text: &str) -> io::Result<()> {
-    if let Some(folder) = Path::new(STAMP).parent() {
-        fs::create_dir_all(folder)?;
-    }
-    fs::write(STAMP, text)
-}
-
 /// A list of texts; nothing is an empty one.
-fn texts(value: Option<&toml::Value>) -> Option<Vec<String>> {
-    let Some(value) = value else {
-        return Some(Vec::new());
-    };
-    let list = value.as_array()?.iter();
-    list.map(|word| Some(word.as_str()?.to_owned())).collect()
+fn texts(value: Option<toml::Value>) -> Option<Vec<String>> {
+    match value {
+        None => Some(Vec::new()),
+        Some(toml::Value::Array(list)) => list
+            .into_iter()
+            .map(|word| match word {
+                toml::Value::String(word) => Some(word),
+                _ => None,
+            })
+            .collect(),
+        Some(_) => None,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Result<Project, Vec<String>> {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join(FILE);
-        fs::write(&path, text).unwrap();
-        let faults = |faults: Vec<Fault>| faults.into_iter().map(|fault| fault.text).collect();
-        Project::read(&path).map_err(faults)
+    fn take(text: &str) -> (Project, toml::Table, Vec<String>) {
+        let mut table = text.parse().unwrap();
+        let mut faults = Vec::new();
+        let project = Project::take(&mut table, Path::new(FILE), &mut faults);
+        let faults = faults.iter().map(Fault::to_string).collect();
+        (project, table, faults)
     }
 
     #[test]
     fn file_says_how_the_function_is_started() {
         let text = "command = [\"node\", \"main.js\"]\nset-up = [\"npm\", \"ci\"]\n\
                     set-up-files = [\"package-lock.json\"]\nlisten = \"127.0.0.1:1\"\n";
-        let project = read(text).unwrap();
+        let (project, left, faults) = take(text);
         assert_eq!(project.command, ["node", "main.js"]);
-        assert_eq!(project.set_up, ["npm", "ci"]);
-        assert_eq!(read("listen = \"127.0.0.1:1\""), Ok(Project::default()));
+        assert_eq!(project.set_up.command, ["npm", "ci"]);
+        assert_eq!(left.keys().collect::<Vec<_>>(), ["listen"]);
+        assert_eq!(faults, Vec::<String>::new());
+        assert_eq!(take("").0, Project::default());
     }
 
     #[test]
     fn what_is_no_list_of_texts_is_refused() {
-        let faults = read("command = \"node main.js\"\nset-up = [1]").unwrap_err();
-        assert_eq!(faults.len(), 2, "{faults:?}");
-        assert!(faults[0].contains("command in "), "{faults:?}");
+        let (_, _, faults) = take("command = \"node main.js\"\nset-up = [1]");
+        let expected = [
+            "FIRN-1001 command in firn.toml is not a list of texts",
+            "FIRN-1001 set-up in firn.toml is not a list of texts",
+        ];
+        assert_eq!(faults, expected);
     }
 
     #[test]
     fn set_up_is_done_again_when_a_file_changes() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("lock");
-        let project = Project {
-            set_up: vec!["true".to_owned()],
-            set_up_files: vec![file.clone()],
-            ..Project::default()
+        let set_up = SetUp {
+            command: vec!["true".to_owned()],
+            files: vec![file.clone()],
         };
-        let before = project.stamp();
-        assert_eq!(before, project.stamp());
+        let before = set_up.stamp();
+        assert_eq!(before, set_up.stamp());
         fs::write(&file, "1").unwrap();
-        assert_ne!(before, project.stamp());
+        assert_ne!(before, set_up.stamp());
     }
 }

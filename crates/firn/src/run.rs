@@ -13,6 +13,7 @@ mod ports;
 mod proxy;
 mod signals;
 
+use std::future::pending;
 use std::process::ExitCode;
 
 use firn_model::code::Code;
@@ -22,12 +23,14 @@ use tokio_util::task::TaskTracker;
 use tracing::info;
 
 use crate::exit::Failure;
+use crate::project::Project;
 use crate::settings::Config;
 pub(crate) use proxy::Proxy;
 use signals::Signals;
 
-/// Serves until told to stop; gives the exit code.
-pub(crate) fn run(config: Config, command: Vec<String>) -> ExitCode {
+/// Serves until told to stop, with the function of `project` if that has a command; gives the exit
+/// code.
+pub(crate) fn run(config: Config, project: Project) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -35,28 +38,37 @@ pub(crate) fn run(config: Config, command: Vec<String>) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return cannot_start(error).print(),
     };
-    match runtime.block_on(serve(config, command)) {
+    match runtime.block_on(serve(config, project)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.print(),
     }
 }
 
-async fn serve(config: Config, command: Vec<String>) -> Result<(), Failure> {
+async fn serve(config: Config, project: Project) -> Result<(), Failure> {
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
     // The function ends last: until then it has commands to finish.
-    let child_stop = CancellationToken::new();
+    let drained = CancellationToken::new();
     let signals = Signals::new().map_err(cannot_start)?;
-    tasks.spawn(signals.watch(stop.clone(), child_stop.clone()));
-    let proxy = Proxy::start(&config, &Alone, stop).await?;
+    tasks.spawn(signals.watch(stop.clone(), drained.clone()));
+    let proxy = Proxy::start(&config, &Alone, stop.clone()).await?;
     let started = proxy.hurry.clone();
     let dial = proxy
         .functions
         .as_ref()
         .map(|address| ports::dialed(address, &config));
-    let child = function::start(&config, dial, command, &tasks, &child_stop, started).await;
-    let result = proxy.run(child).await;
-    child_stop.cancel();
+    let stop = function::Stop {
+        asked: stop,
+        drained: drained.clone(),
+    };
+    let result = match function::Start::of(project, &config, dial, started) {
+        Some(function) => {
+            let failed = function.run(&tasks, stop).await;
+            proxy.run(failed).await
+        }
+        None => proxy.run(pending()).await,
+    };
+    drained.cancel();
     tasks.close();
     tasks.wait().await;
     info!("Firn has stopped");

@@ -5,13 +5,14 @@
 //! default. Then all of them are parsed, and all faults are told at once, each with where the bad
 //! value came from.
 
+mod file;
 mod value;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Arg, ArgMatches};
@@ -19,11 +20,12 @@ use firn_link::Family;
 use firn_link::v1::port;
 use firn_model::code::Code;
 
-use crate::project;
+use crate::project::{self, Project};
+use file::File;
 pub(crate) use value::duration;
 use value::{
     address, at_least_one, boolean, family, function_address, host_port, join, lanes, log_filter,
-    number, optional, origins, store,
+    number, optional, origins, store, token,
 };
 
 /// One setting as a person sees it.
@@ -294,35 +296,32 @@ pub(crate) fn args() -> impl Iterator<Item = Arg> {
     }))
 }
 
-/// Reads all sources; gives the configuration, or everything that is wrong.
+/// Reads all sources; gives the configuration, and the project that the file describes; or
+/// everything that is wrong.
 pub(crate) fn gather(
     mode: Mode,
     flags: &ArgMatches,
     env: &dyn Fn(&str) -> Option<String>,
-) -> Result<Config, Vec<Fault>> {
+) -> Result<(Config, Project), Vec<Fault>> {
     let mut faults = Vec::new();
-    let file = file(mode, flags, env)
-        .map(|path| read_file(&path, &mut faults))
+    let File { values, project } = file(mode, flags, env)
+        .map(|path| File::read(&path, &mut faults))
         .unwrap_or_default();
     let sources = Sources {
         mode,
         flags,
         env,
-        file: &file,
+        file: &values,
     };
     let config = sources.config(&mut faults);
     match config {
-        Some(config) if faults.is_empty() => Ok(config),
+        Some(config) if faults.is_empty() => Ok((config, project)),
         _ => Err(faults),
     }
 }
 
-/// Which file holds settings: the one that is named, or that of the project in development.
-pub(crate) fn file(
-    mode: Mode,
-    flags: &ArgMatches,
-    env: &dyn Fn(&str) -> Option<String>,
-) -> Option<PathBuf> {
+/// Which file is read: the one that is named, or that of the project in development.
+fn file(mode: Mode, flags: &ArgMatches, env: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
     let named = flags.get_one::<String>("config").cloned();
     let named = named.or_else(|| env("FIRN_CONFIG")).map(PathBuf::from);
     let own = || {
@@ -332,83 +331,13 @@ pub(crate) fn file(
     named.or_else(own)
 }
 
-/// The values of a file by name, with their origin.
-type FileValues = BTreeMap<String, (String, String)>;
-
-fn read_file(path: &Path, faults: &mut Vec<Fault>) -> FileValues {
-    let mut unreadable = |text: String| {
-        let text = format!("{}: {text}", path.display());
-        faults.push(Fault {
-            code: Code::ConfigUnreadable,
-            text,
-        });
-        FileValues::new()
-    };
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) => return unreadable(error.to_string()),
-    };
-    let table: toml::Table = match text.parse() {
-        Ok(table) => table,
-        Err(error) => return unreadable(error.to_string().trim_end().to_owned()),
-    };
-    let mut values = FileValues::new();
-    for (name, value) in table {
-        if project::KEYS.contains(&name.as_str()) {
-            continue;
-        }
-        if !SETTINGS.iter().any(|setting| setting.name == name) {
-            let text = format!(
-                "{}: {name} is not a setting{}",
-                path.display(),
-                nearest(&name)
-            );
-            faults.push(Fault {
-                code: Code::UnknownSetting,
-                text,
-            });
-            continue;
-        }
-        let text = match value {
-            toml::Value::String(text) => text,
-            toml::Value::Integer(number) => number.to_string(),
-            toml::Value::Boolean(flag) => flag.to_string(),
-            other => {
-                let text = format!(
-                    "{name} in {} is of type {}; write it as text",
-                    path.display(),
-                    other.type_str()
-                );
-                faults.push(Fault {
-                    code: Code::BadSetting,
-                    text,
-                });
-                continue;
-            }
-        };
-        let origin = format!("{name} in {}", path.display());
-        values.insert(name, (text, origin));
-    }
-    values
-}
-
-/// A hint for a name that is not a setting.
-fn nearest(name: &str) -> String {
-    let underscored = name.replace('_', "-");
-    SETTINGS
-        .iter()
-        .find(|setting| setting.name == underscored || setting.name.starts_with(&underscored))
-        .map_or_else(String::new, |setting| {
-            format!("; did you mean {}?", setting.name)
-        })
-}
-
 /// Where values come from.
 struct Sources<'a> {
     mode: Mode,
     flags: &'a ArgMatches,
     env: &'a dyn Fn(&str) -> Option<String>,
-    file: &'a FileValues,
+    /// The values of the file by name, with their origin.
+    file: &'a BTreeMap<String, (String, String)>,
 }
 
 /// A value and where it came from.
@@ -422,7 +351,7 @@ impl Sources<'_> {
         let listen = self.parse("listen", faults, address);
         let function = self.parse("function", faults, host_port);
         let function_listen = self.parse("function-listen", faults, function_address);
-        let function_token = self.parse("function-token", faults, optional);
+        let function_token = self.parse("function-token", faults, token);
         let function_tls = self.tls(faults);
         let admin = self.parse("admin", faults, address);
         let store = self.parse("store", faults, store);
@@ -503,7 +432,11 @@ impl Sources<'_> {
         match parse(found.text.trim()) {
             Ok(value) => Some(value),
             Err(reason) => {
-                let text = format!("{} is {:?}: {reason}", found.origin, found.text);
+                let text = match name {
+                    // Logs are read by others.
+                    "function-token" => format!("{}: {reason}", found.origin),
+                    _ => format!("{} is {:?}: {reason}", found.origin, found.text),
+                };
                 faults.push(Fault {
                     code: Code::BadSetting,
                     text,

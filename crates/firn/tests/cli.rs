@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use firn_testkit::firn::{Firn, Setup};
-use firn_testkit::process::free_port;
+use firn_testkit::process::{Process, free_port};
+use rustix::process::Signal;
 use serde_json::Value;
 
 fn firn(folder: &Path, args: &[&str]) -> Output {
@@ -103,6 +104,28 @@ fn configuration_file_that_cannot_be_read_is_named() {
         said.contains("FIRN-1003 bad.toml") && said.contains("line 1"),
         "{said}"
     );
+}
+
+/// The file is read once: what is wrong with its project stands beside what is wrong with settings,
+/// and nothing is shown of a secret.
+#[test]
+fn faults_of_a_project_are_told_with_all_others() {
+    let folder = folder();
+    let text = "command = \"node main.js\"\nset-up = [1]\nmailbox = 0\n\
+                function-token = \"two\\nlines\"\n";
+    std::fs::write(folder.path().join("firn.toml"), text).expect("a file");
+    let (code, said) = refused(folder.path(), &["dev", "--lanes", "x"]);
+    assert_eq!(code, Some(2));
+    for part in [
+        "FIRN-1001 command in firn.toml is not a list of texts",
+        "FIRN-1001 set-up in firn.toml is not a list of texts",
+        "FIRN-1001 mailbox in firn.toml is \"0\"",
+        "FIRN-1001 function-token in firn.toml: a token is sent in a header",
+        "FIRN-1001 --lanes is \"x\"",
+    ] {
+        assert!(said.contains(part), "{part:?} is missing in:\n{said}");
+    }
+    assert!(!said.contains("lines\""), "{said}");
 }
 
 #[test]
@@ -223,6 +246,66 @@ fn command_that_cannot_be_started_is_named() {
         said.contains("FIRN-1005") && said.contains("./no-such"),
         "{said}"
     );
+}
+
+/// `firn dev` on free ports in a folder whose `firn.toml` has this text.
+fn project(text: &str) -> (tempfile::TempDir, Command) {
+    let folder = folder();
+    std::fs::write(folder.path().join("firn.toml"), text).expect("a file");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_firn"));
+    command
+        .args(["dev", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
+        .args(["--function-listen", "127.0.0.1:0"])
+        .current_dir(folder.path());
+    (folder, command)
+}
+
+/// FIRN-1010: what the set-up said stands above, and nothing is started.
+#[test]
+fn set_up_that_fails_is_said() {
+    let text = "command = [\"touch\", \"started\"]\nset-up = [\"false\"]\n";
+    let (folder, mut dev) = project(text);
+    let dev = dev.output().expect("the binary runs");
+    let said = self::text(&dev.stderr);
+    assert_eq!(dev.status.code(), Some(1), "{said}");
+    let expected = "error FIRN-1010: false: exit status: 1";
+    assert!(said.contains(expected), "{said}");
+    assert!(!folder.path().join("started").exists());
+}
+
+#[test]
+fn set_up_is_done_once() {
+    let text = "set-up = [\"sh\", \"-c\", \"echo >> done\"]\ncommand = [\"touch\", \"started\"]\n";
+    let (folder, mut dev) = project(text);
+    for _ in 0..2 {
+        let started = folder.path().join("started");
+        let mut dev = Process::start("firn dev", &mut dev, &folder.path().join("log"));
+        dev.wait_for("a function", |_| started.exists().then_some(()));
+        dev.signal(Signal::TERM);
+        assert!(dev.wait().success(), "{}", dev.log());
+        std::fs::remove_file(started).expect("a file");
+    }
+    let done = std::fs::read_to_string(folder.path().join("done")).expect("a file");
+    assert_eq!(done, "\n");
+}
+
+/// Firn ends in order, and nothing that the set-up started is left.
+#[test]
+fn set_up_that_hangs_ends_with_firn() {
+    let text = "set-up = [\"sh\", \"-c\", \"sleep 600 & echo $! > sleeper; wait\"]\n\
+                command = [\"touch\", \"started\"]\n";
+    let (folder, mut dev) = project(text);
+    let mut dev = Process::start("firn dev", &mut dev, &folder.path().join("log"));
+    let sleeper = dev.wait_for("a set-up", |_| {
+        let sleeper = std::fs::read_to_string(folder.path().join("sleeper")).ok()?;
+        Some(sleeper.strip_suffix('\n')?.to_owned())
+    });
+    dev.signal(Signal::TERM);
+    assert_eq!(dev.wait().code(), Some(0), "{}", dev.log());
+    // A killed orphan may stay as a zombie for as long as its new parent leaves it.
+    let stat = std::fs::read_to_string(format!("/proc/{sleeper}/stat"));
+    assert!(stat.is_err() || stat.is_ok_and(|stat| stat.contains(") Z ")));
+    assert!(!folder.path().join("started").exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -23,6 +23,17 @@ pub(super) fn optional(text: &str) -> Result<Option<String>, String> {
     Ok((!text.is_empty()).then(|| text.to_owned()))
 }
 
+/// A token that can be sent in a header, or none.
+pub(super) fn token(text: &str) -> Result<Option<String>, String> {
+    match text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        true => optional(text),
+        false => Err(
+            "a token is sent in a header: write letters, digits and signs of ASCII, without spaces"
+                .to_owned(),
+        ),
+    }
+}
+
 pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
     let (host, port) = host_port(text)?;
     let ip = match host.as_str() {

@@ -85,18 +85,3 @@ async fn typescript_project_runs_at_once() {
 async fn python_project_runs_at_once() {
     new_project_runs_at_once(Language::Python, "python").await;
 }
-
-/// FIRN-1010: what the set-up said stands above, and nothing is started.
-#[test]
-fn set_up_that_fails_is_said() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let text = "command = [\"true\"]\nset-up = [\"false\"]\n";
-    fs::write(folder.path().join("firn.toml"), text).expect("a file");
-    let dev = firn_in(folder.path(), &["dev"]);
-    let said = String::from_utf8_lossy(&dev.stderr);
-    assert_eq!(dev.status.code(), Some(1), "{said}");
-    assert!(
-        said.contains("error FIRN-1010: false: exit status: 1"),
-        "{said}"
-    );
-}
