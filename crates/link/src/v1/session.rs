@@ -72,7 +72,7 @@ pub(crate) struct Session {
     /// Commands that have given their credit back already: streams that have begun.
     streaming: HashSet<u64>,
     /// Commands that wait for credit, in order.
-    waiting: VecDeque<Waiting>,
+    waiting: VecDeque<Uncredited>,
     last_call: u64,
     /// Calls that wait until what their handlers saw is durable, with their incarnations.
     gated: HashMap<u64, (u64, Calling)>,
@@ -131,25 +131,60 @@ enum Watch {
 
 /// An entity in an incarnation.
 struct Instance {
+    life: Life,
     /// What its decisions may hold.
     shape: Arc<Shape>,
     /// The stored form of the entity's id.
     id: Arc<str>,
-    /// `None` once the incarnation is over and only the function's word is missing.
-    sink: Option<Sink>,
     /// The commands that are open, in order.
     open: VecDeque<u64>,
     /// The version that the last decision has left.
     version: u64,
-    /// What the first command is to carry.
+    /// What the first command is to carry; as long as it is here, the function has heard nothing.
     opening: Option<wire::Opening>,
-    /// Whether the function is to complete the end for the engine.
-    completes: bool,
 }
 
+/// Where an incarnation is in its life.
+enum Life {
+    /// The engine uses it.
+    Serving(Sink),
+    /// The engine is done with it, and waits for the function's word.
+    Closing(Sink),
+    /// It is over for the engine, and only the function's word is missing.
+    Over,
+}
+
+/// Who is told what becomes of an incarnation.
 enum Sink {
     Entity(EventSink),
     Replica(ReplicaSink),
+}
+
+impl Life {
+    /// Who listens, until it is over.
+    fn sink(&self) -> Option<&Sink> {
+        match self {
+            Self::Serving(sink) | Self::Closing(sink) => Some(sink),
+            Self::Over => None,
+        }
+    }
+}
+
+impl Instance {
+    fn is_serving(&self) -> bool {
+        matches!(self.life, Life::Serving(_))
+    }
+
+    /// It is over from here on; gives who listened, if it served.
+    fn stop_serving(&mut self) -> Option<Sink> {
+        match std::mem::replace(&mut self.life, Life::Over) {
+            Life::Serving(sink) => Some(sink),
+            other => {
+                self.life = other;
+                None
+            }
+        }
+    }
 }
 
 impl Sink {
@@ -161,7 +196,8 @@ impl Sink {
     }
 }
 
-struct Waiting {
+/// A frame that is not sent yet: a command that waits for credit, or what is behind one.
+struct Uncredited {
     subject: Subject,
     command: u64,
     frame: Out,
@@ -302,7 +338,7 @@ impl Session {
             self.credit -= 1;
             return self.out.push(subject, frame);
         }
-        self.waiting.push_back(Waiting {
+        self.waiting.push_back(Uncredited {
             subject,
             command,
             frame,
@@ -332,7 +368,7 @@ impl Session {
     /// Sends a frame about a command, behind it if it still waits.
     fn push(&mut self, subject: Subject, command: u64, frame: Out) {
         if self.waiting.iter().any(|it| it.subject == subject) {
-            return self.waiting.push_back(Waiting {
+            return self.waiting.push_back(Uncredited {
                 subject,
                 command,
                 frame,

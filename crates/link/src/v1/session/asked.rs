@@ -12,7 +12,7 @@ use firn_wire::v1::convert;
 use firn_wire::v1::message as wire;
 use firn_wire::v1::message::firn_frame::Frame as Out;
 
-use super::{Instance, Open, Phase, Sent, Session, Sink, Watch};
+use super::{Instance, Life, Open, Phase, Sent, Session, Sink, Watch};
 use crate::v1::action::Replies;
 use crate::v1::outbox::Subject;
 
@@ -62,13 +62,12 @@ impl Session {
             return self.last_incarnation;
         };
         let instance = Instance {
+            life: Life::Serving(sink),
             shape: place.shape.clone(),
             id: id.stored().clone(),
-            sink: Some(sink),
             open: VecDeque::new(),
             version: opening.version,
             opening: Some(opening),
-            completes: false,
         };
         self.instances.insert(self.last_incarnation, instance);
         self.last_incarnation
@@ -108,7 +107,7 @@ impl Session {
 
     pub(super) fn send(&mut self, incarnation: u64, sent: Sent, open: impl FnOnce(u64) -> Open) {
         let instance = self.instances.get_mut(&incarnation);
-        let Some(instance) = instance.filter(|instance| instance.sink.is_some()) else {
+        let Some(instance) = instance.filter(|instance| instance.is_serving()) else {
             // The end of the incarnation is on its way to the engine, and answers it.
             return;
         };
@@ -250,7 +249,7 @@ impl Session {
         let Some(instance) = self.instances.get_mut(&incarnation) else {
             return;
         };
-        if instance.sink.is_none() {
+        if !instance.is_serving() {
             return;
         }
         if instance.opening.is_some() {
@@ -270,20 +269,20 @@ impl Session {
         let Some(instance) = self.instances.get_mut(&incarnation) else {
             return;
         };
-        instance.completes = true;
-        self.close(incarnation);
+        if let Some(sink) = instance.stop_serving() {
+            instance.life = Life::Closing(sink);
+            self.close(incarnation);
+        }
     }
 
     /// The engine wants to hear nothing of an incarnation any more.
     pub(crate) fn reset(&mut self, incarnation: u64) {
-        if let Some(instance) = self.instances.get_mut(&incarnation) {
-            let was_closing = instance.completes;
-            instance.completes = false;
-            if was_closing {
-                instance.sink = None;
-            } else if instance.sink.take().is_some() {
-                self.close(incarnation);
-            }
+        let Some(instance) = self.instances.get_mut(&incarnation) else {
+            return;
+        };
+        match instance.stop_serving() {
+            Some(_) => self.close(incarnation),
+            None => instance.life = Life::Over,
         }
     }
 

@@ -68,7 +68,7 @@ impl Session {
         };
         let incarnation = *incarnation;
         let instance = self.instances.get(&incarnation);
-        match instance.and_then(|instance| instance.sink.as_ref()) {
+        match instance.and_then(|it| it.life.sink()) {
             Some(Sink::Entity(sink)) => {
                 sink(StreamEvent::Gate(call.id));
                 self.gated.insert(call.id, (incarnation, call));

@@ -5,7 +5,7 @@ use firn_runtime::link::End;
 use firn_wire::v1::message as wire;
 use firn_wire::v1::message::firn_frame::Frame as Out;
 
-use super::{Open, Phase, Session, Todo};
+use super::{Life, Open, Phase, Session, Todo};
 use crate::v1::outbox::Subject;
 
 impl Session {
@@ -31,10 +31,10 @@ impl Session {
         let Some(instance) = self.instances.get_mut(&incarnation) else {
             return;
         };
-        if !instance.open.is_empty() || instance.completes {
+        if !instance.open.is_empty() {
             return;
         }
-        if let Some(sink) = instance.sink.take() {
+        if let Some(sink) = instance.stop_serving() {
             sink.end(End::Released);
             self.close(incarnation);
         }
@@ -55,13 +55,12 @@ impl Session {
         self.phase = Phase::Over;
         self.out.end();
         for (_, instance) in self.instances.drain() {
-            if let Some(sink) = instance.sink {
-                sink.end(match instance.completes {
-                    true => End::Completed,
-                    false => End::Terminated {
-                        cause: cause.to_owned(),
-                    },
-                });
+            match instance.life {
+                Life::Serving(sink) => sink.end(End::Terminated {
+                    cause: cause.to_owned(),
+                }),
+                Life::Closing(sink) => sink.end(End::Completed),
+                Life::Over => {}
             }
         }
         self.waiting.clear();
@@ -93,7 +92,7 @@ impl Session {
 
     pub(super) fn end_instance(&mut self, incarnation: u64, end: End) {
         if let Some(instance) = self.instances.get_mut(&incarnation)
-            && let Some(sink) = instance.sink.take()
+            && let Some(sink) = instance.stop_serving()
         {
             sink.end(end);
             self.close(incarnation);

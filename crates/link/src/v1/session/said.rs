@@ -12,7 +12,7 @@ use firn_wire::v1::message::function_frame::Frame as In;
 use firn_wire::v1::message::{self as wire, FunctionFrame};
 use prost::Message as _;
 
-use super::{Broken, Open, Session, Sink, Todo, Watch};
+use super::{Broken, Life, Open, Session, Sink, Todo, Watch};
 use crate::v1::action::Replies;
 use crate::v1::outbox::Subject;
 
@@ -165,7 +165,7 @@ impl Session {
         let id = decision.command;
         let first = instance.open.front().copied();
         instance.open.retain(|open| *open != id);
-        let Some(Sink::Entity(sink)) = &instance.sink else {
+        let Some(Sink::Entity(sink)) = instance.life.sink() else {
             // The incarnation is over, and its decisions are void (R41).
             return;
         };
@@ -202,7 +202,7 @@ impl Session {
         };
         let id = decision.command;
         instance.open.retain(|open| *open != id);
-        let Some(Sink::Replica(sink)) = &instance.sink else {
+        let Some(Sink::Replica(sink)) = instance.life.sink() else {
             return;
         };
         let read = convert::read_replicated(decision, method, &instance.shape);
@@ -213,58 +213,13 @@ impl Session {
             }),
             _ => Ok(read),
         });
-        let convert::ReplicaDecision {
-            answer,
-            effects,
-            change,
-        } = match read {
+        let read = match read {
             Ok(read) => read,
             Err(unfit) => return self.broke(incarnation, id, unfit.code(), unfit.to_string()),
         };
-        sink(match stream {
-            Watch::Unary => ReplicaEvent::Replied(Reply {
-                command: number,
-                answer,
-                effects,
-                change,
-                streamed: false,
-            }),
-            // A stream without messages ends as soon as it has begun.
-            Watch::Silent => match answer {
-                Answer::Failure(_) => ReplicaEvent::Replied(Reply {
-                    command: number,
-                    answer,
-                    effects,
-                    change,
-                    streamed: false,
-                }),
-                answer => {
-                    sink(accepted(number, Answer::Nothing, Vec::new()));
-                    ReplicaEvent::Streamed(StreamedMessage {
-                        command: number,
-                        answer,
-                        effects,
-                        ends: true,
-                    })
-                }
-            },
-            Watch::Accepted => ReplicaEvent::Streamed(StreamedMessage {
-                command: number,
-                answer,
-                effects,
-                ends: true,
-            }),
-            Watch::Cancelled { accepted } => {
-                if !accepted {
-                    sink(self::accepted(number, Answer::Nothing, Vec::new()));
-                }
-                ReplicaEvent::CancelAnswered(CancelAnswer {
-                    command: number,
-                    effects,
-                    change,
-                })
-            }
-        });
+        for event in last_words(number, stream, read) {
+            sink(event);
+        }
         self.release_if_leaving(incarnation);
     }
 
@@ -370,7 +325,7 @@ impl Session {
             Err(unfit) => return self.broke(incarnation, id, unfit.code(), unfit.to_string()),
         };
         let instance = self.instances.get(&incarnation);
-        if let Some(Sink::Replica(sink)) = instance.and_then(|it| it.sink.as_ref()) {
+        if let Some(Sink::Replica(sink)) = instance.and_then(|it| it.life.sink()) {
             sink(match is_first {
                 true => accepted(number, answer, effects),
                 false => ReplicaEvent::Streamed(StreamedMessage {
@@ -412,17 +367,17 @@ impl Session {
                 self.give_back_for(*command);
             }
         }
-        if let Some(sink) = instance.sink {
+        match instance.life {
             // Unasked, it has answered everything that it knew of (R42).
-            sink.end(match instance.completes {
-                true => End::Completed,
-                false => End::Released,
-            });
+            Life::Serving(sink) => sink.end(End::Released),
+            Life::Closing(sink) => sink.end(End::Completed),
+            Life::Over => {}
         }
         self.end_if_left();
     }
 }
 
+/// The first message of a streamed command.
 fn accepted(command: i64, answer: Answer, effects: Vec<Effect>) -> ReplicaEvent {
     ReplicaEvent::Replied(Reply {
         command,
@@ -430,6 +385,52 @@ fn accepted(command: i64, answer: Answer, effects: Vec<Effect>) -> ReplicaEvent 
         effects,
         change: None,
         streamed: true,
+    })
+}
+
+/// What the decision on a command of a replicated entity is to the engine.
+fn last_words(
+    command: i64,
+    stream: Watch,
+    decision: convert::ReplicaDecision,
+) -> impl Iterator<Item = ReplicaEvent> {
+    let convert::ReplicaDecision {
+        answer,
+        effects,
+        change,
+    } = decision;
+    // A stream without messages ends as soon as it has begun.
+    let begins = match stream {
+        Watch::Silent => !matches!(answer, Answer::Failure(_)),
+        Watch::Cancelled { accepted } => !accepted,
+        Watch::Unary | Watch::Accepted => false,
+    };
+    let last = match stream {
+        Watch::Silent if begins => streamed_end(command, answer, effects),
+        Watch::Accepted => streamed_end(command, answer, effects),
+        Watch::Unary | Watch::Silent => ReplicaEvent::Replied(Reply {
+            command,
+            answer,
+            effects,
+            change,
+            streamed: false,
+        }),
+        Watch::Cancelled { .. } => ReplicaEvent::CancelAnswered(CancelAnswer {
+            command,
+            effects,
+            change,
+        }),
+    };
+    let first = begins.then(|| accepted(command, Answer::Nothing, Vec::new()));
+    first.into_iter().chain([last])
+}
+
+fn streamed_end(command: i64, answer: Answer, effects: Vec<Effect>) -> ReplicaEvent {
+    ReplicaEvent::Streamed(StreamedMessage {
+        command,
+        answer,
+        effects,
+        ends: true,
     })
 }
 
