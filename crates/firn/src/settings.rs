@@ -13,12 +13,14 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Arg, ArgMatches};
 use firn_link::Family;
 use firn_link::v1::port;
 use firn_model::code::Code;
+use firn_store::seal::Keys;
 
 use crate::project::{self, Project};
 use file::File;
@@ -186,6 +188,21 @@ pub(crate) const SETTINGS: &[Setting] = &[
         help: "Memory for the embedded store's cache",
     },
     Setting {
+        name: "encryption-keys",
+        env: "FIRN_ENCRYPTION_KEYS",
+        value: "KEYS",
+        default: "",
+        help: "Keys that seal the store, ID:BASE64 separated by commas, the newest first; better \
+               given by the environment [default: nothing is sealed]",
+    },
+    Setting {
+        name: "encryption-key-file",
+        env: "FIRN_ENCRYPTION_KEY_FILE",
+        value: "FILE",
+        default: "",
+        help: "A file with such keys instead, one on each line",
+    },
+    Setting {
         name: "lanes",
         env: "FIRN_LANES",
         value: "COUNT",
@@ -249,6 +266,8 @@ pub(crate) struct Config {
     pub(crate) mailbox: usize,
     pub(crate) idempotency_ttl: Duration,
     pub(crate) cache_bytes: u64,
+    /// Keys that seal the store.
+    pub(crate) keys: Option<Arc<Keys>>,
     pub(crate) lanes: NonZeroUsize,
     pub(crate) allow_origin: Vec<http::HeaderValue>,
     pub(crate) old_names: bool,
@@ -370,6 +389,7 @@ impl Sources<'_> {
         let mailbox = self.parse("mailbox", faults, at_least_one);
         let idempotency_ttl = self.parse("idempotency-ttl", faults, duration);
         let cache_bytes = self.parse("cache-bytes", faults, number);
+        let keys = self.keys(faults);
         let lanes = self.parse("lanes", faults, lanes);
         let allow_origin = self.parse("allow-origin", faults, origins);
         let old_names = self.parse("old-names", faults, boolean);
@@ -396,6 +416,7 @@ impl Sources<'_> {
             mailbox: mailbox?,
             idempotency_ttl: idempotency_ttl?,
             cache_bytes: cache_bytes?,
+            keys: keys?,
             lanes: lanes?,
             allow_origin: allow_origin?,
             old_names: old_names?,
@@ -412,6 +433,37 @@ impl Sources<'_> {
             (None, None) => Some(None),
             _ => {
                 let text = "function-tls-cert and function-tls-key are needed together".to_owned();
+                faults.push(Fault {
+                    code: Code::BadSetting,
+                    text,
+                });
+                None
+            }
+        }
+    }
+
+    /// The keys that seal the store, from one of their two settings. Faults show no key.
+    fn keys(&self, faults: &mut Vec<Fault>) -> Option<Option<Arc<Keys>>> {
+        let (listed, file) = (
+            self.find("encryption-keys"),
+            self.find("encryption-key-file"),
+        );
+        let read = match (listed.text.trim(), file.text.trim()) {
+            ("", "") => return Some(None),
+            (text, "") => Keys::parse(text)
+                .map_err(|error| format!("the list of keys in {}: {error}", listed.origin)),
+            ("", path) => std::fs::read_to_string(path)
+                .map_err(|error| error.to_string())
+                .and_then(|text| Keys::parse(&text).map_err(|error| error.to_string()))
+                .map_err(|error| format!("{} is {path:?}: {error}", file.origin)),
+            _ => Err(format!(
+                "{} and {} are both given; one of them is enough",
+                listed.origin, file.origin
+            )),
+        };
+        match read {
+            Ok(keys) => Some(Some(Arc::new(keys))),
+            Err(text) => {
                 faults.push(Fault {
                     code: Code::BadSetting,
                     text,

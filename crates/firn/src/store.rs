@@ -26,11 +26,18 @@ impl OpenStore {
     /// Opens the store of the settings.
     pub(crate) async fn open(config: &Config) -> Result<Self, Failure> {
         let folder = match &config.store {
-            StoreUrl::Memory => return Ok(Self::Memory(Arc::new(Memory::new()))),
+            StoreUrl::Memory => {
+                let memory = match &config.keys {
+                    Some(keys) => Memory::new().sealed(keys.clone()),
+                    None => Memory::new(),
+                };
+                return Ok(Self::Memory(Arc::new(memory)));
+            }
             StoreUrl::Embedded(folder) => folder.clone(),
         };
         let settings = embedded::Config {
             cache_bytes: config.cache_bytes,
+            keys: config.keys.clone(),
             ..embedded::Config::default()
         };
         let path = folder.clone();
