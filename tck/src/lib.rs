@@ -42,6 +42,9 @@ mod tests;
 
 pub use families::Family;
 pub use fault::Fault;
-pub use proxy::{Proxy, ProxyOptions, list_proxy, run_proxy};
+pub use proxy::{
+    FamilyProxyOptions, Proxy, ProxyOptions, list_family_proxy, list_proxy, run_family_proxy,
+    run_proxy,
+};
 pub use report::{Outcome, Output, Silent, Summary, Text, Verdict};
 pub use run::{COMMANDS_DEFAULT, Options, TIMEOUT_DEFAULT, list, run};

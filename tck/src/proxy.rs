@@ -11,9 +11,12 @@
 
 mod checks;
 mod client;
+#[expect(dead_code, reason = "the checks that use it come next")]
+mod families;
 mod function;
 mod player;
 mod rig;
 mod run;
 
+pub use families::{FamilyProxyOptions, list_family_proxy, run_family_proxy};
 pub use run::{Proxy, ProxyOptions, list_proxy, run_proxy};

@@ -26,7 +26,7 @@ const WINDOW_BYTES: u32 = 64 << 20;
 /// The largest message that is taken from a function.
 const MESSAGE_BYTES_MAX: usize = 64 << 20;
 /// Calls that wait to be taken; later ones wait in their connection.
-const INCOMING_MAX: usize = 64;
+const INCOMING_MAX: usize = 4_096;
 /// Batches that are read ahead of the check that looks at them.
 const BATCHES_MAX: usize = 65_536;
 
@@ -34,7 +34,7 @@ const BATCHES_MAX: usize = 65_536;
 pub(crate) struct Port {
     calls: mpsc::Receiver<Incoming>,
     /// Ends all connections when it is dropped.
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
 }
 
 /// A call that nobody has taken yet.
@@ -100,15 +100,17 @@ impl Port {
                 }
             });
         }
-        Ok(Self {
-            calls,
-            _tasks: tasks,
-        })
+        Ok(Self { calls, tasks })
     }
 
     /// The next call. Cancel-safe.
     pub(crate) async fn next(&mut self) -> Option<Incoming> {
         self.calls.recv().await
+    }
+
+    /// Listens no more: the address is free when this returns.
+    pub(crate) async fn close(mut self) {
+        self.tasks.shutdown().await;
     }
 
     /// A call that is there already.

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use firn_model::code::Code;
-use firn_tck::{Options, Output, Proxy, ProxyOptions, Silent, Summary, Text};
+use firn_tck::{
+    Family, FamilyProxyOptions, Options, Output, Proxy, ProxyOptions, Silent, Summary, Text,
+};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::exit::{FAILED, Failure};
@@ -107,15 +109,34 @@ fn function() -> Command {
 
 fn proxy() -> Command {
     judging(Command::new("proxy"))
-        .about("Plays functions and clients to a Firn")
+        .about("Plays functions and clients to a Firn, or another proxy")
         .long_about(
             "Plays functions with the kit's model services, and their clients, around a Firn, and \
              checks what it does, one line for each check with the requirements of \
-             proto/firn/v1/README.md that it covers. With COMMAND it starts the Firn itself, kills it \
-             and starts it again: in the arguments, {clients}, {functions} and {folder} stand for the \
-             client port, the function port and a folder for data. Without one, a Firn must run \
-             there, and checks that need to end it are left out. \
+             proto/firn/v1/README.md that it covers; those of the other families, whose functions \
+             the proxy dials, are in tck/families.md. With COMMAND it starts the proxy itself, kills \
+             it and starts it again: in the arguments, {clients}, {functions} and {folder} stand for \
+             the client port, the port of functions and a folder for data. Without one, a proxy must \
+             run there, and checks that need to end it are left out. \
              Ends with 0 if every check passed, and with 1 if one failed.",
+        )
+        .arg(
+            Arg::new("family")
+                .long("family")
+                .value_name("FAMILY")
+                .default_value("firn")
+                .value_parser(["firn", "cloudstate", "akka-serverless", "kalix"])
+                .help("What the function speaks"),
+        )
+        .arg(
+            Arg::new("function-listen")
+                .long("function-listen")
+                .value_name("ADDRESS")
+                .default_value("127.0.0.1:8080")
+                .help(
+                    "Where the proxy dials the kit's function, of a family other than firn: \
+                     HOST:PORT; port 0 takes a free one",
+                ),
         )
         .arg(
             Arg::new("address")
@@ -128,7 +149,7 @@ fn proxy() -> Command {
                 .long("functions")
                 .value_name("ADDRESS")
                 .default_value("127.0.0.1:9001")
-                .help("The function port: HOST:PORT, or unix:PATH"),
+                .help("Where the kit's functions dial the Firn: HOST:PORT, or unix:PATH"),
         )
         .arg(
             Arg::new("token")
@@ -143,13 +164,15 @@ fn proxy() -> Command {
                 .num_args(0..)
                 .last(true)
                 .action(ArgAction::Append)
-                .help("Starts the Firn"),
+                .help("Starts the proxy"),
         )
         .after_help(
             "Examples:\n  firn tck proxy 127.0.0.1:9000 --functions 127.0.0.1:9001\n  \
              firn tck proxy 127.0.0.1:0 --functions unix:functions -- firn proxy \
              --family firn --listen {clients} --function-listen {functions} \
-             --store embedded:{folder}",
+             --store embedded:{folder}\n  \
+             firn tck proxy 127.0.0.1:0 --family kalix --function-listen 127.0.0.1:0 -- \
+             firn proxy --listen {clients} --function {functions} --store embedded:{folder}",
         )
 }
 
@@ -173,7 +196,10 @@ fn judge(flags: &ArgMatches, side: Side) -> ExitCode {
     if flags.get_flag("list") {
         let checks = match side {
             Side::Function => firn_tck::list(),
-            Side::Proxy => firn_tck::list_proxy(),
+            Side::Proxy => match family(flags) {
+                None => firn_tck::list_proxy(),
+                Some(family) => firn_tck::list_family_proxy(family),
+            },
         };
         for (name, requirements) in checks {
             println!("{name} [{}]", requirements.join(" "));
@@ -252,54 +278,89 @@ async fn judge_function(flags: &ArgMatches, output: &mut dyn Output) -> Result<S
     firn_tck::run(options, output).await.map_err(cannot_listen)
 }
 
+/// The family of functions that a proxy dials; none for those of firn.v1, which dial it.
+fn family(flags: &ArgMatches) -> Option<Family> {
+    Family::named(flags.get_one::<String>("family")?)
+}
+
+/// An address whose port, if it is 0, is one that is free now.
+fn free(address: String) -> Result<String, Failure> {
+    if !address.ends_with(":0") {
+        return Ok(address);
+    }
+    // It is free again when it is wanted.
+    let port = std::net::TcpListener::bind(&address).and_then(|it| it.local_addr());
+    port.map(|port| port.to_string()).map_err(cannot_listen)
+}
+
 async fn judge_proxy(flags: &ArgMatches, output: &mut dyn Output) -> Result<Summary, Failure> {
     let text = |name: &str| flags.get_one::<String>(name).cloned();
-    let mut clients = text("address").unwrap_or_default();
-    let functions = text("functions").unwrap_or_default();
     let command: Vec<String> = flags
         .get_many::<String>("command")
         .unwrap_or_default()
         .cloned()
         .collect();
-    if !command.is_empty() && clients.ends_with(":0") {
-        // It is free again when the Firn that is judged wants it.
-        let port = std::net::TcpListener::bind(&clients).and_then(|it| it.local_addr());
-        clients = port.map_err(cannot_listen)?.to_string();
-    }
-    let mut options = ProxyOptions::new(clients.clone(), functions.clone());
-    options.token = text("token");
-    options.filter = text("filter");
-    options.seed = flags.get_one::<u64>("seed").copied();
-    if let Some(commands) = flags.get_one::<u32>("commands") {
-        options.commands = *commands;
-    }
-    if let Some(timeout) = flags.get_one::<Duration>("timeout") {
-        options.timeout = *timeout;
-    }
-    let folder = std::env::temp_dir().join(format!("firn-tck-{}", std::process::id()));
+    let mut clients = text("address").unwrap_or_default();
     if !command.is_empty() {
-        let place = |argument: &String| {
-            argument
-                .replace("{clients}", &clients)
-                .replace("{functions}", &functions)
-                .replace("{folder}", &folder.display().to_string())
-        };
-        options.proxy = Some(Box::new(Judged {
-            command: command.iter().map(place).collect(),
-            token: options.token.clone(),
-            child: None,
-        }));
+        clients = free(clients)?;
     }
-    let done = firn_tck::run_proxy(options, output).await;
+    let family = family(flags);
+    let functions = match family {
+        None => text("functions").unwrap_or_default(),
+        Some(_) => free(text("function-listen").unwrap_or_default())?,
+    };
+    let folder = std::env::temp_dir().join(format!("firn-tck-{}", std::process::id()));
+    let place = |argument: &String| {
+        argument
+            .replace("{clients}", &clients)
+            .replace("{functions}", &functions)
+            .replace("{folder}", &folder.display().to_string())
+    };
+    let token = text("token");
+    let judged = || -> Box<dyn Proxy> {
+        Box::new(Judged {
+            command: command.iter().map(place).collect(),
+            token: token.clone(),
+            child: None,
+        })
+    };
+    let proxy = (!command.is_empty()).then(judged);
+    let seed = flags.get_one::<u64>("seed").copied();
+    let commands = flags.get_one::<u32>("commands").copied();
+    let timeout = flags.get_one::<Duration>("timeout").copied();
+    let done = match family {
+        None => {
+            let mut options = ProxyOptions::new(&clients, &functions);
+            options.token = token.clone();
+            options.filter = text("filter");
+            options.seed = seed;
+            options.commands = commands.unwrap_or(options.commands);
+            options.timeout = timeout.unwrap_or(options.timeout);
+            options.proxy = proxy;
+            firn_tck::run_proxy(options, output).await
+        }
+        Some(family) => {
+            let mut options = FamilyProxyOptions::new(family, &clients, &functions);
+            options.filter = text("filter");
+            options.seed = seed;
+            options.commands = commands.unwrap_or(options.commands);
+            options.timeout = timeout.unwrap_or(options.timeout);
+            options.proxy = proxy;
+            firn_tck::run_family_proxy(options, output).await
+        }
+    };
     // There is none if it was not asked for.
-    let _ = std::fs::remove_dir_all(folder);
-    done.map_err(|error| {
-        let remedy = "check the command after --, and that it is on the PATH";
-        Failure::new(Code::CommandNotStarted, error, remedy)
+    let _ = std::fs::remove_dir_all(&folder);
+    done.map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => cannot_listen(error),
+        _ => {
+            let remedy = "check the command after --, and that it is on the PATH";
+            Failure::new(Code::CommandNotStarted, error, remedy)
+        }
     })
 }
 
-/// A Firn that the kit starts. It is killed when this is dropped.
+/// A proxy that the kit starts. It is killed when this is dropped.
 struct Judged {
     command: Vec<String>,
     token: Option<String>,
