@@ -78,7 +78,7 @@ pub enum End {
     Completed,
     /// The function has let go of the entity, unasked. It has answered every command that reached
     /// it, among them the first of the stream, and has not looked at those still open: they are sent
-    /// again, but those of replicated entities fail.
+    /// again.
     Released,
     /// The function ended or broke it. The open commands may have run.
     Terminated {

@@ -113,7 +113,7 @@ const LINGER: Duration = Duration::from_secs(2);
 pub struct CallId(pub u64);
 
 /// A command for a replicated entity.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Command {
     /// Where the answers go.
     pub call: CallId,

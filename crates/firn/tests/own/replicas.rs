@@ -71,6 +71,61 @@ async fn commands_are_answered_in_any_order() {
     one.replies("one").await;
 }
 
+/// R42: what crosses the eviction is sent again, with the value.
+#[tokio::test]
+async fn evicted_incarnation_begins_again_with_what_crossed() {
+    let (world, mut function) = World::serving().await;
+    let asked = |text: &str| request("a", text);
+    let caller = world.call("Count/Process", "a", "1");
+    function.command().await;
+    function.send(decided(1).update(Value::Counter(7)).saying("7"));
+    caller.replies("7").await;
+    // A command and a watch are on their way when the function lets go.
+    let caller = world.call("Count/Process", "a", "2");
+    function.expect(command(2, COUNT, 1, &asked("2"))).await;
+    let mut talk = world.talk("Count/Watch");
+    talk.say(asked("3")).await;
+    talk.half_close();
+    assert_eq!(function.command().await.id, 3);
+    function.send(closed(1));
+    let held = replica("a", counter(7));
+    function
+        .expect(opening(4, COUNT, 2, &asked("2"), held))
+        .await;
+    assert_eq!(function.command().await.id, 5);
+    function.send(decided(4).update(Value::Counter(1)).saying("8"));
+    function.send(reply(5, "8"));
+    caller.replies("8").await;
+    talk.hears("8").await;
+}
+
+/// R27, R92: what was sent on a connection that ends is sent again to another process, once.
+#[tokio::test]
+async fn commands_move_to_another_process() {
+    let (mut world, mut first) = World::serving().await;
+    let caller = world.call("Count/Process", "a", "1");
+    first.command().await;
+    first.send(decided(1).update(Value::Counter(7)).saying("7"));
+    caller.replies("7").await;
+    let mut second = world.join(&whole()).await;
+    let mut third = world.join(&whole()).await;
+    let asked = request("a", "2");
+    let caller = world.call("Count/Process", "a", "2");
+    first.expect(command(2, COUNT, 1, &asked)).await;
+    drop(first);
+    let held = || replica("a", counter(7));
+    second.expect(opening(1, COUNT, 1, &asked, held())).await;
+    second.send(decided(1).update(Value::Counter(1)).saying("8"));
+    caller.replies("8").await;
+
+    let caller = world.call("Count/Process", "a", "3");
+    second.command().await;
+    drop(second);
+    third.command().await;
+    drop(third);
+    caller.is_refused(Code::Unavailable, "FIRN-3025").await;
+}
+
 /// R53: replies as things happen, and the decision at the end.
 #[tokio::test]
 async fn watch_has_replies_until_its_decision() {

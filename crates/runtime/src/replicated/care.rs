@@ -115,11 +115,11 @@ impl Replicas {
             Stream::Waiting => Refusal::StreamsExhausted,
             _ => Refusal::DeadlineQueued,
         };
-        for command in std::mem::take(&mut entity.queue) {
-            if command.deadline > now.instant {
-                self.entities[index].queue.push_back(command);
+        for waiting in std::mem::take(&mut entity.queue) {
+            if waiting.command.deadline > now.instant {
+                self.entities[index].queue.push_back(waiting);
             } else {
-                self.refuse(command.call, late.clone());
+                self.refuse(waiting.command.call, late.clone());
             }
         }
     }

@@ -3,10 +3,10 @@
 use firn_crdt::{ApplyError, Patch};
 use firn_model::decision::{Answer, Effect};
 use firn_model::id::EntityKey;
-use firn_model::policy::{FailureMutation, OpenCommands};
+use firn_model::policy::{FailureMutation, LostCommands, OpenCommands};
 use firn_model::replicated::{self, Change, Consistency, StateAction};
 
-use super::entity::{Confirming, Data, Face, Open, Phase, Stream, View};
+use super::entity::{Confirming, Data, Face, Open, Phase, Stream, View, Waiting};
 use super::{CallId, Command, OPEN_COMMANDS_MAX, Output, Replicas, WATCHERS_MAX};
 use crate::lane::{Caused, Now, Origin, Settled};
 use crate::link::{EntityCommand, ReplicaCommand, ReplicaEvent};
@@ -56,7 +56,10 @@ impl Replicas {
             let version = entity.record.version;
             self.wait_for_write(index, command.call, version, now);
         } else {
-            entity.queue.push_back(command);
+            entity.queue.push_back(Waiting {
+                command,
+                lost: false,
+            });
         }
         self.tend(index, now);
     }
@@ -87,13 +90,18 @@ impl Replicas {
             let Stream::Open(live) = &mut entity.stream else {
                 return;
             };
-            let Some(command) = entity.queue.pop_front() else {
+            let Some(Waiting { command, lost }) = entity.queue.pop_front() else {
                 return;
             };
             if command.deadline <= now.instant {
                 self.refuse(command.call, Refusal::DeadlineQueued);
                 continue;
             }
+            let policy = command.method.component.policies.lost_commands;
+            let again = match policy {
+                LostCommands::SendAgain => Some(Box::new(command.clone())),
+                LostCommands::Fail => None,
+            };
             live.last_number += 1;
             let number = live.last_number;
             let phase = Phase::Asked {
@@ -111,6 +119,8 @@ impl Replicas {
                     origin: command.origin,
                     ended: false,
                     told: false,
+                    again,
+                    lost,
                 },
             );
             let message = ReplicaCommand {
@@ -144,7 +154,11 @@ impl Replicas {
         // flow of commands never keeps what other nodes did from the function.
         let waits = !matches!(live.view, View::InStep) || live.stale;
         let asked = entity.asked();
-        !entity.queue.is_empty() && asked < open_max && !(waits && asked > 0)
+        let Some(next) = entity.queue.front() else {
+            return false;
+        };
+        let alone = waits || next.lost || entity.has_lost();
+        asked < open_max && !(alone && asked > 0)
     }
 
     /// Takes what came on a stream.
@@ -230,6 +244,7 @@ impl Replicas {
             self.cancel(index, number, now);
         } else if let Some(open) = self.entities[index].open.get_mut(&number) {
             open.phase = Phase::Streaming;
+            open.again = None;
         }
     }
 
@@ -435,7 +450,7 @@ impl Replicas {
             return;
         };
         let entity = &mut self.entities[index];
-        entity.queue.retain(|command| command.call != call);
+        entity.queue.retain(|waiting| waiting.command.call != call);
         let open = entity.open.iter_mut().find(|(_, open)| open.call == call);
         if let Some((&number, open)) = open {
             match &mut open.phase {

@@ -24,7 +24,7 @@ pub(super) struct Entity {
     pub(super) face: Option<Face>,
     pub(super) data: Data,
     pub(super) stream: Stream,
-    pub(super) queue: VecDeque<Command>,
+    pub(super) queue: VecDeque<Waiting>,
     /// Commands with the function, by their number on the stream.
     pub(super) open: BTreeMap<i64, Open>,
     pub(super) confirming: Vec<Confirming>,
@@ -122,6 +122,15 @@ impl View {
     }
 }
 
+/// A command that is to be sent.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) command: Command,
+    /// Whether the function was lost while it had the command: it gets it a second time, and alone,
+    /// so that one that ends the function ends no other.
+    pub(super) lost: bool,
+}
+
 /// A command with the function.
 #[derive(Debug)]
 pub(super) struct Open {
@@ -133,6 +142,18 @@ pub(super) struct Open {
     pub(super) ended: bool,
     /// Whether the caller had the last word already: it waits no longer.
     pub(super) told: bool,
+    /// What is sent again if the function is lost, or lets go of the entity: there until the first
+    /// answer, where the component's policy sends again.
+    pub(super) again: Option<Box<Command>>,
+    /// Whether the function was lost with it before.
+    pub(super) lost: bool,
+}
+
+impl Open {
+    /// Whether somebody waits for its first answer.
+    pub(super) fn is_awaited(&self) -> bool {
+        matches!(self.phase, Phase::Asked { gone: false, .. }) && !self.told
+    }
 }
 
 /// How far an open command is.
@@ -239,6 +260,12 @@ impl Entity {
         self.open.values().filter(asked).count()
     }
 
+    /// Whether the function has a command that it was lost with before.
+    pub(super) fn has_lost(&self) -> bool {
+        let is_lost = |open: &Open| open.lost && matches!(open.phase, Phase::Asked { .. });
+        self.open.values().any(is_lost)
+    }
+
     /// Whether nobody waits for anything of it.
     pub(super) fn is_idle(&self) -> bool {
         self.open.is_empty() && self.queue.is_empty()
@@ -270,7 +297,7 @@ impl Entity {
 
     /// The next time something of it is due, beside writing.
     pub(super) fn next_due(&self, passivate_at: Option<Instant>) -> Option<Instant> {
-        let queued = self.queue.iter().map(|command| command.deadline);
+        let queued = self.queue.iter().map(|waiting| waiting.command.deadline);
         let open = self
             .open
             .values()

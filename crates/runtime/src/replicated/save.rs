@@ -76,9 +76,9 @@ impl Replicas {
 
     fn not_loaded(&mut self, index: usize, cause: String) {
         let entity = self.remove(index);
-        for command in entity.queue {
+        for waiting in entity.queue {
             let cause = cause.clone();
-            self.refuse(command.call, Refusal::LoadFailed { cause });
+            self.refuse(waiting.command.call, Refusal::LoadFailed { cause });
         }
         self.out.push(Output::Report {
             key: entity.key,

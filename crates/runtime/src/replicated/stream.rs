@@ -9,7 +9,7 @@ use firn_model::decision::Failure;
 use firn_model::policy::{FailedQueue, UnnamedFailure};
 use firn_model::replicated::Delta;
 
-use super::entity::{Data, Live, Open, Phase, Stream, View};
+use super::entity::{Data, Live, Open, Phase, Stream, View, Waiting};
 use super::network::Membership;
 use super::{CLOSING_WAIT, Output, Replicas, Ticket};
 use crate::lane::Now;
@@ -132,8 +132,8 @@ impl Replicas {
     fn refuse_deleted(&mut self, index: usize) {
         let entity = &mut self.entities[index];
         if entity.state().is_some_and(State::is_deleted) {
-            for command in std::mem::take(&mut entity.queue) {
-                self.refuse(command.call, Refusal::Deleted);
+            for waiting in std::mem::take(&mut entity.queue) {
+                self.refuse(waiting.command.call, Refusal::Deleted);
             }
         }
     }
@@ -195,9 +195,7 @@ impl Replicas {
 
     /// The stream is over.
     pub(super) fn ended(&mut self, index: usize, end: End) {
-        let entity = &self.entities[index];
-        let was_released = end == End::Released && entity.open.is_empty();
-        if was_released || matches!(entity.stream, Stream::Closing(_)) {
+        if matches!(self.entities[index].stream, Stream::Closing(_)) {
             return self.forget_stream(index);
         }
         match end {
@@ -205,11 +203,7 @@ impl Replicas {
                 let text = "the function ended the stream";
                 self.crash(index, Fault::Termination, text);
             }
-            // What crossed it on its way may change the value, so it is not sent again.
-            End::Released => {
-                let text = "the function let go of it with commands open";
-                self.crash(index, Fault::Termination, text);
-            }
+            End::Released => self.released(index),
             End::Terminated { cause } => self.crash(index, Fault::Termination, &cause),
             End::Failed(failure) => {
                 let text = failure.text.clone();
@@ -225,21 +219,54 @@ impl Replicas {
         }
     }
 
-    /// Nothing was sent: everybody is told so.
+    /// The function has let go of the entity, and has not looked at what crossed that on its way.
+    fn released(&mut self, index: usize) {
+        let mut open = self.entities[index].open.values();
+        if open.any(|open| open.phase == Phase::Streaming) {
+            let text = "the function let go of it while it is watched";
+            return self.crash(index, Fault::Termination, text);
+        }
+        self.forget_stream(index);
+        self.lose_open(index, Loss::Unseen, &Refusal::Failed(Fault::Termination));
+    }
+
+    /// The function could not be reached. Nothing was sent, so nobody needs to wait, but for those
+    /// who are sent again.
     fn unreachable(&mut self, index: usize, cause: String) {
         self.forget_stream(index);
-        let entity = &mut self.entities[index];
-        let open = std::mem::take(&mut entity.open).into_values();
-        let queued = std::mem::take(&mut entity.queue).into_iter();
-        let calls: Vec<_> = open
-            .map(|open| open.call)
-            .chain(queued.map(|command| command.call))
-            .collect();
-        let key = entity.key.clone();
+        let key = self.entities[index].key.clone();
         let text = format!("the function cannot be reached: {cause}");
         self.out.push(Output::Report { key, text });
-        for call in calls {
-            self.refuse(call, Refusal::FunctionUnavailable);
+        let queue = std::mem::take(&mut self.entities[index].queue);
+        self.lose_open(index, Loss::Possible, &Refusal::FunctionUnavailable);
+        let entity = &mut self.entities[index];
+        if !entity.queue.is_empty() {
+            return entity.queue.extend(queue);
+        }
+        for waiting in queue {
+            self.refuse(waiting.command.call, Refusal::FunctionUnavailable);
+        }
+    }
+
+    /// What the function had is lost: some is put back to be sent again, the others are told.
+    fn lose_open(&mut self, index: usize, loss: Loss, refusal: &Refusal) {
+        let open = std::mem::take(&mut self.entities[index].open);
+        for mut open in open.into_values().rev() {
+            let again = match loss {
+                Loss::Unseen => open.again.take(),
+                Loss::Possible => open.again.take_if(|_| !open.lost),
+                Loss::Fault => None,
+            };
+            match again {
+                Some(command) if open.is_awaited() => {
+                    self.entities[index].queue.push_front(Waiting {
+                        command: *command,
+                        lost: open.lost || loss == Loss::Possible,
+                    });
+                }
+                _ if open.told || matches!(open.phase, Phase::Cancelling { .. }) => {}
+                _ => self.end_call(index, open.call, Err(refusal.clone())),
+            }
         }
     }
 
@@ -276,30 +303,28 @@ impl Replicas {
         let keeps_queue = self
             .component(index)
             .is_some_and(|it| it.policies.failed_queue == FailedQueue::Keep);
-        self.abandon(index, &fault, text);
         if !keeps_queue {
-            for command in std::mem::take(&mut self.entities[index].queue) {
-                self.refuse(command.call, Refusal::QueuedBehindFailure);
+            for waiting in std::mem::take(&mut self.entities[index].queue) {
+                self.refuse(waiting.command.call, Refusal::QueuedBehindFailure);
             }
         }
+        self.abandon(index, &fault, text);
     }
 
-    /// Resets the stream and tells those whose commands are with the function.
+    /// Resets the stream. Commands that are with the function are sent again, if they may be, where
+    /// it was only lost.
     pub(super) fn abandon(&mut self, index: usize, fault: &Fault, text: &str) {
         if self.entities[index].live().is_some() {
             let ticket = self.ticket(index);
             self.out.push(Output::Reset(ticket));
         }
         self.forget_stream(index);
-        let entity = &mut self.entities[index];
-        let key = entity.key.clone();
-        for open in std::mem::take(&mut entity.open).into_values() {
-            let is_there = !open.told && !matches!(open.phase, Phase::Cancelling { .. });
-            if is_there {
-                let refusal = Refusal::Failed(fault.clone());
-                self.end_call(index, open.call, Err(refusal));
-            }
-        }
+        let loss = match fault {
+            Fault::Termination => Loss::Possible,
+            _ => Loss::Fault,
+        };
+        self.lose_open(index, loss, &Refusal::Failed(fault.clone()));
+        let key = self.entities[index].key.clone();
         let text = format!("the stream of a replicated entity failed: {text}");
         self.out.push(Output::Report { key, text });
     }
@@ -317,6 +342,17 @@ impl Replicas {
         let face = self.entities[index].face.as_ref()?;
         Some(&face.component)
     }
+}
+
+/// How commands were lost that were with the function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Loss {
+    /// It has not looked at them.
+    Unseen,
+    /// It may have run them; no change of theirs was taken.
+    Possible,
+    /// One of them broke the rules, or failed the entity.
+    Fault,
 }
 
 /// A value that takes the place of whatever the function holds.

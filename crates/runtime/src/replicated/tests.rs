@@ -9,6 +9,7 @@ use world::{Answering, Value, World, added, removed};
 
 mod callers;
 mod leaving;
+mod lost;
 mod members;
 mod ordeal;
 mod world;

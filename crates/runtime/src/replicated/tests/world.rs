@@ -503,6 +503,15 @@ impl World {
         value
     }
 
+    /// The stream of an entity ends, if it is open.
+    pub(super) fn end(&mut self, index: usize, id: &str, end: End) {
+        if let Some((ticket, _)) = self.instance(index, id) {
+            self.nodes[index].function.remove(&ticket);
+            self.feed(index, Input::Stream(ticket, ReplicaEvent::Ended(end)));
+            self.settle_local(index);
+        }
+    }
+
     /// How a call ended; `None` if it has not.
     pub(super) fn outcome(&self, node: usize, call: CallId) -> Option<&Result<(), Refusal>> {
         self.nodes[node].heard.get(&call)?.end.as_ref()
