@@ -27,7 +27,8 @@ pub struct Function {
     pub(crate) contract: Arc<Contract>,
     pub(crate) streams_max: Option<usize>,
     pub(crate) reporter: Reporter,
-    pub(crate) tasks: TaskTracker,
+    /// Its entity streams, until nothing is sent on them any more.
+    pub(crate) streams: TaskTracker,
 }
 
 impl Function {
@@ -41,14 +42,22 @@ impl Function {
         self.streams_max
     }
 
-    /// Tells the function that Firn ends; always the last call. Some SDKs wait for it before they
-    /// end themselves, and some end before they have answered.
+    /// Tells the function that Firn ends, when all of its streams are over; always the last call.
+    /// Some SDKs wait for it before they end themselves, and some end before they have answered.
     pub async fn terminate(&self) {
         let Some(path) = self.dialect.discovery.proxy_terminated else {
             return;
         };
         if !self.connection.is_open() {
             return;
+        }
+        // Nothing that was broken off may come after it.
+        self.streams.close();
+        if tokio::time::timeout(COURTESY, self.streams.wait())
+            .await
+            .is_err()
+        {
+            debug!("some streams of the function do not end");
         }
         let told = self.connection.unary::<(), ()>(path, ());
         match tokio::time::timeout(COURTESY, told).await {
@@ -63,7 +72,7 @@ impl Function {
             connection: self.connection.clone(),
             path: self.entity_path(kind),
             reporter: self.reporter.clone(),
-            tasks: self.tasks.clone(),
+            streams: self.streams.clone(),
         }
     }
 

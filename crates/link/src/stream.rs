@@ -10,6 +10,7 @@ use futures_util::stream::{self, BoxStream};
 use prost::Message;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::connection::{Connection, Cut};
 use crate::report::Reporter;
@@ -20,7 +21,8 @@ pub(crate) struct Route {
     /// The gRPC path of the stream.
     pub(crate) path: &'static str,
     pub(crate) reporter: Reporter,
-    pub(crate) tasks: TaskTracker,
+    /// Everything that goes on with streams to this function.
+    pub(crate) streams: TaskTracker,
 }
 
 /// Takes what the function sends on one stream.
@@ -63,9 +65,9 @@ where
     A: Message + Default + 'static,
 {
     let (outbound, later) = mpsc::channel(capacity);
-    let requests = first.map(|first| requests(first, later));
+    let requests = first.map(|first| requests(first, later, route.streams.token()));
     let (break_off, broken_off) = oneshot::channel();
-    route.tasks.clone().spawn(async move {
+    route.streams.clone().spawn(async move {
         let end = tokio::select! {
             biased;
             asked = broken_off => asked.ok(),
@@ -117,10 +119,11 @@ impl<M> Sender<M> {
 }
 
 /// Everything that is sent on a stream: it ends with a half-close, or is cut off when the sender is
-/// dropped.
+/// dropped. The transport drops it, and with it `is_sending`, once it has taken the end.
 fn requests<M: Send + 'static>(
     first: Vec<M>,
     later: mpsc::Receiver<Outbound<M>>,
+    is_sending: TaskTrackerToken,
 ) -> BoxStream<'static, Result<M, Cut>> {
     let later = stream::unfold(Some(later), |later| async {
         let mut later = later?;
@@ -130,7 +133,12 @@ fn requests<M: Send + 'static>(
             None => Some((Err(Cut), None)),
         }
     });
-    stream::iter(first.into_iter().map(Ok)).chain(later).boxed()
+    stream::iter(first.into_iter().map(Ok))
+        .chain(later)
+        .inspect(move |_| {
+            let _ = &is_sending;
+        })
+        .boxed()
 }
 
 /// Receives until the stream is over.

@@ -200,7 +200,7 @@ impl Watch {
             dialect: declared.dialect,
             streams_max,
             contract: Arc::new(declared.contract),
-            tasks: tasks.clone(),
+            streams: TaskTracker::new(),
         };
         if !findings.is_empty() {
             return Err(refuse(&function.reporter, findings, tasks, known).await);

@@ -16,6 +16,7 @@ use firn_runtime::link::{
 };
 use firn_testkit::function::declare::Declaration;
 use firn_testkit::function::entity::{In, Stream};
+use firn_testkit::function::journal::Record;
 use firn_testkit::function::message::{any_bytes, command, failure, metadata, reply};
 use firn_testkit::function::replica::{
     replica_delete, replica_delta, replica_init, replica_value, stream_cancelled, streamed,
@@ -189,6 +190,33 @@ fn changed(delta: Delta) -> Change {
         action: StateAction::Update(Ok(delta)),
         consistency: Consistency::Local,
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_comes_after_the_word_that_firn_ends() {
+    let world = World::of(&KALIX).await;
+    let mut theirs = Vec::new();
+    let mut ours = Vec::new();
+    for number in 0..64 {
+        let mut talk = world.talk(None).await;
+        talk.ours.command(world.command(1));
+        talk.theirs.expect(asked(1)).await;
+        talk.theirs.reply(reply(1));
+        talk.event().await;
+        if number % 2 == 0 {
+            talk.ours.half_close();
+            talk.theirs.expect_half_close().await;
+        }
+        theirs.push(talk.theirs);
+        ours.push(talk.ours);
+    }
+    drop(ours);
+    world.link.terminate().await;
+    for stream in &mut theirs {
+        stream.expect_reset().await;
+    }
+    let last = world.function.journal().pop();
+    assert!(matches!(last, Some(Record::ProxyTerminated)), "{last:?}");
 }
 
 #[tokio::test]

@@ -9,7 +9,8 @@
 //! # How it works
 //! It stands on `h2` itself, with a runtime and thread of its own, so that a test may block. A gRPC
 //! server library would hide what is to be seen here: whether the proxy half-closed a stream or
-//! reset it, whether headers went out, what was called that is in no protocol.
+//! reset it, whether headers went out, what was called that is in no protocol. The runtime has one
+//! thread and wakes tasks in order, so that the journal has what came on a connection in order.
 //!
 //! # Not here
 //! Sleeping: every expectation waits for what it expects, up to [`WAIT`], and a panic says what came
@@ -30,8 +31,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use firn_wire::superset::UserFunctionError;
-use tokio::runtime::Runtime;
-use tokio::sync::{Mutex, mpsc};
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::{Mutex, mpsc, oneshot};
 
 use crate::function::call::Call;
 use crate::function::declare::{Answer, Declaration};
@@ -58,7 +59,9 @@ pub struct Function {
     server: Arc<Server>,
     entities: Mutex<mpsc::UnboundedReceiver<Call>>,
     actions: Mutex<mpsc::UnboundedReceiver<Call>>,
-    runtime: Option<Runtime>,
+    runtime: Handle,
+    /// Ends its thread when it is dropped.
+    _over: oneshot::Sender<()>,
 }
 
 impl Function {
@@ -83,11 +86,13 @@ impl Function {
     }
 
     fn new(declaration: &Declaration, address: SocketAddr) -> Self {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
+        let runtime = Builder::new_current_thread()
             .enable_all()
             .build()
             .expect("a runtime");
+        let handle = runtime.handle().clone();
+        let (over, is_over) = oneshot::channel::<()>();
+        std::thread::spawn(move || runtime.block_on(is_over));
         let (entity_sender, entities) = mpsc::unbounded_channel();
         let (action_sender, actions) = mpsc::unbounded_channel();
         Self {
@@ -95,7 +100,8 @@ impl Function {
             server: Arc::new(Server::new(declaration, entity_sender, action_sender)),
             entities: Mutex::new(entities),
             actions: Mutex::new(actions),
-            runtime: Some(runtime),
+            runtime: handle,
+            _over: over,
         }
     }
 
@@ -118,9 +124,9 @@ impl Function {
     }
 
     fn listen(&self, listener: std::net::TcpListener) {
-        let runtime = self.runtime.as_ref().expect("there until it is dropped");
         let stop = self.server.start();
-        runtime.spawn(self.server.clone().listen(listener, stop));
+        self.runtime
+            .spawn(self.server.clone().listen(listener, stop));
     }
 
     /// From now on it declares this.
@@ -212,9 +218,5 @@ fn bind(address: SocketAddr) -> std::net::TcpListener {
 impl Drop for Function {
     fn drop(&mut self) {
         self.server.stop();
-        if let Some(runtime) = self.runtime.take() {
-            // Tests drop it from within their own runtime, where waiting is not allowed.
-            runtime.shutdown_background();
-        }
     }
 }
