@@ -37,9 +37,15 @@ fn python_passes_its_tests_with_firn() {
 #[test]
 fn rust_passes_its_tests_with_firn() {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // Of the whole workspace, so that its dependencies are those that are built already.
     command
-        .args(["test", "--package", "samples-rust"])
-        .args(["--features", "integration", "--test", "integration"])
+        .args([
+            "test",
+            "--workspace",
+            "--features",
+            "samples-rust/integration",
+        ])
+        .args(["--test", "integration"])
         .env("FIRN_BIN", firn())
         .current_dir(root());
     run("its tests with Firn", command);

@@ -1,7 +1,7 @@
 //! The way of a newcomer: `firn new`, `firn dev`, `firn call`.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use firn_testkit::client::json;
@@ -9,8 +9,18 @@ use firn_testkit::function::within;
 use firn_testkit::process::Process;
 use http::Method;
 use serde_json::json;
+use tempfile::TempDir;
 
-use crate::language::{Language, PATIENCE, firn, root};
+use crate::language::{Language, PATIENCE, firn, root, run};
+
+/// A command as a newcomer gives it. What is compiled is the project's own, and gone with its folder.
+fn newcomer(program: &str) -> Command {
+    let mut command = Command::new(program);
+    command
+        .env_remove("CARGO_TARGET_DIR")
+        .env("CARGO_INCREMENTAL", "0");
+    command
+}
 
 /// The client port that a Firn took, from its log.
 fn clients(log: &str) -> Option<String> {
@@ -24,18 +34,21 @@ fn firn_in(folder: &Path, arguments: &[&str]) -> Output {
     command.output().expect("firn")
 }
 
-async fn new_project_runs_at_once(language: Language, flag: &str) {
-    let folder = tempfile::tempdir().expect("a folder");
+/// A project in this folder, by `firn new`.
+fn made(language: Language, flag: &str, folder: &Path) -> PathBuf {
     let sdk = language.folder().display().to_string();
-    let made = firn_in(
-        folder.path(),
-        &["new", "counter", "--lang", flag, "--sdk", &sdk],
-    );
+    let made = firn_in(folder, &["new", "counter", "--lang", flag, "--sdk", &sdk]);
     assert!(made.status.success(), "{made:?}");
-    let project = folder.path().join("counter");
+    let project = folder.join("counter");
     // The same versions as everywhere here.
     let _ = fs::copy(root().join("Cargo.lock"), project.join("Cargo.lock"));
-    let mut command = Command::new(firn());
+    project
+}
+
+async fn new_project_runs_at_once(language: Language, flag: &str) -> TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    let project = made(language, flag, folder.path());
+    let mut command = newcomer(firn());
     command
         .args(["dev", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
         .args(["--function-listen", "127.0.0.1:0"])
@@ -69,11 +82,17 @@ async fn new_project_runs_at_once(language: Language, flag: &str) {
     let again = firn_in(folder.path(), &["new", "counter", "--lang", flag]);
     let said = String::from_utf8_lossy(&again.stderr);
     assert!(said.contains("FIRN-1009"), "{said}");
+    folder
 }
 
 #[tokio::test]
-async fn rust_project_runs_at_once() {
-    new_project_runs_at_once(Language::Rust, "rust").await;
+async fn rust_project_runs_at_once_and_passes_its_own_tests() {
+    let folder = new_project_runs_at_once(Language::Rust, "rust").await;
+    // Those of the other languages are among their SDK's own tests.
+    let mut command = newcomer("cargo");
+    command.args(["test", "--quiet"]);
+    command.current_dir(folder.path().join("counter"));
+    run("the project's own tests", command);
 }
 
 #[tokio::test]
