@@ -1,14 +1,15 @@
 //! The tasks of this repository: `cargo xtask test`, `cargo xtask demo`, `cargo xtask bench`,
-//! `cargo xtask tidy`.
+//! `cargo xtask newcomer`, `cargo xtask tidy`.
 //!
 //! # Reading order
 //! [`suites`] is the table of all tests and runs them, after [`setup`] has looked at the language
 //! toolchains and prepared the peers; [`tidy`] holds the project's rules that a program can check;
-//! [`demo`] shows what Firn does; [`build`] makes the released programs, of which the bench is one;
-//! [`process`] starts and ends other programs.
+//! [`demo`] shows what Firn does; [`newcomer`] times the first steps with it; [`build`] makes the
+//! released programs, of which the bench is one; [`process`] starts and ends other programs.
 
 mod build;
 mod demo;
+mod newcomer;
 mod process;
 mod setup;
 mod suites;
@@ -29,6 +30,8 @@ Usage: cargo xtask <TASK>
   bench figures [CASE…] [--json FILE]
                            measures the figures to hold, on programs as they are released;
                            --list shows the cases
+  newcomer [rust|ts|python…]
+                           times the way from `firn new` to the first reply, with empty caches
   tidy                     checks the project's rules alone
   help                     shows this text
 ";
@@ -42,6 +45,7 @@ fn main() -> ExitCode {
     let done = match arguments.as_slice() {
         ["test", rest @ ..] => return test(rest),
         ["bench", rest @ ..] if !rest.is_empty() => bench(&root(), rest),
+        ["newcomer", languages @ ..] => newcomer::run(&root(), languages),
         ["tidy"] => suites::tidy_alone(&root()),
         ["demo"] => demo::run(&root(), demo::Afterwards::StayUp),
         ["demo", "--once"] => demo::run(&root(), demo::Afterwards::End),
