@@ -16,6 +16,7 @@
 
 mod action;
 mod calls;
+mod deadline;
 mod entity;
 pub mod hub;
 mod outbox;

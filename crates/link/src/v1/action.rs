@@ -1,7 +1,6 @@
 //! Calls of actions: commands without an incarnation, in all four shapes (R55, R60 to R62).
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::Bytes;
 use firn_model::call::Reply;
@@ -19,6 +18,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use super::deadline::left_ms;
 use super::hub::Connection;
 use super::session::Sent;
 
@@ -283,7 +283,7 @@ fn sent(call: ActionCall, message: Bytes) -> Sent {
         metadata: convert::metadata(call.metadata),
         method: call.method,
         message,
-        timeout_ms: timeout_ms(call.deadline),
+        timeout_ms: left_ms(call.deadline),
         within: Within {
             waiter: Waiter::Action {
                 number: call.number,
@@ -292,16 +292,6 @@ fn sent(call: ActionCall, message: Bytes) -> Sent {
             hops: call.hops,
         },
     }
-}
-
-/// What is left until a deadline, in milliseconds, at least one; 0 if there is none.
-pub(crate) fn timeout_ms(deadline: Option<Instant>) -> u64 {
-    let Some(deadline) = deadline else {
-        return 0;
-    };
-    let now = tokio::time::Instant::now().into_std();
-    let left = deadline.saturating_duration_since(now).as_millis();
-    u64::try_from(left).unwrap_or(u64::MAX).max(1)
 }
 
 pub(crate) fn unavailable() -> Status {

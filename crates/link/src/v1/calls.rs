@@ -14,14 +14,14 @@ use tokio_util::task::TaskTracker;
 use super::hub::Connection;
 use super::session::Calling;
 
-/// The calls of a connection that are under way.
-pub(crate) struct UnderWay {
+/// The calls of a function that are under way on a connection.
+pub(crate) struct OpenCalls {
     calls: Arc<dyn Calls>,
     tasks: TaskTracker,
     open: Mutex<HashMap<u64, AbortHandle>>,
 }
 
-impl UnderWay {
+impl OpenCalls {
     pub(crate) fn new(calls: Arc<dyn Calls>, tasks: TaskTracker) -> Self {
         Self {
             calls,

@@ -15,7 +15,7 @@ use firn_wire::v1::convert::{self, State};
 use firn_wire::v1::data;
 use firn_wire::v1::message::{Delete, change};
 
-use super::action::timeout_ms;
+use super::deadline::left_ms;
 use super::hub::Connection;
 use super::session::Sent;
 
@@ -160,7 +160,7 @@ fn sent(command: EntityCommand, key: EntityKey) -> Sent {
         method: command.method,
         message: command.message,
         metadata: command.metadata.and_then(convert::metadata),
-        timeout_ms: timeout_ms(Some(command.deadline)),
+        timeout_ms: left_ms(Some(command.deadline)),
         within: Within {
             waiter: Waiter::Entity(key),
             hops: command.hops,

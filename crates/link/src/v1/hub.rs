@@ -26,7 +26,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
-use super::calls::UnderWay;
+use super::calls::OpenCalls;
 use super::places::Places;
 use super::session::{Limits, Session};
 use super::{action, entity};
@@ -99,7 +99,7 @@ struct Function {
 /// One connection of a function.
 pub(crate) struct Connection {
     session: Mutex<Session>,
-    pub(crate) calls: UnderWay,
+    pub(crate) calls: OpenCalls,
     pub(crate) process: String,
     /// Whether something new may begin here.
     is_open: AtomicBool,
@@ -205,7 +205,7 @@ impl Hub {
         let session = Session::new(limits, function.places.clone());
         let connection = Arc::new(Connection {
             session: Mutex::new(session),
-            calls: UnderWay::new(self.calls.clone(), self.tasks.clone()),
+            calls: OpenCalls::new(self.calls.clone(), self.tasks.clone()),
             process: process.clone(),
             is_open: AtomicBool::new(true),
         });

@@ -41,7 +41,7 @@ pub(crate) enum Subject {
 pub(crate) struct Outbox {
     chunk_bytes: usize,
     ready: VecDeque<FirnFrame>,
-    transfers: VecDeque<UnderWay>,
+    transfers: VecDeque<InPieces>,
     next_transfer: u64,
     /// How many notices wait.
     notices: usize,
@@ -49,8 +49,9 @@ pub(crate) struct Outbox {
     ended: bool,
 }
 
+/// A frame that goes in pieces, with those that must not overtake it.
 #[derive(Debug)]
-struct UnderWay {
+struct InPieces {
     subject: Subject,
     is_notice: bool,
     transfer: Transfer,
@@ -95,7 +96,7 @@ impl Outbox {
         let encoded = Bytes::from(frame.encode_to_vec());
         let number = self.next_transfer;
         self.next_transfer += 1;
-        self.transfers.push_back(UnderWay {
+        self.transfers.push_back(InPieces {
             subject,
             is_notice: is_notice(&frame),
             transfer: Transfer::new(number, 0, encoded, self.chunk_bytes),

@@ -1,70 +1,48 @@
 //! The function port: listens, checks tokens, and carries connections.
 //!
+//! # Reading order
+//! Here is how HTTP connections are taken; `listener` is what they are made of, `hello` how a call on
+//! one begins, `reader` what comes on it, `outgoing` what is sent, `status` how it ends badly.
+//!
 //! | task | started by | on cancel | on error |
 //! |---|---|---|---|
 //! | HTTP connection | the accept loop | ends with its calls, within `END_WAIT` | logged at debug |
 //! | session | its call | ends with the call, and everything that is open on it | the call's status |
 
+mod hello;
+mod listener;
+mod outgoing;
+mod reader;
+mod status;
+
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::FileTypeExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use firn_model::code::Code;
-use firn_model::contract::Finding;
-use firn_wire::v1::message::firn_frame::Frame as Out;
-use firn_wire::v1::message::function_frame::Frame as In;
-use firn_wire::v1::message::notice::Severity;
-use firn_wire::v1::message::{FirnBatch, FirnFrame, FunctionBatch, Hello, Refusal, Welcome};
-use futures_util::Stream;
+use firn_wire::v1::message::{FirnBatch, FunctionBatch};
 use http::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::task_tracker::TaskTrackerToken;
-use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+use tokio_util::task::TaskTracker;
 use tonic::body::Body;
 use tonic::{Status, Streaming};
 use tonic_prost::ProstCodec;
 use tracing::{Instrument, debug, info_span, warn};
 
-use super::hub::{Connection, Hub, Joined};
-use super::session::{Broken, Limits, Todo, shown};
-
-/// The minor version of the protocol that is spoken here.
-const MINOR: u32 = 0;
-
-/// Frames above this many bytes travel in pieces: large enough that few do, small enough that a
-/// piece is written in well under a millisecond.
-const CHUNK_BYTES: u32 = 64 * 1024;
+use self::hello::check_token;
+use self::listener::{Listener, Socket, acceptor};
+use self::outgoing::Outgoing;
+use super::hub::Hub;
 
 /// The largest batch that is read, in bytes: eight times what the other side may send, so that a
 /// frame that should have come in pieces can still be told from rubbish.
 const BATCH_BYTES_READ_MAX: usize = 8 << 20;
-
-/// How many commands may be open on a connection unless the function says otherwise.
-const COMMANDS_DEFAULT: u32 = 1024;
-
-/// How many messages of a streamed call may be under way, each way, unless the function says
-/// otherwise.
-const CALL_MESSAGES_DEFAULT: u32 = 16;
-
-/// The largest frame that a function takes unless it says otherwise, in bytes.
-const FRAME_BYTES_DEFAULT: usize = 16 << 20;
-
-/// How many calls a function may have open on a connection.
-const CALLS_MAX: u32 = 1024;
 
 /// How much a function may send ahead: everything of a connection goes over one stream.
 const WINDOW_BYTES: u32 = 4 << 20;
@@ -149,11 +127,6 @@ pub struct Port {
     config: Config,
 }
 
-enum Listener {
-    Tcp(TcpListener),
-    Unix(UnixListener),
-}
-
 impl Port {
     /// Takes the port.
     ///
@@ -165,18 +138,8 @@ impl Port {
             address: config.listen.clone(),
             source,
         };
-        let (listener, address) = match &config.listen {
-            Address::Tcp(address) => {
-                let listener = TcpListener::bind(address).await.map_err(refused)?;
-                let address = listener.local_addr().map_err(refused)?;
-                (Listener::Tcp(listener), Address::Tcp(address))
-            }
-            Address::Unix(path) => {
-                remove_left_behind(path).await;
-                let listener = UnixListener::bind(path).map_err(refused)?;
-                (Listener::Unix(listener), config.listen.clone())
-            }
-        };
+        let listening = Listener::bind(&config.listen).await;
+        let (listener, address) = listening.map_err(refused)?;
         Ok(Self {
             listener,
             address,
@@ -206,7 +169,7 @@ impl Port {
                         warn!(%error, "a function's connection failed");
                     }
                 }
-                accepted = accept(&self.listener) => match accepted {
+                accepted = self.listener.accept() => match accepted {
                     Ok((socket, peer)) => {
                         let task =
                             serve(socket, self.tls.clone(), shared.clone(), stop.clone());
@@ -229,55 +192,6 @@ impl Port {
             debug!("a function did not take its connection's end");
         }
         connections.shutdown().await;
-    }
-}
-
-/// Removes a socket that an earlier run left, if nobody answers there.
-async fn remove_left_behind(path: &Path) {
-    // Anything else that is there belongs to somebody.
-    let is_socket = std::fs::metadata(path).is_ok_and(|found| found.file_type().is_socket());
-    if is_socket
-        && let Err(error) = UnixStream::connect(path).await
-        && error.kind() == io::ErrorKind::ConnectionRefused
-    {
-        // If it cannot be removed, binding says so.
-        let _ = std::fs::remove_file(path);
-    }
-}
-
-fn acceptor((certificate, key): &(PathBuf, PathBuf)) -> Result<TlsAcceptor, BindError> {
-    let fault = |path: &Path, cause: String| BindError::Tls {
-        path: path.to_owned(),
-        cause,
-    };
-    let chain: Vec<_> = CertificateDer::pem_file_iter(certificate)
-        .and_then(Iterator::collect)
-        .map_err(|error| fault(certificate, error.to_string()))?;
-    let secret =
-        PrivateKeyDer::from_pem_file(key).map_err(|error| fault(key, error.to_string()))?;
-    let mut config = ServerConfig::builder()
-        .with_no_client_auth()
-        .with_single_cert(chain, secret)
-        .map_err(|error| fault(certificate, error.to_string()))?;
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    Ok(TlsAcceptor::from(Arc::new(config)))
-}
-
-trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Socket for T {}
-
-async fn accept(listener: &Listener) -> io::Result<(Box<dyn Socket>, String)> {
-    match listener {
-        Listener::Tcp(listener) => {
-            let (socket, peer) = listener.accept().await?;
-            socket.set_nodelay(true)?;
-            Ok((Box::new(socket), peer.to_string()))
-        }
-        Listener::Unix(listener) => {
-            let (socket, _) = listener.accept().await?;
-            Ok((Box::new(socket), "unix".to_owned()))
-        }
     }
 }
 
@@ -384,295 +298,6 @@ impl tonic::server::StreamingService<FunctionBatch> for Connect {
             let batches = request.into_inner();
             // The headers go at once; neither side may wait for the other's (R2).
             Ok(tonic::Response::new(Outgoing::new(shared, batches, call)))
-        })
-    }
-}
-
-/// Whether the call has the token, if one is needed (R3).
-fn check_token<T>(token: Option<&str>, request: &tonic::Request<T>) -> Result<(), Status> {
-    let Some(token) = token else {
-        return Ok(());
-    };
-    let sent = request.metadata().get("authorization");
-    let sent = sent.and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
-    match sent {
-        Some(sent) if is_equal(sent, token.as_bytes()) => Ok(()),
-        _ => {
-            let mut status = Status::unauthenticated("the token is missing or wrong");
-            add_code(&mut status, Code::TokenRefused);
-            Err(status)
-        }
-    }
-}
-
-/// Compares in a time that does not depend on where two texts of one length differ.
-fn is_equal(left: &[u8], right: &[u8]) -> bool {
-    left.len() == right.len()
-        && left
-            .iter()
-            .zip(right)
-            .fold(0, |differs, (a, b)| differs | (a ^ b))
-            == 0
-}
-
-fn add_code(status: &mut Status, code: Code) {
-    if let Ok(value) = code.to_string().parse() {
-        status.metadata_mut().insert("firn-code", value);
-    }
-}
-
-/// What is sent on a call; driving it drives the session.
-struct Outgoing {
-    state: Sending,
-    _call: TaskTrackerToken,
-}
-
-enum Sending {
-    /// The first frame has not come.
-    Beginning(BoxFuture<Begun>),
-    /// The session runs.
-    Running(Running),
-    /// Only this is left to be said.
-    Last(Option<Status>),
-}
-
-/// What comes of a Hello.
-enum Begun {
-    Serving(Box<FirnBatch>, Running),
-    Refused(Box<FirnBatch>, Status),
-    Failed(Status),
-}
-
-/// A session and its reader. Dropping it ends both.
-struct Running {
-    connection: Arc<Connection>,
-    reader: AbortOnDropHandle<Option<Status>>,
-    _end: EndOnDrop,
-}
-
-impl Outgoing {
-    fn new(shared: Arc<Shared>, batches: Streaming<FunctionBatch>, call: TaskTrackerToken) -> Self {
-        Self {
-            state: Sending::Beginning(Box::pin(begin(shared, batches))),
-            _call: call,
-        }
-    }
-}
-
-impl Stream for Outgoing {
-    type Item = Result<FirnBatch, Status>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        loop {
-            match &mut self.state {
-                Sending::Beginning(begin) => match std::task::ready!(begin.as_mut().poll(cx)) {
-                    Begun::Serving(first, running) => {
-                        self.state = Sending::Running(running);
-                        return Poll::Ready(Some(Ok(*first)));
-                    }
-                    Begun::Refused(last, status) => {
-                        self.state = Sending::Last(Some(status));
-                        return Poll::Ready(Some(Ok(*last)));
-                    }
-                    Begun::Failed(status) => self.state = Sending::Last(Some(status)),
-                },
-                Sending::Running(running) => {
-                    // What was to be sent goes out before the end does.
-                    let batch = running.connection.lock().out.poll_batch(cx);
-                    match batch {
-                        Poll::Ready(Some(batch)) => return Poll::Ready(Some(Ok(batch))),
-                        Poll::Ready(None) if !running.reader.is_finished() => {
-                            self.state = Sending::Last(None);
-                        }
-                        Poll::Ready(None) | Poll::Pending => {
-                            let ended = std::task::ready!(Pin::new(&mut running.reader).poll(cx));
-                            self.state = Sending::Last(ended.ok().flatten());
-                        }
-                    }
-                }
-                Sending::Last(status) => return Poll::Ready(status.take().map(Err)),
-            }
-        }
-    }
-}
-
-/// Waits for the Hello and joins.
-async fn begin(shared: Arc<Shared>, mut batches: Streaming<FunctionBatch>) -> Begun {
-    let first = tokio::time::timeout(HELLO_WAIT, next_batch(&mut batches)).await;
-    let mut frames = match first {
-        Ok(Ok(Some(batch))) => batch.frames.into_iter(),
-        Ok(Ok(None)) => return Begun::Failed(illegal("the call ended before a Hello")),
-        Ok(Err(status)) => return Begun::Failed(status),
-        Err(_) => return Begun::Failed(illegal("no Hello came in time")),
-    };
-    let Some(In::Hello(hello)) = frames.next().and_then(|frame| frame.frame) else {
-        return Begun::Failed(illegal("the first frame is no Hello"));
-    };
-    let limits = limits(&hello, &shared.config);
-    let welcome = welcome(&shared.config);
-    let Joined { connection, served } = match shared.hub.join(hello, limits) {
-        Ok(joined) => joined,
-        Err(findings) => return refusal(&findings),
-    };
-    for warning in shared.hub.warnings() {
-        connection.lock().tell(&warning, Severity::Warning, 0);
-    }
-    let end = EndOnDrop {
-        hub: shared.hub.clone(),
-        connection: connection.clone(),
-    };
-    if let Some(served) = served {
-        // Whoever serves may have stopped; then the end of the port is near.
-        let _ = served.await;
-    }
-    let reader = Reader {
-        hub: shared.hub.clone(),
-        connection: connection.clone(),
-    };
-    let rest: Vec<_> = frames.collect();
-    let reader = AbortOnDropHandle::new(shared.hub.tasks.spawn(async move {
-        let ended = reader.run(FunctionBatch { frames: rest }, batches).await;
-        ended.err()
-    }));
-    Begun::Serving(
-        Box::new(batch(Out::Welcome(welcome))),
-        Running {
-            connection,
-            reader,
-            _end: end,
-        },
-    )
-}
-
-fn limits(hello: &Hello, config: &Config) -> Limits {
-    let or = |value: u32, default: u32| if value == 0 { default } else { value };
-    Limits {
-        chunk_bytes: CHUNK_BYTES as usize,
-        frame_bytes: config.frame_bytes_max,
-        frame_bytes_theirs: match hello.frame_bytes {
-            0 => FRAME_BYTES_DEFAULT,
-            said => usize::try_from(said).unwrap_or(usize::MAX),
-        },
-        commands: or(hello.commands, COMMANDS_DEFAULT).into(),
-        request_messages: or(hello.call_messages, CALL_MESSAGES_DEFAULT) as usize,
-        reply_messages: CALL_MESSAGES_DEFAULT,
-        calls: CALLS_MAX,
-    }
-}
-
-fn welcome(config: &Config) -> Welcome {
-    Welcome {
-        // No function can speak less than the lowest (R5).
-        minor: MINOR,
-        firn: config.version.to_owned(),
-        calls: CALLS_MAX,
-        call_messages: CALL_MESSAGES_DEFAULT,
-        frame_bytes: config.frame_bytes_max as u64,
-        chunk_bytes: CHUNK_BYTES,
-        client_address: config.client_address.clone(),
-    }
-}
-
-fn refusal(findings: &[Finding]) -> Begun {
-    let texts: Vec<String> = findings.iter().map(ToString::to_string).collect();
-    let mut status = Status::failed_precondition(texts.join("; "));
-    if let Some(first) = findings.first() {
-        add_code(&mut status, first.code);
-    }
-    let refusal = Refusal {
-        findings: findings.iter().map(shown).collect(),
-    };
-    Begun::Refused(Box::new(batch(Out::Refusal(refusal))), status)
-}
-
-fn batch(frame: Out) -> FirnBatch {
-    FirnBatch {
-        frames: vec![FirnFrame { frame: Some(frame) }],
-    }
-}
-
-fn illegal(text: &str) -> Status {
-    broken(&Broken {
-        code: Code::FrameIllegal,
-        text: text.to_owned(),
-    })
-}
-
-fn broken(broken: &Broken) -> Status {
-    let mut status = Status::invalid_argument(&broken.text);
-    add_code(&mut status, broken.code);
-    status
-}
-
-/// The next batch; one that cannot be decoded is the function's fault, not ours.
-async fn next_batch(
-    batches: &mut Streaming<FunctionBatch>,
-) -> Result<Option<FunctionBatch>, Status> {
-    batches
-        .message()
-        .await
-        .map_err(|status| match status.code() {
-            tonic::Code::Internal => illegal(status.message()),
-            tonic::Code::OutOfRange | tonic::Code::ResourceExhausted => broken(&Broken {
-                code: Code::FrameTooLarge,
-                text: status.message().to_owned(),
-            }),
-            _ => status,
-        })
-}
-
-/// Ends the session with its call, however that ends.
-struct EndOnDrop {
-    hub: Arc<Hub>,
-    connection: Arc<Connection>,
-}
-
-impl Drop for EndOnDrop {
-    fn drop(&mut self) {
-        self.hub.leave(&self.connection);
-        self.connection.calls.end();
-        self.connection
-            .lock()
-            .end("the connection to the function ended");
-    }
-}
-
-/// Reads what a function sends, at all times (R84).
-struct Reader {
-    hub: Arc<Hub>,
-    connection: Arc<Connection>,
-}
-
-impl Reader {
-    async fn run(
-        self,
-        first: FunctionBatch,
-        mut batches: Streaming<FunctionBatch>,
-    ) -> Result<(), Status> {
-        self.take(first)?;
-        while let Some(batch) = next_batch(&mut batches).await? {
-            self.take(batch)?;
-        }
-        Ok(())
-    }
-
-    fn take(&self, batch: FunctionBatch) -> Result<(), Status> {
-        let mut todo = Vec::new();
-        let result = {
-            let mut session = self.connection.lock();
-            let mut frames = batch.frames.into_iter();
-            frames.try_for_each(|frame| session.take(frame, &mut todo))
-        };
-        for todo in todo {
-            match todo {
-                Todo::Call(call) => self.connection.begin_call(call),
-                Todo::CancelCall(id) => self.connection.cancel_call(id),
-                Todo::Leave => self.hub.retire(&self.connection),
-            }
-        }
-        result.map_err(|error| {
-            warn!(code = %error.code, "a function's connection is ended: {}", error.text);
-            broken(&error)
         })
     }
 }
