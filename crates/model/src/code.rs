@@ -184,6 +184,20 @@ pub enum Code {
     KeyWrong = 5031,
     /// Keys were given, and the store holds data that is not sealed.
     StoreUnsealed = 5032,
+    /// An export file is damaged, cut off, or no export file.
+    ArchiveDamaged = 5033,
+    /// An export file was written by a newer Firn.
+    ArchiveNewer = 5034,
+    /// An export file cannot be read or written.
+    ArchiveUnusable = 5035,
+    /// The store to be filled is not empty.
+    StoreNotEmpty = 5036,
+    /// The store was not filled to the end.
+    RestoreUnfinished = 5037,
+    /// The store holds what does not fit together.
+    StoreFaulty = 5038,
+    /// A backup was asked for from another machine.
+    BackupRefused = 5039,
 }
 
 impl Code {
@@ -276,6 +290,13 @@ impl Code {
         Self::KeyNotGiven,
         Self::KeyWrong,
         Self::StoreUnsealed,
+        Self::ArchiveDamaged,
+        Self::ArchiveNewer,
+        Self::ArchiveUnusable,
+        Self::StoreNotEmpty,
+        Self::RestoreUnfinished,
+        Self::StoreFaulty,
+        Self::BackupRefused,
     ];
 
     /// The number, without the prefix.
@@ -413,6 +434,13 @@ impl Code {
                 "the store is sealed with another key than the one given under its id"
             }
             Self::StoreUnsealed => "keys were given, and the store holds data that is not sealed",
+            Self::ArchiveDamaged => "an export file is damaged, cut off, or no export file",
+            Self::ArchiveNewer => "an export file was written by a newer Firn",
+            Self::ArchiveUnusable => "an export file cannot be read or written",
+            Self::StoreNotEmpty => "the store to be filled is not empty",
+            Self::RestoreUnfinished => "the store was not filled to the end",
+            Self::StoreFaulty => "the store holds what does not fit together",
+            Self::BackupRefused => "a backup was asked for from another machine",
         }
     }
 }

@@ -29,10 +29,12 @@ mod folder;
 mod log;
 mod readers;
 mod replicas;
+mod restore;
 mod rotate;
 pub(crate) mod table;
 
 pub use error::{Fatal, OpenError};
+pub use restore::restore;
 pub use rotate::rotate_keys;
 
 use std::cell::LazyCell;
@@ -51,6 +53,7 @@ use firn_model::policy::Replay;
 use futures_util::future::{self, BoxFuture};
 
 use self::replicas::Saves;
+use crate::archive::Dump;
 use crate::clock::Clock;
 use crate::commit::{Commit, Head, Outcome, ReplyRecord, SlotOutcome};
 use crate::entity::{Entity, Event, Timestamp};
@@ -187,6 +190,7 @@ impl Embedded {
         on_fatal: impl Fn(&Fatal) + Send + Sync + 'static,
     ) -> Result<Self, OpenError> {
         let folder = DataFolder::open(path)?;
+        restore::check(&folder)?;
         rotate::verify(&folder, config.keys.as_deref())?;
         let seals = Seals::new(config.keys.clone());
         let places = Places {
@@ -549,6 +553,10 @@ fn unavailable(why: &str) -> ReadError {
 impl Store for Embedded {
     fn heads(&self) -> BoxFuture<'_, Result<Vec<(Slot, Head)>, ReadError>> {
         self.read_all(read::heads)
+    }
+
+    fn dump(&self) -> BoxFuture<'_, Result<Box<dyn Dump>, ReadError>> {
+        self.dump_all()
     }
 
     /// Blocks while it is polled, for a write and a flush of the disk: the committer calls it from

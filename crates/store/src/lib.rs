@@ -26,6 +26,7 @@ mod rows;
 mod timer;
 mod write;
 
+pub mod archive;
 pub mod embedded;
 pub mod memory;
 pub mod seal;
@@ -193,6 +194,10 @@ pub trait Store: Send + Sync + 'static {
         after: u64,
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<Event>, ReadError>>;
+
+    /// Everything in the store, as it is at one moment after all that was reported durable before
+    /// the call. Reading it may take long; others read and write meanwhile.
+    fn dump(&self) -> BoxFuture<'_, Result<Box<dyn archive::Dump>, ReadError>>;
 
     /// Takes the next incarnation of the node with this name, durably before it returns. The first
     /// time for a name it draws the node's id at random, so that a new store is a new node. The same

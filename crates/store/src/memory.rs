@@ -12,14 +12,16 @@ use firn_model::policy::Replay;
 use futures_util::FutureExt;
 use futures_util::future::{self, BoxFuture};
 
+use crate::archive::{self, RestoreError, Row};
 use crate::clock::Clock;
 use crate::commit::{Commit, Head, Outcome, ReplyRecord, SlotOutcome};
 use crate::entity::{Entity, Event, Timestamp};
 use crate::fence::{Fence, Progress};
 use crate::replica::{IncarnateError, ReplicaWrite, WriteError};
 use crate::rows::key::Key;
+use crate::rows::overlay::Changes;
 use crate::rows::sweep::Sweeper;
-use crate::rows::{Entry, Overlay, View, apply, read, replicas};
+use crate::rows::{Entry, Overlay, View, apply, archive as archived, read, replicas};
 use crate::seal::Keys;
 use crate::seal::stored::Seals;
 use crate::timer::{DueTimer, Timer, TimerId};
@@ -75,6 +77,17 @@ impl Memory {
         state.table.seals = Seals::new(Some(keys));
         drop(state);
         self
+    }
+
+    /// Begins to fill the store with what another held.
+    ///
+    /// # Errors
+    /// It is not empty.
+    pub fn restore(self: &Arc<Self>) -> Result<Box<dyn archive::Restore>, RestoreError> {
+        if !self.read().table.rows.is_empty() {
+            return Err(RestoreError::NotEmpty);
+        }
+        Ok(Box::new(Restore(self.clone())))
     }
 
     /// A panic while the lock is held leaves the map as it was: changes are written at the end.
@@ -171,6 +184,12 @@ impl View for Table {
 impl Store for Memory {
     fn heads(&self) -> BoxFuture<'_, Result<Vec<(Slot, Head)>, ReadError>> {
         future::ready(Ok(self.read().fence.heads())).boxed()
+    }
+
+    fn dump(&self) -> BoxFuture<'_, Result<Box<dyn archive::Dump>, ReadError>> {
+        let rows = self.read().table.clone();
+        let dump: Box<dyn archive::Dump> = Box::new(Dump(archived::Dump::new(rows)));
+        future::ready(Ok(dump)).boxed()
     }
 
     fn commit(&self, batch: Vec<Commit>) -> BoxFuture<'_, Vec<SlotOutcome>> {
@@ -286,6 +305,34 @@ impl Store for Memory {
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<EntityKey>, ReadError>> {
         self.answer(|rows| replicas::list(rows, node, after, limit))
+    }
+}
+
+struct Dump(archived::Dump<Table>);
+
+impl archive::Dump for Dump {
+    fn next(&mut self) -> BoxFuture<'_, Result<Vec<Row>, ReadError>> {
+        future::ready(self.0.batch()).boxed()
+    }
+}
+
+/// A store that is being filled.
+struct Restore(Arc<Memory>);
+
+impl archive::Restore for Restore {
+    fn write(&mut self, rows: Vec<Row>) -> BoxFuture<'_, Result<(), RestoreError>> {
+        let mut changes = Changes::new();
+        let mut rows = rows.into_iter();
+        let restored = rows.try_for_each(|row| archived::restore(&mut changes, row));
+        self.0.write().table.write(changes);
+        future::ready(restored.map_err(Into::into)).boxed()
+    }
+
+    fn finish(self: Box<Self>) -> BoxFuture<'static, Result<(), RestoreError>> {
+        let mut state = self.0.write();
+        let heads = read::heads(&state.table);
+        let finished = heads.map(|heads| state.fence = Fence::new(heads));
+        future::ready(finished.map_err(Into::into)).boxed()
     }
 }
 

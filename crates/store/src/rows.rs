@@ -23,6 +23,7 @@
 //! Whether a commit may be written at all: see [`crate::fence`].
 
 pub(crate) mod apply;
+pub(crate) mod archive;
 pub(crate) mod key;
 pub(crate) mod overlay;
 pub(crate) mod read;

@@ -4,6 +4,7 @@
 //! case writes, looks, opens the store again where that is possible, and looks once more.
 
 mod cases;
+pub mod contents;
 mod replicas;
 mod subject;
 mod timers;

@@ -74,6 +74,14 @@ impl Checks {
         File::open(folder)?.sync_all()
     }
 
+    /// Removes the file, if there is one.
+    pub(crate) fn remove(folder: &Path) -> io::Result<()> {
+        match fs::remove_file(folder.join(NAME)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     fn parse(text: &str) -> Option<Self> {
         let mut lines = text.lines();
         if lines.next() != Some(HEADING) {

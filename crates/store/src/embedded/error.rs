@@ -60,6 +60,18 @@ pub enum OpenError {
         /// What the system says.
         source: io::Error,
     },
+    /// The folder is being restored, or was not restored to the end.
+    #[error("the data folder {} was not restored to the end", folder.display())]
+    Unfinished {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// The folder holds something, and was to be restored.
+    #[error("the data folder {} is not empty", folder.display())]
+    NotEmpty {
+        /// The folder.
+        folder: PathBuf,
+    },
     /// The folder is sealed with other keys than those given.
     #[error(transparent)]
     Sealed(VerifyError),
@@ -81,6 +93,8 @@ impl OpenError {
             Self::Newer { .. } => Code::FormatNewer,
             Self::Damaged { .. } | Self::RowsDamaged { .. } => Code::RecordDamaged,
             Self::Flush { .. } => Code::FlushFailed,
+            Self::Unfinished { .. } => Code::RestoreUnfinished,
+            Self::NotEmpty { .. } => Code::StoreNotEmpty,
             Self::Sealed(error) => error.code(),
             Self::Unusable { .. } => Code::DataFolderUnusable,
         }
@@ -95,6 +109,8 @@ impl OpenError {
                 "check the disk and restore the folder from a backup"
             }
             Self::Flush { .. } => "check the disk and its free space, then start again",
+            Self::Unfinished { .. } => "repeat firn store import",
+            Self::NotEmpty { .. } => "import into another folder, or remove this one first",
             Self::Sealed(error) => error.remedy(),
             Self::Unusable { .. } => "make it a folder that Firn may read and write",
         }

@@ -7,6 +7,7 @@
 //! | `keys` | with which keys the folder is sealed; missing if it is not |
 //! | `log` | the segments of the log |
 //! | `rows` | fjall |
+//! | `restoring` | only while the folder is filled with what another store held |
 //! | `rows.new`, `rows.old` | only while keys are changed: the rows as they will be, and were |
 //!
 //! | format | what a Firn must know to read and write the folder |
@@ -58,6 +59,9 @@ const ROWS_NEW: &str = "rows.new";
 
 /// Rows whose place others take.
 const ROWS_OLD: &str = "rows.old";
+
+/// Stands in a folder that is being filled.
+const RESTORING: &str = "restoring";
 
 const FORMAT_NAME: &str = "firn-store";
 
@@ -131,6 +135,35 @@ impl DataFolder {
             folder: self.path.clone(),
             source,
         })
+    }
+
+    /// Whether it is being filled with what another store held.
+    pub(crate) fn is_restoring(&self) -> bool {
+        self.path.join(RESTORING).exists()
+    }
+
+    /// Notes that it is being filled, durably; whatever is in it then may be read.
+    pub(crate) fn begin_restoring(&self) -> io::Result<()> {
+        self.raise(FORMAT_MAX)?;
+        File::create(self.path.join(RESTORING))?.sync_all()?;
+        File::open(&self.path)?.sync_all()
+    }
+
+    /// Notes that it was filled, durably.
+    pub(crate) fn end_restoring(&self) -> io::Result<()> {
+        fs::remove_file(self.path.join(RESTORING))?;
+        File::open(&self.path)?.sync_all()
+    }
+
+    /// Removes what is in it.
+    pub(crate) fn empty(&self) -> io::Result<()> {
+        for name in ["rows", "log"] {
+            let folder = self.path.join(name);
+            if folder.exists() {
+                fs::remove_dir_all(folder)?;
+            }
+        }
+        Checks::remove(&self.path)
     }
 
     /// Where rows are made that will take the place of those that are there.

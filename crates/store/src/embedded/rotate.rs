@@ -17,7 +17,7 @@ use super::disk::Folder;
 use super::error::OpenError;
 use super::folder::DataFolder;
 use super::table::{Fjall, Memory, Table, TableError};
-use super::{Config, Embedded, Fatal, Parts, Places};
+use super::{Config, Embedded, Fatal, Parts, Places, restore};
 use crate::rows::key::Key;
 use crate::seal::stored::Seals;
 use crate::seal::{Keys, VerifyError};
@@ -41,6 +41,7 @@ pub fn rotate_keys(
 ) -> Result<u64, OpenError> {
     let keys = config.keys.clone().expect("keys to seal with");
     let folder = DataFolder::open(path)?;
+    restore::check(&folder)?;
     let mut checks = Checks::read(path)?.unwrap_or_else(|| Checks {
         keys: Vec::new(),
         has_plain: true,

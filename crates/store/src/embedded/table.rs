@@ -32,6 +32,9 @@ pub(crate) trait Table: Send + Sync + 'static {
     /// The rows as they are now.
     fn view(&self) -> Box<dyn View + '_>;
 
+    /// The rows as they are now, for as long as anybody looks at them.
+    fn frozen(&self) -> Box<dyn View + Send>;
+
     /// Writes changes, all or none, in order, without a flush.
     fn write(&self, changes: Changes) -> Result<(), TableError>;
 
@@ -69,7 +72,14 @@ impl Table for SealedTable {
     fn view(&self) -> Box<dyn View + '_> {
         Box::new(Opened {
             stored: self.stored.view(),
-            seals: &self.seals,
+            seals: self.seals.clone(),
+        })
+    }
+
+    fn frozen(&self) -> Box<dyn View + Send> {
+        Box::new(Opened {
+            stored: self.stored.frozen(),
+            seals: self.seals.clone(),
         })
     }
 
@@ -106,14 +116,22 @@ impl Fjall {
         })?;
         Ok(Self { database, rows })
     }
+
+    fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            snapshot: self.database.snapshot(),
+            rows: self.rows.clone(),
+        }
+    }
 }
 
 impl Table for Fjall {
     fn view(&self) -> Box<dyn View + '_> {
-        Box::new(Snapshot {
-            snapshot: self.database.snapshot(),
-            rows: &self.rows,
-        })
+        Box::new(self.snapshot())
+    }
+
+    fn frozen(&self) -> Box<dyn View + Send> {
+        Box::new(self.snapshot())
     }
 
     fn write(&self, changes: Changes) -> Result<(), TableError> {
@@ -132,18 +150,18 @@ impl Table for Fjall {
     }
 }
 
-struct Snapshot<'a> {
+struct Snapshot {
     snapshot: fjall::Snapshot,
-    rows: &'a Keyspace,
+    rows: Keyspace,
 }
 
-impl View for Snapshot<'_> {
+impl View for Snapshot {
     /// Copies: a part of a cached block would keep the whole block in memory for as long as an
     /// entity lives.
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
         let value = self
             .snapshot
-            .get(self.rows, key)
+            .get(&self.rows, key)
             .map_err(TableError::from)?;
         Ok(value.map(|value| Bytes::copy_from_slice(&value)))
     }
@@ -152,7 +170,7 @@ impl View for Snapshot<'_> {
         if from >= to {
             return Box::new(std::iter::empty());
         }
-        let rows = self.snapshot.range(self.rows, from..to);
+        let rows = self.snapshot.range(&self.rows, from..to);
         Box::new(rows.map(|row| {
             let (key, value) = row.into_inner().map_err(TableError::from)?;
             Ok((Bytes::copy_from_slice(&key), Bytes::copy_from_slice(&value)))

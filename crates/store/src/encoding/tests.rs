@@ -278,6 +278,7 @@ fn stored_forms_are_fixed() {
         newest_change: Some(5),
         full_key: None,
         records: None,
+        trimmed: 0,
     };
     assert_eq!(
         hex(&encode(&entity)),

@@ -130,6 +130,23 @@ pub(crate) fn entity_id(key: &[u8]) -> Option<&[u8]> {
         .filter(|id| id.len() <= ID_BYTES_MAX)
 }
 
+/// The entity in the key of a row that it has of its own, unless a part of it is shortened.
+pub(crate) fn entity_of(key: &[u8]) -> Option<EntityKey> {
+    entity_in(names(key.get(1..)?)?)
+}
+
+/// The key of an entity's row and the generation in the key of an `Event`, `Reply` or `Garbage` row.
+pub(crate) fn generation_in(key: &[u8]) -> Option<(Key, u64)> {
+    let (length, rest) = key.get(1..)?.split_first_chunk()?;
+    let length = usize::from(u16::from_be_bytes(*length));
+    let (storage, rest) = rest.split_at_checked(length)?;
+    let (length_of_id, rest) = rest.split_first_chunk()?;
+    let (id, rest) = rest.split_at_checked(usize::from(u16::from_be_bytes(*length_of_id)))?;
+    let (generation, _) = rest.split_first_chunk()?;
+    let entity = Builder::new(Space::Entity).sized(storage).bytes(id).0;
+    Some((entity, u64::from_be_bytes(*generation)))
+}
+
 /// The key of one event.
 pub(crate) fn event(key: &EntityKey, generation: u64, number: u64) -> Key {
     generation_of(Space::Event, key, generation).u64(number).0
@@ -208,7 +225,25 @@ pub(crate) fn outbox(effect: EffectId) -> Key {
 
 /// The effect in the key of an `Outbox` row.
 pub(crate) fn outbox_effect(key: &[u8]) -> Option<EffectId> {
-    let (slot, rest) = key.get(1..)?.split_first_chunk()?;
+    effect_in(key.get(1..)?)
+}
+
+/// The receiving slot and the effect in the key of a `Receipt` row.
+pub(crate) fn receipt_of(key: &[u8]) -> Option<(Slot, EffectId)> {
+    let (receiver, rest) = key.get(1..)?.split_first_chunk()?;
+    let receiver = Slot::new(u16::from_be_bytes(*receiver))?;
+    Some((receiver, effect_in(rest)?))
+}
+
+/// The receiving and the sending slot in the key of a `Trimmed` row.
+pub(crate) fn trimmed_of(key: &[u8]) -> Option<(Slot, Slot)> {
+    let (receiver, sender) = key.get(1..)?.split_first_chunk()?;
+    let slot = |bytes| Slot::new(u16::from_be_bytes(bytes));
+    Some((slot(*receiver)?, slot(sender.try_into().ok()?)?))
+}
+
+fn effect_in(bytes: &[u8]) -> Option<EffectId> {
+    let (slot, rest) = bytes.split_first_chunk()?;
     let (sequence, rest) = rest.split_first_chunk()?;
     Some(EffectId {
         slot: Slot::new(u16::from_be_bytes(*slot))?,
@@ -316,7 +351,10 @@ pub(crate) fn replica_node(key: &[u8]) -> Option<NodeId> {
 
 /// The entity in the key of a `Replica` row, unless a part of it is shortened.
 pub(crate) fn replica_entity(key: &[u8]) -> Option<EntityKey> {
-    let (storage, id) = names(key.get(1 + size_of::<u64>()..)?)?;
+    entity_in(names(key.get(1 + size_of::<u64>()..)?)?)
+}
+
+fn entity_in((storage, id): (&[u8], &[u8])) -> Option<EntityKey> {
     if storage.len() > STORAGE_BYTES_MAX || id.len() > ID_BYTES_MAX {
         return None;
     }

@@ -20,6 +20,16 @@ pub(crate) trait View {
     fn scan<'a>(&'a self, from: Key, to: Key) -> Box<dyn Iterator<Item = Entry> + 'a>;
 }
 
+impl<V: View + ?Sized> View for Box<V> {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
+        (**self).get(key)
+    }
+
+    fn scan<'a>(&'a self, from: Key, to: Key) -> Box<dyn Iterator<Item = Entry> + 'a> {
+        (**self).scan(from, to)
+    }
+}
+
 /// Puts and deletes that are not written yet; a deleted row is `None`.
 pub(crate) type Changes = BTreeMap<Key, Option<Bytes>>;
 

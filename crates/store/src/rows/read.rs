@@ -182,7 +182,8 @@ pub(crate) fn timer(rows: &dyn View, id: &TimerId) -> Result<Option<Timer>, Read
     convert(&key, row.timer, "the timer").map(Some)
 }
 
-fn timer_id(key: &[u8], row: TimerIdRow) -> Result<TimerId, ReadError> {
+/// The timer that a row names.
+pub(crate) fn timer_id(key: &[u8], row: TimerIdRow) -> Result<TimerId, ReadError> {
     let entity = row.key.ok_or_else(|| bad_field(key, "the entity"))?;
     Ok(TimerId {
         key: entity.into(),
@@ -395,7 +396,12 @@ fn listed(key: &[u8], value: Bytes) -> Result<Option<String>, ReadError> {
         .ok_or_else(|| bad_field(key, "the id"))
 }
 
-fn convert<Part, T>(key: &[u8], part: Option<Part>, name: &'static str) -> Result<T, ReadError>
+/// Converts a field that its writer always sets.
+pub(crate) fn convert<Part, T>(
+    key: &[u8],
+    part: Option<Part>,
+    name: &'static str,
+) -> Result<T, ReadError>
 where
     T: TryFrom<Part, Error = Fault>,
 {

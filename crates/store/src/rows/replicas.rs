@@ -127,7 +127,8 @@ fn next_replica(key: &[u8], row: NodeRow, name: &str) -> Result<Replica, Incarna
     })
 }
 
-fn entity_of(key: &[u8], row: ReplicaRow) -> Result<EntityKey, ReadError> {
+/// The entity of a `Replica` row.
+pub(crate) fn entity_of(key: &[u8], row: ReplicaRow) -> Result<EntityKey, ReadError> {
     match row.full_key {
         Some(full) => Ok(full.into()),
         None => key::replica_entity(key).ok_or_else(|| bad_field(key, "the entity")),

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use firn_model::id::EntityKey;
 use prost::Message;
 
+use super::View;
 use super::key::{ID_BYTES_MAX, STORAGE_BYTES_MAX};
 use crate::ReadError;
 use crate::encoding::parts::{
@@ -53,6 +54,9 @@ pub(crate) struct EntityRow {
     /// outlive a delete, so that a command from before it is not run again.
     #[prost(uint64, optional, tag = "8")]
     pub(crate) records: Option<u64>,
+    /// The number up to which events of this generation were trimmed; 0 if none were.
+    #[prost(uint64, tag = "9")]
+    pub(crate) trimmed: u64,
 }
 
 /// The state of a value entity or an actor.
@@ -267,6 +271,14 @@ impl EntityRow {
     pub(crate) fn is_alive(&self) -> bool {
         let has_contents = self.has_state || self.last_event > 0 || self.snapshot.is_some();
         has_contents && self.deleted_until.is_none()
+    }
+}
+
+/// The row of an entity by its key, or an empty one.
+pub(crate) fn entity_row(rows: &dyn View, key: &[u8]) -> Result<EntityRow, ReadError> {
+    match rows.get(key)? {
+        Some(value) => decode_row(key, value),
+        None => Ok(EntityRow::default()),
     }
 }
 

@@ -107,12 +107,12 @@ impl Seals {
 }
 
 /// Rows as they were before they were stored.
-pub(crate) struct Opened<'a> {
-    pub(crate) stored: Box<dyn View + 'a>,
-    pub(crate) seals: &'a Seals,
+pub(crate) struct Opened<V> {
+    pub(crate) stored: V,
+    pub(crate) seals: Seals,
 }
 
-impl View for Opened<'_> {
+impl<V: View> View for Opened<V> {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
         let value = self.stored.get(key)?;
         value

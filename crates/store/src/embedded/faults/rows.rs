@@ -112,6 +112,10 @@ impl Table for FaultyRows {
         Box::new(Copy(self.read().seen.clone()))
     }
 
+    fn frozen(&self) -> Box<dyn View + Send> {
+        Box::new(Copy(self.read().seen.clone()))
+    }
+
     fn write(&self, changes: Changes) -> Result<(), TableError> {
         let mut state = self.working()?;
         state.seen.write(changes.clone());
