@@ -20,6 +20,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
+use firn_model::code::Code;
 use firn_model::contract::{Component, Contract, Kind};
 use firn_model::id::{EntityKey, Replica};
 use firn_model::payload::Payload;
@@ -135,7 +136,12 @@ struct Refused(StatusCode, String);
 
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
-        (self.0, Json(json!({ "error": self.1 }))).into_response()
+        let mut refusal = json!({ "error": self.1 });
+        // The only one that is not about the request.
+        if self.0 == StatusCode::SERVICE_UNAVAILABLE {
+            refusal["code"] = Code::FunctionUnavailable.to_string().into();
+        }
+        (self.0, Json(refusal)).into_response()
     }
 }
 
@@ -149,7 +155,7 @@ impl Shared {
     fn contract(&self) -> Result<Arc<Contract>, Refused> {
         let contract = self.contract.borrow().clone();
         contract.ok_or_else(|| {
-            let text = "no function was discovered yet".to_owned();
+            let text = "the function is not connected yet".to_owned();
             Refused(StatusCode::SERVICE_UNAVAILABLE, text)
         })
     }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use clap_complete::{Shell, generate};
 
-use crate::settings;
+use crate::settings::{self, Mode};
 
 /// The whole command line.
 pub(crate) fn command() -> Command {
@@ -15,12 +15,13 @@ pub(crate) fn command() -> Command {
         .about("Runs stateful functions: brings each message together with its state")
         .long_about(
             "Firn stands beside a function written in any language, brings each message together \
-             with its state, and stores what comes out. It serves functions written for \
-             Cloudstate, Akka Serverless and Kalix unmodified.",
+             with its state, and stores what comes out. Functions are written with its SDKs for \
+             Rust, TypeScript and Python; those written for Cloudstate, Akka Serverless and Kalix \
+             run unmodified.",
         )
         .after_help(
-            "To begin: firn new NAME --lang LANGUAGE, or firn dev -- COMMAND, where COMMAND starts \
-             your function.",
+            "To begin:\n  firn new counter --lang python    a new project; then: cd counter && \
+             firn dev\n  firn dev -- node index.js         a function that you have",
         )
         .subcommand_required(true)
         .arg_required_else_help(true)
@@ -30,8 +31,16 @@ pub(crate) fn command() -> Command {
         .subcommand(call())
         .subcommand(entity())
         .subcommand(describe())
+        .subcommand(crate::explain::command())
         .subcommand(crate::tck::command())
         .subcommand(completions_command())
+        .mut_subcommands(without_values)
+}
+
+/// What the environment holds is no part of the help: some of it is secret.
+fn without_values(command: Command) -> Command {
+    let command = command.mut_args(|arg| arg.hide_env_values(true));
+    command.mut_subcommands(without_values)
 }
 
 fn dev() -> Command {
@@ -41,9 +50,10 @@ fn dev() -> Command {
             "Starts COMMAND as the function, restarts it when it ends, finds out its protocol by \
              itself and serves it. Without a COMMAND it runs the one of firn.toml in the current \
              folder; without that, it waits for a function. Functions of firn.v1 dial in at \
-             FIRN_ADDRESS, others are dialed at HOST and PORT. State is kept in .firn/data and is there again the next time.",
+             FIRN_ADDRESS, others are dialed at HOST and PORT. State is kept in .firn/data and is \
+             there again the next time.",
         )
-        .args(settings::args())
+        .args(settings::args(Mode::Dev))
         .arg(
             Arg::new("command")
                 .value_name("COMMAND")
@@ -61,7 +71,7 @@ fn dev() -> Command {
 fn proxy() -> Command {
     Command::new("proxy")
         .about("Serves a function in production: logs as JSON, ends if its contract is refused")
-        .args(settings::args())
+        .args(settings::args(Mode::Proxy))
         .after_help("Exit codes: 0 stopped in order, 1 failed, 2 wrong usage, 3 contract refused.")
 }
 
@@ -122,12 +132,20 @@ fn call() -> Command {
             Arg::new("timeout")
                 .long("timeout")
                 .value_name("SECONDS")
-                .value_parser(clap::value_parser!(f64))
+                .value_parser(seconds)
                 .help("How long to wait for the answer at most"),
         )
         .after_help(
             "Example:\n  firn call shop.Cart/AddItem '{\"cartId\": \"alice\", \"quantity\": 1}'",
         )
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds = text
+        .parse()
+        .ok()
+        .filter(|of: &f64| of.is_finite() && *of > 0.0);
+    seconds.ok_or_else(|| "expected seconds above 0, for example 2.5".to_owned())
 }
 
 fn entity() -> Command {
@@ -203,6 +221,7 @@ fn completions_command() -> Command {
         .about("Prints completions for a shell")
         .arg(
             Arg::new("shell")
+                .value_name("SHELL")
                 .required(true)
                 .value_parser(clap::value_parser!(Shell))
                 .help("The shell"),

@@ -29,6 +29,12 @@ fn run(work: impl Future<Output = Result<(), Failure>>) -> ExitCode {
     }
 }
 
+/// There is a Firn, and no function yet.
+fn not_connected(cause: String) -> Failure {
+    let remedy = "start the function, or look into Firn's log for why it was refused";
+    Failure::new(Code::FunctionUnavailable, cause, remedy)
+}
+
 /// Nobody answers at an address.
 fn unreachable(address: &str, flag: &str, cause: impl std::fmt::Display) -> Failure {
     Failure::new(

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::process::ExitCode;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use firn_model::code::Code;
 
 use crate::settings::Fault;
@@ -65,12 +66,23 @@ pub(crate) fn faults(faults: &[Fault]) -> ExitCode {
     for fault in faults {
         eprintln!("error {fault}");
     }
-    eprintln!("  try: firn help dev lists the settings; docs/errors has a page for each code");
+    eprintln!("  try: firn help dev lists the settings; firn explain says more about a code");
     ExitCode::from(USAGE)
 }
 
 /// Prints what clap has to say: help and version on the output, mistakes on the error output.
-pub(crate) fn usage(error: &clap::Error) -> ExitCode {
+pub(crate) fn usage(mut error: clap::Error) -> ExitCode {
+    if let (ErrorKind::UnknownArgument, Some(ContextValue::String(word))) =
+        (error.kind(), error.get(ContextKind::InvalidArg))
+        && !word.starts_with('-')
+        && let Some(ContextValue::StyledStr(usage)) = error.get(ContextKind::Usage)
+        && usage.to_string().contains("firn dev")
+    {
+        // `firn dev node index.js` is what everybody tries first.
+        let tip = "a command stands after --, for example: firn dev -- node index.js";
+        let tip = ContextValue::StyledStrs(vec![tip.into()]);
+        error.insert(ContextKind::Suggested, tip);
+    }
     // Nothing is left to do if the terminal is gone.
     let _ = error.print();
     if error.use_stderr() {

@@ -9,6 +9,7 @@ mod client;
 mod contract_json;
 pub mod embed;
 mod exit;
+mod explain;
 mod gateway;
 mod new;
 mod project;
@@ -27,7 +28,7 @@ use settings::Mode;
 pub fn command_line() -> ExitCode {
     let matches = match cli::command().try_get_matches() {
         Ok(matches) => matches,
-        Err(error) => return exit::usage(&error),
+        Err(error) => return exit::usage(error),
     };
     let env = |name: &str| std::env::var(name).ok();
     match matches.subcommand() {
@@ -37,6 +38,7 @@ pub fn command_line() -> ExitCode {
         Some(("entity", flags)) => client::entity::run(flags),
         Some(("describe", flags)) => client::describe::run(flags),
         Some(("new", flags)) => new::run(flags),
+        Some(("explain", flags)) => explain::run(flags),
         Some(("tck", flags)) => tck::run(flags),
         Some(("completions", flags)) => cli::completions(flags),
         _ => unreachable!("clap refuses a missing and an unknown command"),

@@ -34,6 +34,8 @@ struct Sdk {
     folder: fn(&str) -> String,
     /// A file that the folder of an SDK has.
     manifest: &'static str,
+    /// A file that it has once its `setup` was run, if it needs that.
+    built: Option<&'static str>,
 }
 
 macro_rules! file {
@@ -70,6 +72,7 @@ const TEMPLATES: &[Template] = &[
                 )
             },
             manifest: "Cargo.toml",
+            built: None,
         },
     },
     Template {
@@ -88,6 +91,7 @@ const TEMPLATES: &[Template] = &[
             registry: "\"0.1.0\"",
             folder: |path| json_text(&format!("file:{path}")),
             manifest: "package.json",
+            built: Some("dist/src/index.js"),
         },
     },
     Template {
@@ -104,6 +108,7 @@ const TEMPLATES: &[Template] = &[
             registry: "firn-sdk==0.1.0",
             folder: |path| format!("firn-sdk @ file://{}", utf8_percent_encode(path, PATH)),
             manifest: "pyproject.toml",
+            built: None,
         },
     },
 ];
@@ -222,6 +227,18 @@ fn sdk_folder(template: &Template, folder: &str) -> Result<String, Failure> {
     let path = fs::canonicalize(folder).map_err(|error| refused(error.to_string()))?;
     if !path.join(manifest).is_file() {
         return Err(refused(format!("it has no {manifest}")));
+    }
+    if let Some(built) = template
+        .sdk
+        .built
+        .filter(|built| !path.join(built).exists())
+    {
+        let cause = format!("{folder} is not built yet: it has no {built}");
+        let remedy = format!(
+            "run {} once, then firn new again",
+            path.join("setup").display()
+        );
+        return Err(Failure::new(Code::ProjectUnwritable, cause, remedy));
     }
     let path = path.into_os_string().into_string();
     path.map_err(|_| refused("its path is not UTF-8".to_owned()))

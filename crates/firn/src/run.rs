@@ -24,7 +24,7 @@ use tracing::info;
 
 use crate::exit::Failure;
 use crate::project::Project;
-use crate::settings::Config;
+use crate::settings::{Config, Mode};
 pub(crate) use proxy::Proxy;
 use signals::Signals;
 
@@ -50,7 +50,8 @@ async fn serve(config: Config, project: Project) -> Result<(), Failure> {
     // The function ends last: until then it has commands to finish.
     let drained = CancellationToken::new();
     let signals = Signals::new().map_err(cannot_start)?;
-    tasks.spawn(signals.watch(stop.clone(), drained.clone()));
+    let ended = CancellationToken::new();
+    let signals = tokio::spawn(signals.watch(stop.clone(), ended.clone()));
     let proxy = Proxy::start(&config, &Alone, stop.clone()).await?;
     let started = proxy.hurry.clone();
     let dial = proxy
@@ -66,11 +67,18 @@ async fn serve(config: Config, project: Project) -> Result<(), Failure> {
             let failed = function.run(&tasks, stop).await;
             proxy.run(failed).await
         }
-        None => proxy.run(pending()).await,
+        None => {
+            if config.mode == Mode::Dev {
+                proxy.say_what_it_waits_for();
+            }
+            proxy.run(pending()).await
+        }
     };
     drained.cancel();
     tasks.close();
     tasks.wait().await;
+    ended.cancel();
+    let _ = signals.await;
     info!("Firn has stopped");
     result
 }

@@ -51,22 +51,21 @@ pub(crate) const SETTINGS: &[Setting] = &[
         env: "FIRN_LISTEN",
         value: "HOST:PORT",
         default: "0.0.0.0:9000",
-        help: "Where clients come in: gRPC, gRPC-Web and HTTP/JSON [also env: HTTP_PORT]",
+        help: "Where clients come in: gRPC, gRPC-Web and HTTP/JSON",
     },
     Setting {
         name: "function",
         env: "FIRN_FUNCTION",
         value: "HOST:PORT",
         default: "127.0.0.1:8080",
-        help: "The function to dial [also env: USER_FUNCTION_HOST and USER_FUNCTION_PORT, \
-               USER_SERVICE_HOST and USER_SERVICE_PORT]",
+        help: "The function to dial",
     },
     Setting {
         name: "function-listen",
         env: "FIRN_FUNCTION_LISTEN",
         value: "ADDRESS",
         default: "127.0.0.1:9001",
-        help: "Where functions dial in: HOST:PORT, or unix:PATH [also env: PROXY_HTTP_PORT]",
+        help: "Where functions dial in: HOST:PORT, or unix:PATH",
     },
     Setting {
         name: "function-token",
@@ -94,7 +93,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         env: "FIRN_ADMIN",
         value: "HOST:PORT",
         default: "127.0.0.1:9002",
-        help: "Health and the read-only admin interface [proxy: 0.0.0.0:9002]",
+        help: "Health and the read-only admin interface",
     },
     Setting {
         name: "store",
@@ -297,15 +296,17 @@ impl fmt::Display for Fault {
 }
 
 /// The flags of all settings.
-pub(crate) fn args() -> impl Iterator<Item = Arg> {
+pub(crate) fn args(mode: Mode) -> impl Iterator<Item = Arg> {
     let config = Arg::new("config")
         .long("config")
         .value_name("FILE")
         .help("A TOML file with the settings below by their names [env: FIRN_CONFIG]");
-    std::iter::once(config).chain(SETTINGS.iter().map(|setting| {
-        let mut help = format!("{} [env: {}]", setting.help, setting.env);
-        if !setting.default.is_empty() {
-            help.push_str(&format!(" [default: {}]", setting.default));
+    std::iter::once(config).chain(SETTINGS.iter().map(move |setting| {
+        let older = older_names(setting.name);
+        let mut help = format!("{} [env: {}{older}]", setting.help, setting.env);
+        let default = default(setting, mode);
+        if !default.is_empty() {
+            help.push_str(&format!(" [default: {default}]"));
         }
         Arg::new(setting.name)
             .long(setting.name)
@@ -313,6 +314,26 @@ pub(crate) fn args() -> impl Iterator<Item = Arg> {
             .help(help)
             .help_heading("Settings")
     }))
+}
+
+/// The environment variables of the older proxies, for the help text; [`Sources::older`] reads them.
+fn older_names(setting: &str) -> &'static str {
+    match setting {
+        "listen" => ", HTTP_PORT",
+        "function" => {
+            ", USER_FUNCTION_HOST and USER_FUNCTION_PORT, USER_SERVICE_HOST and USER_SERVICE_PORT"
+        }
+        "function-listen" => ", PROXY_HTTP_PORT",
+        _ => "",
+    }
+}
+
+/// The value when nobody sets one: in production health is asked from outside.
+fn default(setting: &Setting, mode: Mode) -> &'static str {
+    match (setting.name, mode) {
+        ("admin", Mode::Proxy) => "0.0.0.0:9002",
+        _ => setting.default,
+    }
 }
 
 /// Reads all sources; gives the configuration, and the project that the file describes; or
@@ -500,7 +521,7 @@ impl Sources<'_> {
 
     fn find(&self, name: &'static str) -> Found {
         let setting = SETTINGS.iter().find(|setting| setting.name == name);
-        let (env, default) = setting.map_or(("", ""), |setting| (setting.env, setting.default));
+        let env = setting.map_or("", |setting| setting.env);
         if let Some(text) = self.flags.get_one::<String>(name) {
             return Found {
                 text: text.clone(),
@@ -522,10 +543,7 @@ impl Sources<'_> {
                 origin: origin.clone(),
             };
         }
-        let default = match (name, self.mode) {
-            ("admin", Mode::Proxy) => "0.0.0.0:9002",
-            _ => default,
-        };
+        let default = setting.map_or("", |setting| default(setting, self.mode));
         Found {
             text: default.to_owned(),
             origin: format!("the default of --{name}"),

@@ -140,6 +140,42 @@ fn unknown_flag_is_wrong_usage() {
 }
 
 #[test]
+fn command_without_its_mark_is_told_of_it() {
+    let folder = folder();
+    let (code, said) = refused(folder.path(), &["dev", "node", "index.js"]);
+    assert_eq!(code, Some(2));
+    assert!(said.contains("tip: a command stands after --"), "{said}");
+    let (_, said) = refused(folder.path(), &["describe", "x"]);
+    assert!(!said.contains("after --"), "{said}");
+}
+
+/// What is secret is not, what is so by default in production is.
+#[test]
+fn help_shows_what_holds() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_firn"));
+    command.args(["help", "proxy"]);
+    let help = command.output().expect("the binary runs");
+    assert!(text(&help.stdout).contains("0.0.0.0:9002"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_firn"));
+    command
+        .args(["help", "call"])
+        .env("FIRN_SERVER", "secret:1");
+    let help = command.output().expect("the binary runs");
+    assert!(!text(&help.stdout).contains("secret"));
+}
+
+#[test]
+fn codes_are_explained() {
+    let folder = folder();
+    let page = firn(folder.path(), &["explain", "firn-1004"]);
+    let said = text(&page.stdout);
+    assert!(said.starts_with("# FIRN-1004: an address to listen on is already in use"));
+    let (code, said) = refused(folder.path(), &["explain", "FIRN-9999"]);
+    assert_eq!(code, Some(2));
+    assert!(said.contains("there is no such code"), "{said}");
+}
+
+#[test]
 fn environment_names_of_the_older_proxies_are_understood() {
     let folder = folder();
     let mut command = Command::new(env!("CARGO_BIN_EXE_firn"));
@@ -258,6 +294,91 @@ fn project(text: &str) -> (tempfile::TempDir, Command) {
         .args(["--function-listen", "127.0.0.1:0"])
         .current_dir(folder.path());
     (folder, command)
+}
+
+/// Signals that come at once are one: a terminal and what started Firn in it may both pass it on.
+#[test]
+fn signal_that_comes_twice_at_once_ends_firn_in_order() {
+    // The loop ends a moment after it was told.
+    let text = "command = [\"sh\", \"-c\", \"trap 'sleep 0.2; exit' TERM; touch started; \
+                while :; do sleep 0.05; done\"]\n";
+    let (folder, mut dev) = project(text);
+    let mut dev = Process::start("firn dev", &mut dev, &folder.path().join("log"));
+    let started = folder.path().join("started");
+    dev.wait_for("a function", |_| started.exists().then_some(()));
+    dev.signal(Signal::TERM);
+    dev.wait_for("its word", |dev| {
+        dev.log().contains("told to stop").then_some(())
+    });
+    dev.signal(Signal::TERM);
+    assert_eq!(dev.wait().code(), Some(0), "{}", dev.log());
+}
+
+/// A second signal that is meant ends it at once.
+#[test]
+fn signal_that_comes_again_ends_firn() {
+    let text = "command = [\"sh\", \"-c\", \"trap '' TERM; touch started; \
+                while :; do sleep 0.05; done\"]\n";
+    let (folder, mut dev) = project(text);
+    let mut dev = Process::start("firn dev", &mut dev, &folder.path().join("log"));
+    let started = folder.path().join("started");
+    dev.wait_for("a function", |_| started.exists().then_some(()));
+    let status = loop {
+        dev.signal(Signal::TERM);
+        if let Some(status) = dev.ended() {
+            break status;
+        }
+    };
+    assert_eq!(status.code(), Some(1), "{}", dev.log());
+    assert!(dev.log().contains("told again"), "{}", dev.log());
+}
+
+/// FIRN-1011, with how it ended and when it is started again.
+#[test]
+fn function_that_ends_is_said() {
+    let (folder, mut dev) = project("command = [\"sh\", \"-c\", \"exit 3\"]\n");
+    let mut dev = Process::start("firn dev", &mut dev, &folder.path().join("log"));
+    let expected = "the function ended (exit status: 3); starting it again in 0.2 s code=FIRN-1011";
+    dev.wait_for("word of it", |dev| {
+        dev.log().contains(expected).then_some(())
+    });
+    dev.signal(Signal::TERM);
+    assert!(dev.wait().success(), "{}", dev.log());
+}
+
+/// Who starts Firn in an empty folder is told what it waits for; so is who asks it.
+#[test]
+fn firn_without_a_function_says_what_it_waits_for() {
+    let (folder, mut dev) = project("");
+    std::fs::remove_file(folder.path().join("firn.toml")).expect("a file");
+    let log = folder.path().join("log");
+    let mut dev = Process::start("firn dev", dev.args(["--function", "127.0.0.1:1"]), &log);
+    let hint = dev.wait_for("a hint", |dev| {
+        let log = dev.log();
+        log.lines()
+            .find(|line| line.contains("firn help dev"))
+            .map(str::to_owned)
+    });
+    let expected = "waiting for a function, one to dial in at 127.0.0.1:";
+    assert!(hint.contains(expected), "{hint}");
+    assert!(hint.contains("or one to listen at 127.0.0.1:1;"), "{hint}");
+    let log = dev.log();
+    let at = |name: &str| {
+        let (_, after) = log.split_once(name).expect("an address");
+        after.split_whitespace().next().expect("an address")
+    };
+    let (clients, admin) = (at("clients="), at("admin="));
+    for args in [
+        &["call", "-s", clients, "a.B/C"][..],
+        &["describe", "-a", admin],
+        &["entity", "list", "-a", admin, "a.B"],
+    ] {
+        let (code, said) = refused(folder.path(), args);
+        assert_eq!(code, Some(1));
+        let expected =
+            "error FIRN-3018: the function is not connected yet\n  try: start the function";
+        assert!(said.starts_with(expected), "{said}");
+    }
 }
 
 /// FIRN-1010: what the set-up said stands above, and nothing is started.

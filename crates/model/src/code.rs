@@ -30,6 +30,8 @@ pub enum Code {
     ProjectUnwritable = 1009,
     /// The set-up of a project failed.
     SetUpFailed = 1010,
+    /// The function that Firn started has ended.
+    FunctionEnded = 1011,
     /// The function cannot be reached yet.
     FunctionUnreachable = 2001,
     /// The function answered the discovery call with an error or with rubbish.
@@ -213,6 +215,7 @@ impl Code {
         Self::ListenFailed,
         Self::ProjectUnwritable,
         Self::SetUpFailed,
+        Self::FunctionEnded,
         Self::FunctionUnreachable,
         Self::DiscoveryFailed,
         Self::DescriptorsUnlinkable,
@@ -329,6 +332,7 @@ impl Code {
             Self::ListenFailed => "an address to listen on cannot be bound",
             Self::ProjectUnwritable => "the files of a new project cannot be written",
             Self::SetUpFailed => "the set-up of a project failed",
+            Self::FunctionEnded => "the function that Firn started has ended",
             Self::FunctionUnreachable => "the function cannot be reached yet",
             Self::DiscoveryFailed => {
                 "the function answered the discovery call with an error or with rubbish"

@@ -162,7 +162,7 @@ fn failed(status: &Status) -> Failure {
         .and_then(Code::from_number);
     let text = format!("{:?}: {}", status.code(), status.message());
     match code {
-        Some(code) => Failure::new(code, text, format!("docs/errors/{code}.md says what to do")),
+        Some(code) => Failure::new(code, text, format!("firn explain {code} says what to do")),
         None => Failure::chosen(text),
     }
 }

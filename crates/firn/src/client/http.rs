@@ -7,7 +7,7 @@ use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpStream;
 
-use crate::client::unreachable;
+use crate::client::{not_connected, unreachable};
 use crate::exit::Failure;
 
 /// Gets JSON from a path of the admin port at `address`.
@@ -41,9 +41,12 @@ pub(super) async fn get(address: &str, path: &str) -> Result<Value, Failure> {
         .as_str()
         .unwrap_or("the request was refused")
         .to_owned();
-    Err(Failure::new(
-        Code::BadRequestText,
-        text,
-        "firn describe shows what there is",
-    ))
+    Err(match value["code"].as_str() {
+        Some(code) if code == Code::FunctionUnavailable.to_string() => not_connected(text),
+        _ => Failure::new(
+            Code::BadRequestText,
+            text,
+            "firn describe shows what there is",
+        ),
+    })
 }

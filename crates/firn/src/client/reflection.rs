@@ -11,6 +11,7 @@ use tonic::client::Grpc;
 use tonic::transport::Channel;
 
 use super::call::Raw;
+use super::not_connected;
 use crate::exit::Failure;
 
 /// Finds a method with everything its types need.
@@ -63,9 +64,7 @@ async fn unknown_service(channel: Channel, service: &str) -> Failure {
         .filter(|name| !name.starts_with("grpc."))
         .collect();
     match names.as_slice() {
-        [] => unknown(format!(
-            "there is no service {service}: no function is served yet"
-        )),
+        [] => not_connected("the function is not connected yet".to_owned()),
         names => unknown(format!(
             "there is no service {service}; there are {}",
             names.join(", ")

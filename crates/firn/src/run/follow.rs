@@ -125,6 +125,10 @@ impl Follow {
 
     fn take(&mut self, event: Event) -> Result<(), Failure> {
         match event {
+            // In development the function often starts after Firn, or dials in itself.
+            Event::Waiting { code, cause } if self.mode == Mode::Dev => {
+                info!(%code, "waiting for the function: {cause}");
+            }
             Event::Waiting { code, cause } => {
                 warn!(%code, "waiting for the function: {cause}");
             }
@@ -199,7 +203,7 @@ fn refused(findings: &[Finding]) -> Failure {
             all.len()
         ),
     };
-    let remedy = format!("docs/errors/{code}.md says what to change in the function");
+    let remedy = format!("firn explain {code} says what to change in the function");
     Failure {
         code: Some(code),
         cause,

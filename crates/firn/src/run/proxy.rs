@@ -53,6 +53,8 @@ pub(crate) struct Proxy {
     pub(crate) admin: SocketAddr,
     /// Where functions dial in, if they may.
     pub(crate) functions: Option<port::Address>,
+    /// Where a function is dialed, if one is.
+    function: Option<String>,
 }
 
 /// The functions that dial in.
@@ -90,13 +92,14 @@ impl Proxy {
         let store = OpenStore::open(config).await?;
         let engine = Arc::new(start_engine(config, &store, network).await?);
         let listening = edge.local_addr();
+        let function = config.family.is_dialed().then(|| config.function.clone());
         let functions = port.as_ref().map(|port| port.address().clone());
         let admin = Admin::new(admin, engine.clone(), store.store(), stop.clone());
         let admin_address = admin.local_addr();
         info!(
             clients = %listening,
             admin = %admin_address,
-            function = config.family.is_dialed().then(|| config.function.clone()),
+            function,
             functions = functions.as_ref().map(ToString::to_string),
             store = %store,
             "Firn is up"
@@ -133,12 +136,28 @@ impl Proxy {
             listening,
             admin: admin_address,
             functions,
+            function,
         })
     }
 
     /// The id under which it keeps its replicas.
     pub(crate) fn node(&self) -> NodeId {
         self.follow.engine().replica().node
+    }
+
+    /// Tells a person who started no function what to do about that.
+    pub(super) fn say_what_it_waits_for(&self) {
+        let dialed = self.function.as_ref();
+        let dials_in = self.functions.as_ref();
+        let ways = [
+            dials_in.map(|at| format!("one to dial in at {at}")),
+            dialed.map(|at| format!("one to listen at {at}")),
+        ];
+        let ways: Vec<String> = ways.into_iter().flatten().collect();
+        info!(
+            "no command and no firn.toml: waiting for a function, {}; firn help dev says more",
+            ways.join(", or ")
+        );
     }
 
     /// Serves until told to stop, or until something `failed`; then finishes what was accepted.

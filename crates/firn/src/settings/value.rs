@@ -46,11 +46,11 @@ pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
 }
 
 pub(super) fn host_port(text: &str) -> Result<(String, u16), String> {
-    let wanted = "expected HOST:PORT";
+    let wanted = "expected HOST:PORT, for example 127.0.0.1:9000";
     let (host, port) = text.rsplit_once(':').ok_or_else(|| wanted.to_owned())?;
     let port = port
         .parse()
-        .map_err(|_| format!("{wanted}, with a port from 0 to 65535"))?;
+        .map_err(|_| "expected HOST:PORT, with a port from 0 to 65535".to_owned())?;
     let host = host.trim_start_matches('[').trim_end_matches(']');
     if host.is_empty() {
         return Err(wanted.to_owned());

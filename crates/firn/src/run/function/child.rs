@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use firn_model::code::Code;
 use tokio::process::Command;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep};
@@ -61,13 +62,14 @@ impl Child {
                     let Some(status) = group.ended(&stop).await? else {
                         return Ok(());
                     };
-                    warn!("the function ended ({status}); starting it again");
+                    if started.elapsed() >= HEALTHY {
+                        pause = PAUSE_MIN;
+                    }
+                    let wait = pause.as_secs_f64();
+                    warn!(code = %Code::FunctionEnded, "the function ended ({status}); starting it again in {wait} s");
                 }
                 Err(error) if first => return Err(error),
                 Err(error) => warn!("the function cannot be started: {error}"),
-            }
-            if started.elapsed() >= HEALTHY {
-                pause = PAUSE_MIN;
             }
             tokio::select! {
                 biased;
