@@ -233,7 +233,7 @@ async def test_stop_is_bounded(caplog: pytest.LogCaptureFixture) -> None:  # R90
         await world.link.until_ended()
 
 
-async def test_a_firn_that_stops_is_let_go_when_nothing_is_open() -> None:  # R91
+async def test_a_firn_that_stops_is_served_to_the_end() -> None:  # R91
     async with FakeFirn() as fake:
         world = await connected(fake, c.function(stop_seconds=0.5))
         link = world.link
@@ -243,7 +243,7 @@ async def test_a_firn_that_stops_is_let_go_when_nothing_is_open() -> None:  # R9
         assert isinstance(await link.receive(), pb.Decision)
         link.send(pb.Close(incarnation=1))
         assert await link.receive() == pb.Closed(incarnation=1)
-        await link.until_ended()
+        await link.command(**command(c.double, 2))
         link.end()
         world.link = await fake.accept()
         await world.link.welcome()

@@ -199,12 +199,8 @@ async fn carry(
     batches: Batches,
     mut incoming: Incoming,
 ) -> End {
-    let mut batches = Some(batches);
     let mut ends_at: Option<Instant> = None;
     loop {
-        if session.ending && session.is_over() {
-            batches = None; // R91: nothing is open, so this side ends too.
-        }
         tokio::select! {
             biased;
             _ = stop.wait_for(|stop| *stop), if ends_at.is_none() => {
@@ -214,9 +210,7 @@ async fn carry(
             () = sleep_until(ends_at.unwrap_or_else(Instant::now)), if ends_at.is_some() => {
                 return End::Stopped;
             }
-            Some(room) = room(batches.as_ref()), if session.has_output() => {
-                room.send(session.batch());
-            }
+            room = room(&batches), if session.has_output() => room.send(session.batch()),
             batch = incoming.message() => match batch {
                 Ok(Some(batch)) => {
                     let now = Instant::now();
@@ -239,15 +233,12 @@ async fn carry(
     }
 }
 
-/// Room for a batch; none when this side has ended.
-async fn room(batches: Option<&Batches>) -> Option<mpsc::Permit<'_, FunctionBatch>> {
-    match batches {
-        Some(batches) => match batches.reserve().await {
-            Ok(room) => Some(room),
-            // The transport is gone; the other direction tells how.
-            Err(_) => std::future::pending().await,
-        },
-        None => None,
+/// Room for a batch.
+async fn room(batches: &Batches) -> mpsc::Permit<'_, FunctionBatch> {
+    match batches.reserve().await {
+        Ok(room) => room,
+        // The transport is gone; the other direction tells how.
+        Err(_) => std::future::pending().await,
     }
 }
 

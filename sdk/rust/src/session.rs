@@ -64,8 +64,6 @@ pub(crate) struct Session {
     call_messages: usize,
     /// The id of what has none: an action.
     no_id: Arc<str>,
-    /// Firn has said Goodbye.
-    pub(crate) ending: bool,
 }
 
 /// A command whose handler runs later.
@@ -107,7 +105,6 @@ impl Session {
             assembly: Assembly::new(FRAME_BYTES),
             call_messages: welcome.call_messages as usize,
             no_id: "".into(),
-            ending: false,
         }
     }
 
@@ -153,7 +150,8 @@ impl Session {
                 let finding = notice.finding.unwrap_or_default().into();
                 self.hook.finding(&finding, severity);
             }
-            In::Goodbye(_) => self.ending = true, // R91
+            // R91: what it has accepted still comes; it ends the call itself.
+            In::Goodbye(_) => {}
             In::Welcome(_) | In::Refusal(_) => return Err(Broken("a second Welcome")),
         }
         Ok(())

@@ -42,7 +42,6 @@ async fn firn_stops(kit: &mut Kit) -> Result {
     kit.send(vec![frame(Sent::Goodbye(Goodbye {}))]).await?;
     kit.on()?.answer_call(call, Ok(Reply::default()));
     kit.decision(ticket).await?;
-    // The function may end its side as soon as nothing is open.
     let mut settled = false;
     while !settled {
         kit.on()?.close_all();
@@ -52,6 +51,9 @@ async fn firn_stops(kit: &mut Kit) -> Result {
             return Err(Fault::new("R91", expected, why));
         }
     }
+    // With nothing open it may still be asked.
+    let late = kit.entity(Service::Value);
+    kit.ask(&late, vec![set("a")]).await?;
     kit.end(0, "", "");
     kit.fresh(welcome()).await?;
     kit.fence().await

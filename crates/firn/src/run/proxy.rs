@@ -1,9 +1,10 @@
 //! The proxy: store, engine, edge and link together.
 //!
 //! # Shutdown
-//! The edge goes first and finishes what it accepted; then the engine, which makes durable what the
-//! function has answered; then the links, through which the engine let go of its entities; then the
-//! admin port and the store. The function itself ends after all of them.
+//! Functions that dialed in are told at once. The edge goes first and finishes what it accepted; then
+//! the engine, which makes durable what the function has answered; then the links, through which the
+//! engine let go of its entities; then the admin port and the store. The function itself ends after
+//! all of them.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -180,6 +181,9 @@ impl Proxy {
             failure = failed => Err(failure),
         };
         stop.cancel();
+        if let Some(DialedIn { hub, .. }) = &dialed_in {
+            hub.goodbye();
+        }
         // Streams that never end by themselves would use up the grace of all others.
         engine.complete_streams();
         let stopping = Instant::now();
@@ -194,7 +198,7 @@ impl Proxy {
             function.terminate().await;
         }
         if let Some(DialedIn { hub, stop }) = dialed_in {
-            hub.goodbye();
+            hub.finish();
             drop(stop);
         }
         tasks.close();

@@ -1,7 +1,7 @@
 //! How a connection ends in order (R90, R91).
 
 use firn_testkit::caller::request;
-use firn_testkit::own::message::{close, closed, decided, empty, holding};
+use firn_testkit::own::message::{close, closed, decided, empty, holding, target};
 use firn_wire::v1::message::Goodbye;
 use rustix::process::Signal;
 use tonic::Code;
@@ -58,27 +58,34 @@ async fn function_that_leaves_alone_is_gone() {
         .await;
 }
 
-/// R91: Firn says so, when it has finished what is open.
+/// R91: Firn says so at once, finishes what it has accepted, also with further commands, and ends
+/// the call.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn firn_says_goodbye() {
+async fn firn_says_goodbye_and_finishes() {
     let (mut world, mut function) = World::serving().await;
+    let mut idle = world.join(&whole()).await;
     let caller = world.call("Register/Process", "a", "");
     function
         .expect(opening(1, REGISTER, 1, &request("a", ""), empty("a")))
         .await;
     world.firn.signal(Signal::TERM);
-    let mut said_goodbye = false;
-    function.send(decided(1).set(kept("one")).saying("finished").leaving(1));
+    function.expect(Goodbye {}).await;
+    idle.expect(Goodbye {}).await;
+    // Whoever comes now is welcome, and hears the same.
+    let mut late = world.join(&whole()).await;
+    late.expect(Goodbye {}).await;
+    let asked = request("b", "");
+    let forward = target("model.Register", "Process", &asked);
+    function.send(decided(1).set(kept("one")).leaving(1).forward(forward));
+    idle.expect(opening(1, REGISTER, 1, &asked, empty("b")))
+        .await;
+    idle.send(decided(1).saying("finished"));
     caller.replies("finished").await;
-    loop {
-        use firn_wire::v1::message::firn_frame::Frame;
-        match function.frame().await.expect("an end without failure") {
-            Some(Frame::Goodbye(_)) => said_goodbye = true,
-            Some(Frame::Close(it)) => function.send(closed(it.incarnation)),
-            Some(other) => panic!("{other:?}"),
-            None => break,
-        }
+    for mut connection in [function, idle] {
+        connection.expect(close(1)).await;
+        connection.send(closed(1));
+        connection.ends().await;
     }
-    assert!(said_goodbye);
+    late.ends().await;
     assert!(world.firn.wait().success());
 }

@@ -87,6 +87,8 @@ struct Functions {
     warnings: Vec<Finding>,
     /// Why nobody may join any more.
     closed: Option<Finding>,
+    /// Whether Firn is to end.
+    is_ending: bool,
 }
 
 /// One function: everything that is connected and declares the same.
@@ -172,13 +174,16 @@ impl Hub {
         self.write().closed = Some(why);
     }
 
-    /// Says to every function that Firn ends.
+    /// Says to every function that Firn is to end, also to those that join from now on.
     pub fn goodbye(&self) {
-        for function in &self.read().all {
-            for connection in &function.connections {
-                connection.lock().goodbye();
-            }
-        }
+        let mut functions = self.write();
+        functions.is_ending = true;
+        functions.each(Session::goodbye);
+    }
+
+    /// Ends every connection: Firn ends.
+    pub fn finish(&self) {
+        self.read().each(Session::finish);
     }
 
     /// Takes a connection in.
@@ -201,8 +206,12 @@ impl Hub {
                 return Err(findings);
             }
         };
+        let is_ending = functions.is_ending;
         let function = &mut functions.all[index];
-        let session = Session::new(limits, function.places.clone());
+        let mut session = Session::new(limits, function.places.clone());
+        if is_ending {
+            session.goodbye();
+        }
         let connection = Arc::new(Connection {
             session: Mutex::new(session),
             calls: OpenCalls::new(self.calls.clone(), self.tasks.clone()),
@@ -329,6 +338,14 @@ impl Hub {
 }
 
 impl Functions {
+    fn each(&self, act: impl Fn(&mut Session)) {
+        for function in &self.all {
+            for connection in &function.connections {
+                act(&mut connection.lock());
+            }
+        }
+    }
+
     fn connections(&self) -> usize {
         self.all
             .iter()

@@ -423,10 +423,6 @@ async def _write(stream: Any, session: Session, ready: asyncio.Event) -> None:
             ready.clear()
             while batch := session.outbox.next_batch():
                 await stream.write(batch)
-            if session.firn_stops and session.is_idle:
-                # R91: Firn begins nothing any more, and nothing is open.
-                await stream.done_writing()
-                return
     except (grpc.aio.AioRpcError, asyncio.InvalidStateError) as error:
         # The reader hears of it as well, with the reason.
         log.debug("cannot write any more: %r", error)

@@ -127,7 +127,6 @@ class Session:
         self.outbox = Outbox(wake)
         self.welcome: pb.Welcome | None = None
         self.refused: Refused | None = None
-        self.firn_stops = False
         self._components = [(component, component.handlers) for component in components]
         self._hooks = hooks
         self._entities: OrderedDict[int, Entity] = OrderedDict()
@@ -185,9 +184,8 @@ class Session:
             self._hooks.finding(finding)
 
     def _on_goodbye(self, _: pb.Goodbye) -> None:
-        # R91
-        self.firn_stops = True
-        self._wake()
+        # R91: what it has accepted still comes; it ends the call itself.
+        log.debug("Firn is to stop")
 
     def _on_chunk(self, chunk: pb.Chunk) -> None:
         parts = self._transfers.setdefault(chunk.transfer, [])
@@ -578,8 +576,6 @@ class Session:
         if found is None:
             return
         self._add_calls(1)
-        if self.firn_stops:
-            self._wake()
         future, decode = found
         if future.done():
             return

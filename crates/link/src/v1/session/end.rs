@@ -71,11 +71,15 @@ impl Session {
         }
     }
 
-    /// Says that Firn is to end (R91), and sends nothing after it.
+    /// Says that Firn is to end (R91). Everything goes on until it does.
     pub(crate) fn goodbye(&mut self) {
-        self.phase = Phase::Over;
         self.out
             .push(Subject::Connection, Out::Goodbye(wire::Goodbye {}));
+    }
+
+    /// Ends the connection behind what is to be sent yet: Firn ends.
+    pub(crate) fn finish(&mut self) {
+        self.phase = Phase::Over;
         self.out.end();
     }
 

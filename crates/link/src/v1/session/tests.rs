@@ -351,6 +351,7 @@ enum Op {
     Pass(u64),
     Frame(Box<In>),
     Goodbye,
+    Finish,
 }
 
 fn frames() -> impl Strategy<Value = In> {
@@ -414,6 +415,7 @@ fn ops() -> impl Strategy<Value = Op> {
         1 => (0..9_u64).prop_map(Op::Pass),
         12 => frames().prop_map(|frame| Op::Frame(Box::new(frame))),
         1 => Just(Op::Goodbye),
+        1 => Just(Op::Finish),
     ]
 }
 
@@ -465,6 +467,7 @@ proptest! {
                     }
                 }
                 Op::Goodbye => world.session.goodbye(),
+                Op::Finish => world.session.finish(),
             }
             world.drain();
         }
