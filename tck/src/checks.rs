@@ -21,7 +21,7 @@ use std::pin::Pin;
 use crate::fault::Fault;
 use crate::kit::Kit;
 
-pub(crate) use data::elsewhere;
+pub(crate) use data::{elsewhere, steps as data_steps};
 
 pub(crate) type Result<T = ()> = std::result::Result<T, Fault>;
 pub(crate) type Running<'a> = Pin<Box<dyn Future<Output = Result> + 'a>>;

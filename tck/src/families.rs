@@ -8,14 +8,19 @@
 //! - `dialect`: in what the families differ; `contract`: what a function declares.
 //! - `wire`: the messages; `stream`: which of them come on a stream; `delta`: replicated data;
 //!   `convert`: to firn.v1 and back.
+//! - `function`: judges a function, with one of its own to be judged by in `answer`.
 
+#[cfg(test)]
+mod answer;
 pub(crate) mod contract;
 pub(crate) mod convert;
 pub(crate) mod delta;
 pub(crate) mod dialect;
+mod function;
 pub(crate) mod stream;
 
 pub use dialect::Family;
+pub use function::{FunctionOptions, Process, list_functions, run_function};
 
 /// The messages: `tck/proto/firn/tck/families/wire.proto`.
 #[expect(

@@ -25,7 +25,6 @@ mod run;
 mod checks;
 mod connection;
 mod data;
-#[expect(dead_code, reason = "the checks of these families come next")]
 mod families;
 mod kit;
 mod oracle;
@@ -40,7 +39,7 @@ mod workload;
 #[cfg(test)]
 mod tests;
 
-pub use families::Family;
+pub use families::{Family, FunctionOptions, Process, list_functions, run_function};
 pub use fault::Fault;
 pub use proxy::{
     FamilyProxyOptions, Proxy, ProxyOptions, list_family_proxy, list_proxy, run_family_proxy,

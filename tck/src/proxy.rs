@@ -10,7 +10,7 @@
 //!   what must be in the store; `client`: gRPC.
 
 mod checks;
-mod client;
+pub(crate) mod client;
 #[expect(dead_code, reason = "the checks that use it come next")]
 mod families;
 mod function;

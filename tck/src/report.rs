@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use serde_json::{Value, json};
+
 use crate::fault::Fault;
 
 /// What came of one check.
@@ -87,7 +89,7 @@ impl Outcome {
 /// What came of all checks.
 #[derive(Clone, Debug, Default)]
 pub struct Summary {
-    /// What was judged: `function` or `proxy`.
+    /// What was judged: the protocol, and `function` or `proxy`.
     pub judged: &'static str,
     /// One for each check, in the order in which they ran.
     pub outcomes: Vec<Outcome>,
@@ -118,6 +120,10 @@ impl Summary {
         self.count(|verdict| matches!(verdict, Verdict::Skipped(_)))
     }
 
+    fn protocol(&self) -> &str {
+        self.judged.split(' ').next().unwrap_or_default()
+    }
+
     /// The last line of a report.
     pub fn line(&self) -> String {
         format!(
@@ -131,49 +137,37 @@ impl Summary {
 
     /// The report as one JSON object.
     pub fn to_json(&self) -> String {
-        let mut text = format!(
-            "{{\"passed\":{},\"failed\":{},\"skipped\":{},\"seed\":{},\"checks\":[",
-            self.passed(),
-            self.failed(),
-            self.skipped(),
-            self.seed
-        );
-        for (place, outcome) in self.outcomes.iter().enumerate() {
-            if place > 0 {
-                text.push(',');
+        let check = |outcome: &Outcome| {
+            let mut check = json!({
+                "name": outcome.name,
+                "requirements": outcome.requirements,
+                "milliseconds": u64::try_from(outcome.time.as_millis()).unwrap_or(u64::MAX),
+            });
+            let verdict = match &outcome.verdict {
+                Verdict::Passed => json!({"result": "passed"}),
+                Verdict::Skipped(why) => json!({"result": "skipped", "reason": why}),
+                Verdict::Failed { fault, frames } => json!({
+                    "result": "failed",
+                    "broken": fault.requirement,
+                    "expected": fault.expected,
+                    "came": fault.came,
+                    "frames": frames,
+                }),
+            };
+            if let (Some(check), Value::Object(verdict)) = (check.as_object_mut(), verdict) {
+                check.extend(verdict);
             }
-            let requirements = outcome.requirements.iter().map(|one| json_text(one));
-            let _ = write!(
-                text,
-                "{{\"name\":{},\"requirements\":[{}],\"milliseconds\":{}",
-                json_text(outcome.name),
-                requirements.collect::<Vec<_>>().join(","),
-                outcome.time.as_millis()
-            );
-            match &outcome.verdict {
-                Verdict::Passed => text.push_str(",\"result\":\"passed\"}"),
-                Verdict::Skipped(why) => {
-                    let _ = write!(
-                        text,
-                        ",\"result\":\"skipped\",\"reason\":{}}}",
-                        json_text(why)
-                    );
-                }
-                Verdict::Failed { fault, frames } => {
-                    let frames = frames.iter().map(|one| json_text(one));
-                    let _ = write!(
-                        text,
-                        ",\"result\":\"failed\",\"broken\":{},\"expected\":{},\"came\":{},\
-                         \"frames\":[{}]}}",
-                        json_text(fault.requirement),
-                        json_text(&fault.expected),
-                        json_text(&fault.came),
-                        frames.collect::<Vec<_>>().join(",")
-                    );
-                }
-            }
-        }
-        text + "]}"
+            check
+        };
+        let report = json!({
+            "judged": self.judged,
+            "passed": self.passed(),
+            "failed": self.failed(),
+            "skipped": self.skipped(),
+            "seed": self.seed,
+            "checks": self.outcomes.iter().map(check).collect::<Vec<_>>(),
+        });
+        report.to_string()
     }
 
     /// The report as JUnit XML.
@@ -181,7 +175,7 @@ impl Summary {
         let seconds: f64 = self.outcomes.iter().map(|one| one.time.as_secs_f64()).sum();
         let mut text = format!(
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n  <testsuite \
-             name=\"firn.v1 {}\" tests=\"{}\" failures=\"{}\" skipped=\"{}\" \
+             name=\"{}\" tests=\"{}\" failures=\"{}\" skipped=\"{}\" \
              time=\"{seconds:.3}\">\n    <properties>\n      <property name=\"seed\" \
              value=\"{}\"/>\n    </properties>\n",
             self.judged,
@@ -194,7 +188,8 @@ impl Summary {
             let (group, name) = outcome.name.split_once('/').unwrap_or(("", outcome.name));
             let _ = write!(
                 text,
-                "    <testcase classname=\"firn.v1.{}\" name=\"{} [{}]\" time=\"{:.3}\"",
+                "    <testcase classname=\"{}.{}\" name=\"{} [{}]\" time=\"{:.3}\"",
+                self.protocol(),
                 xml_text(group),
                 xml_text(name),
                 xml_text(&outcome.requirements.join(" ")),
@@ -223,23 +218,6 @@ impl Summary {
         }
         text + "  </testsuite>\n</testsuites>\n"
     }
-}
-
-/// A JSON string.
-fn json_text(text: &str) -> String {
-    let mut out = String::from("\"");
-    for character in text.chars() {
-        match character {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            control if u32::from(control) < 0x20 => {
-                let _ = write!(out, "\\u{:04x}", u32::from(control));
-            }
-            other => out.push(other),
-        }
-    }
-    out + "\""
 }
 
 /// Text for an attribute or between tags. What XML cannot hold becomes `?`.
@@ -274,7 +252,7 @@ mod tests {
         };
         let fault = Fault::new("R2", "<a> & \"b\"", "line\nbreak \u{1}");
         Summary {
-            judged: "function",
+            judged: "firn.v1 function",
             outcomes: vec![
                 outcome("a/good", Verdict::Passed),
                 outcome("a/none", Verdict::Skipped("no \\ way".into())),
@@ -301,7 +279,7 @@ mod tests {
     #[test]
     fn json_is_escaped() {
         let json = summary().to_json();
-        let value: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+        let value: Value = serde_json::from_str(&json).expect("JSON");
         assert_eq!(value["checks"][2]["came"], "line\nbreak \u{1}");
         assert_eq!(value["checks"][1]["reason"], "no \\ way");
         assert_eq!(value["failed"], 1);

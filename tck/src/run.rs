@@ -80,7 +80,7 @@ pub async fn run(options: Options, output: &mut dyn Output) -> io::Result<Summar
     kit.seed = seed;
     kit.commands = options.commands;
     let mut summary = Summary {
-        judged: "function",
+        judged: "firn.v1 function",
         outcomes: Vec::new(),
         seed,
     };

@@ -446,7 +446,7 @@ async fn table(kit: &mut Kit, data_type: DataType) -> Result {
 }
 
 /// All steps that change something, of a type.
-fn steps(data_type: DataType) -> Vec<Step> {
+pub(crate) fn steps(data_type: DataType) -> Vec<Step> {
     cases(data_type).into_iter().map(|(step, _)| step).collect()
 }
 

@@ -1,12 +1,11 @@
 //! What a function declares: the README's table, in the form of each family.
 
-use bytes::Bytes;
 use prost::Message as _;
 use prost_types::FileDescriptorSet;
 
 use super::dialect::{Dialect, Family, Kind};
 use super::stream::read;
-use super::wire::{self, Component, EntitySettings, GenericSettings, PassivationStrategy, Spec};
+use super::wire::{Component, EntitySettings, GenericSettings, PassivationStrategy, Spec};
 use crate::fault::Fault;
 use crate::proto::v1::DataType;
 use crate::service::{Service, check_descriptors};
@@ -86,66 +85,6 @@ impl Declared {
         }
         Ok(declared)
     }
-
-    /// The component that says it.
-    pub(crate) fn component(&self, dialect: Dialect) -> Component {
-        let strategy = self.passivate_after_ms.map(|timeout| PassivationStrategy {
-            timeout: Some(wire::TimeoutPassivationStrategy { timeout }),
-        });
-        let bytes = |bytes: Vec<u8>| Some(Bytes::from(bytes));
-        let mut component = Component {
-            component_type: self.component_type.clone(),
-            service_name: self.service.clone(),
-            third: None,
-            fourth: None,
-        };
-        if dialect.family() == Family::Cloudstate {
-            component.third = bytes(self.storage.clone().into_bytes());
-            component.fourth = strategy.map(|one| one.encode_to_vec().into());
-        } else if self.storage.is_empty() {
-            let settings = GenericSettings {
-                forward_headers: self.headers.clone(),
-            };
-            component.fourth = bytes(settings.encode_to_vec());
-        } else {
-            let write_consistency = self.write_consistency;
-            let is_replicated = self.component_type == dialect.component_type(Kind::Data);
-            let settings = EntitySettings {
-                entity_type: self.storage.clone(),
-                passivation_strategy: strategy,
-                forward_headers: self.headers.clone(),
-                replicated_entity: is_replicated
-                    .then_some(wire::ReplicatedEntitySettings { write_consistency }),
-            };
-            component.third = bytes(settings.encode_to_vec());
-        }
-        component
-    }
-}
-
-/// What a function with all model services answers to discovery.
-pub(crate) fn spec(dialect: Dialect) -> Spec {
-    let (major, minor) = match dialect {
-        Dialect::Cloudstate01 => (0, 0),
-        dialect => dialect.family().version(),
-    };
-    let declared = dialect
-        .services()
-        .filter_map(|service| Declared::of(dialect, service));
-    Spec {
-        proto: Bytes::from_static(descriptors(dialect.family())),
-        components: declared.map(|one| one.component(dialect)).collect(),
-        service_info: Some(wire::ServiceInfo {
-            service_name: "tck".into(),
-            service_version: "1".into(),
-            service_runtime: "kit".into(),
-            support_library_name: "firn-tck".into(),
-            support_library_version: env!("CARGO_PKG_VERSION").into(),
-            protocol_major_version: major,
-            protocol_minor_version: minor,
-            env: [].into(),
-        }),
-    }
 }
 
 /// The dialect of a function of this family.
@@ -188,12 +127,16 @@ fn is_second_generation(spec: &Spec) -> bool {
     })
 }
 
-/// Holds a function's answer to discovery against the README.
-pub(crate) fn check(dialect: Dialect, spec: &Spec) -> Result<(), Fault> {
+/// Holds the descriptors of a function against those of the model services.
+pub(crate) fn check_files(dialect: Dialect, spec: &Spec) -> Result<(), Fault> {
     check_descriptors(&spec.proto, descriptors(dialect.family())).map_err(|fault| Fault {
         requirement: "F2",
         ..fault
-    })?;
+    })
+}
+
+/// Holds the components of a function against the README.
+pub(crate) fn check_components(dialect: Dialect, spec: &Spec) -> Result<(), Fault> {
     for service in dialect.services() {
         let name = dialect.service(service);
         let of_service = |one: &&Component| one.service_name == name;
@@ -221,7 +164,10 @@ pub(crate) fn check(dialect: Dialect, spec: &Spec) -> Result<(), Fault> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
+    use crate::families::answer::spec;
 
     const DIALECTS: [Dialect; 5] = [
         Dialect::Cloudstate01,
@@ -235,7 +181,8 @@ mod tests {
     fn a_spec_of_the_readme_passes() {
         for own in DIALECTS {
             let given = spec(own);
-            assert_eq!(check(own, &given), Ok(()), "{own:?}");
+            assert_eq!(check_files(own, &given), Ok(()), "{own:?}");
+            assert_eq!(check_components(own, &given), Ok(()), "{own:?}");
             let read = dialect(own.family(), &given);
             if own != Dialect::AkkaServerlessA {
                 // Its descriptors are made for the second generation.
@@ -250,7 +197,10 @@ mod tests {
             let broken = |requirement, what: &dyn Fn(&mut Spec)| {
                 let mut given = spec(dialect);
                 what(&mut given);
-                let fault = check(dialect, &given).expect_err("a mistake");
+                let files = check_files(dialect, &given);
+                let fault = files
+                    .and_then(|()| check_components(dialect, &given))
+                    .expect_err("a mistake");
                 assert_eq!(fault.requirement, requirement, "{fault}");
             };
             broken("F3", &|spec| spec.components.truncate(3));

@@ -133,14 +133,6 @@ impl Dialect {
         Service::all().filter(move |service| self.kind(*service).is_some())
     }
 
-    /// The methods of a service.
-    pub(crate) fn methods(self, service: Service) -> &'static [&'static str] {
-        match service {
-            Service::Data(_) if self.family() != Family::Cloudstate => &["Process"],
-            service => service.methods(),
-        }
-    }
-
     /// The full name of a service.
     pub(crate) fn service(self, service: Service) -> String {
         format!("{}.{}", self.family().model(), service.short())

@@ -90,7 +90,7 @@ pub async fn run_proxy(options: ProxyOptions, output: &mut dyn Output) -> io::Re
         proxy.start()?;
     }
     let mut summary = Summary {
-        judged: "proxy",
+        judged: "firn.v1 proxy",
         outcomes: Vec::new(),
         seed,
     };

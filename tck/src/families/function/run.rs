@@ -1,0 +1,143 @@
+//! Runs the checks, one after another, over one function.
+
+use std::io;
+
+use tokio::time::{Duration, Instant, timeout};
+
+use super::checks::{self, Check};
+use super::rig::Rig;
+use crate::families::dialect::Family;
+use crate::fault::Fault;
+use crate::report::{Outcome, Output, Summary, Verdict};
+use crate::run::{COMMANDS_DEFAULT, TIMEOUT_DEFAULT};
+use crate::workload::random_seed;
+
+/// A function that the kit can start and kill.
+pub trait Process: Send {
+    /// Starts it. The kit dials until it listens.
+    ///
+    /// # Errors
+    /// When there is no such program.
+    fn start(&mut self) -> io::Result<()>;
+
+    /// Kills it without a word, and waits until it has gone.
+    ///
+    /// # Errors
+    /// When it cannot be killed.
+    fn kill(&mut self) -> io::Result<()>;
+}
+
+/// How the kit is run against a function that is a server.
+pub struct FunctionOptions {
+    /// What the function speaks.
+    pub family: Family,
+    /// Where it listens: `host:port`.
+    pub address: String,
+    /// Only checks whose names contain this.
+    pub filter: Option<String>,
+    /// How long one check may take.
+    pub timeout: Duration,
+    /// What the random workload is made from; a random number if it is not given.
+    pub seed: Option<u64>,
+    /// How many commands the random workload has.
+    pub commands: u32,
+    /// Starts and kills the function. Without it, one must run, and it is not killed.
+    pub process: Option<Box<dyn Process>>,
+}
+
+impl FunctionOptions {
+    /// All checks of a family at this address.
+    pub fn new(family: Family, address: impl Into<String>) -> Self {
+        Self {
+            family,
+            address: address.into(),
+            filter: None,
+            timeout: TIMEOUT_DEFAULT,
+            seed: None,
+            commands: COMMANDS_DEFAULT,
+            process: None,
+        }
+    }
+}
+
+/// The names of all checks of such a function with their requirements, in the order in which they run.
+pub fn list_functions() -> Vec<(&'static str, &'static [&'static str])> {
+    let checks = checks::all().into_iter();
+    checks
+        .map(|check| (check.name, check.requirements))
+        .collect()
+}
+
+/// Dials a function and runs the checks.
+///
+/// # Errors
+/// When the function cannot be started. What it does wrong is in the summary.
+pub async fn run_function(
+    options: FunctionOptions,
+    output: &mut dyn Output,
+) -> io::Result<Summary> {
+    let seed = options.seed.unwrap_or_else(random_seed);
+    let mut rig = Rig::new(options.family, options.address);
+    rig.process = options.process;
+    rig.seed = seed;
+    rig.commands = options.commands;
+    if let Some(process) = &mut rig.process {
+        process.start()?;
+    }
+    let mut summary = Summary {
+        judged: match options.family {
+            Family::Cloudstate => "cloudstate function",
+            Family::AkkaServerless => "akka-serverless function",
+            Family::Kalix => "kalix function",
+        },
+        outcomes: Vec::new(),
+        seed,
+    };
+    let wanted = |check: &Check| {
+        let filter = options.filter.as_deref();
+        filter.is_none_or(|filter| check.name.contains(filter))
+    };
+    for check in checks::all().into_iter().filter(wanted) {
+        output.begins(check.name);
+        let began = Instant::now();
+        let verdict = one(&mut rig, &check, options.timeout).await;
+        let outcome = Outcome {
+            name: check.name,
+            requirements: check.requirements,
+            verdict,
+            time: began.elapsed(),
+        };
+        output.ended(&outcome);
+        summary.outcomes.push(outcome);
+    }
+    Ok(summary)
+}
+
+async fn one(rig: &mut Rig, check: &Check, limit: Duration) -> Verdict {
+    rig.log.take();
+    // The workload is as long as it was asked to be.
+    let is_workload = check.name.starts_with("workload/");
+    let limit = limit * if is_workload { 10 } else { 1 };
+    let done = timeout(limit, async {
+        let dialect = rig.ready().await?;
+        let missing = check.needs.missing(dialect, rig.process.is_some());
+        if let Some(missing) = missing {
+            return Ok(Some(missing));
+        }
+        (check.run)(rig).await.map(|()| None)
+    });
+    let fault = match done.await {
+        Ok(Ok(None)) => return Verdict::Passed,
+        Ok(Ok(Some(missing))) => return Verdict::Skipped(missing),
+        Ok(Err(fault)) => fault,
+        Err(_) => Fault::new(
+            check.requirements.first().copied().unwrap_or("F1"),
+            rig.waiting(),
+            format!("nothing more within {limit:?}"),
+        ),
+    };
+    let frames = rig.log.take();
+    // Whatever state its streams are in, the next check begins with another connection.
+    rig.disconnect();
+    Verdict::Failed { fault, frames }
+}

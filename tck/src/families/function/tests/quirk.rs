@@ -1,0 +1,70 @@
+//! Mistakes that a function can make.
+
+/// One mistake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Quirk {
+    None,
+    // What it says of itself.
+    OtherVersion,
+    ServiceMissing,
+    OtherStorage,
+    OtherEachTime,
+    RefusesUnknownFields,
+    ReportsChangeIt,
+    NoHealth,
+    // Streams.
+    SpeaksFirst,
+    NeverEnds,
+    EndsBroken,
+    EndLosesOpen,
+    HeadlessAnswered,
+    SecondBeginningTaken,
+    AnyService,
+    UnknownAnswered,
+    CrashReplies,
+    StateIgnored,
+    StateShared,
+    // Answers.
+    OddReply,
+    PadShort,
+    HeadersLost,
+    EffectsReversed,
+    ForwardsElsewhere,
+    OtherFailureText,
+    FailureKeeps,
+    // Changes.
+    ChangeForgotten,
+    LookUpdates,
+    DeleteKeeps,
+    EventsReversed,
+    NoSnapshots,
+    EarlySnapshot,
+    LaterEventsLost,
+    StaleSnapshot,
+    // Replicated data.
+    ElsewhereIgnored,
+    FirstStepOnly,
+    LookCreates,
+    DeleteForgotten,
+    DeleteBreaks,
+    SecondLost,
+    ConsistencyDropped,
+    ClocksDropped,
+    // Streamed commands.
+    NotAccepted,
+    CommandsUnshown,
+    ElsewhereUnshown,
+    FirstWatchOnly,
+    WatchNeverEnds,
+    RejectedWatches,
+    GoesOnCancelled,
+    WillForgotten,
+    // Actions.
+    CollectFirst,
+    SpreadShort,
+    ConversesLate,
+    GoesOnAfterFailure,
+    LateEffectsLost,
+    OneAtATime,
+    CancelStops,
+}
