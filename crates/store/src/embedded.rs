@@ -20,6 +20,7 @@
 
 mod applier;
 mod backlog;
+mod checking;
 mod checks;
 pub mod disk;
 mod error;
@@ -33,6 +34,7 @@ mod restore;
 mod rotate;
 pub(crate) mod table;
 
+pub use checking::check;
 pub use error::{Fatal, OpenError};
 pub use restore::restore;
 pub use rotate::rotate_keys;

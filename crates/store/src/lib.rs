@@ -16,6 +16,7 @@
 //! - Slots fail alone: a refused slot never keeps another from landing.
 //! - Replicas are outside of slots: each belongs to one node, and no epoch or sequence guards it.
 
+pub mod check;
 mod clock;
 mod commit;
 mod encoding;

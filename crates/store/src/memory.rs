@@ -79,6 +79,12 @@ impl Memory {
         self
     }
 
+    /// A copy of its rows.
+    #[cfg(test)]
+    pub(crate) fn table(&self) -> Table {
+        self.read().table.clone()
+    }
+
     /// Begins to fill the store with what another held.
     ///
     /// # Errors

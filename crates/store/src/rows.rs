@@ -24,6 +24,7 @@
 
 pub(crate) mod apply;
 pub(crate) mod archive;
+pub(crate) mod check;
 pub(crate) mod key;
 pub(crate) mod overlay;
 pub(crate) mod read;

@@ -322,7 +322,7 @@ impl Owner {
 
 /// The entity with a row of its own under this key; other rows of the entity have the same key in
 /// their spaces.
-fn name_of(rows: &dyn View, key: &[u8]) -> Result<EntityKey, ReadError> {
+pub(crate) fn name_of(rows: &dyn View, key: &[u8]) -> Result<EntityKey, ReadError> {
     if let Some(name) = key::entity_of(key) {
         return Ok(name);
     }
