@@ -6,11 +6,14 @@
 //! | `/readyz` | 200 while the function is connected and Firn is not stopping, else 503 |
 //! | `/v1/contract` | the contract as JSON |
 //! | `/v1/replicas` | this node among the members, and how many changed replicas are not written, or not confirmed by members |
+//! | `/v1/store/backup` | everything in the store, as an export file; to callers on this machine only |
 //! | `/v1/entities/{component}` | ids, `?after=ID&limit=N` |
 //! | `/v1/entities/{component}/state?id=ID` | stored state; of an event sourced entity also `&at=N`; of a replicated one this node's replica |
 //! | `/v1/entities/{component}/events?id=ID` | events, `&after=N&limit=N` |
 //!
 //! Ids travel as a query parameter: they may hold any character, also slashes.
+
+mod backup;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,6 +30,7 @@ use firn_model::payload::Payload;
 use firn_model::policy::Replay;
 use firn_runtime::engine::{Engine, Unfinished};
 use firn_runtime::replicated::network::Membership;
+use firn_store::seal::Keys;
 use firn_store::{ReadError, Store};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -45,6 +49,7 @@ pub(crate) struct Admin {
     listener: TcpListener,
     engine: Arc<Engine>,
     store: Arc<dyn Store>,
+    keys: Option<Arc<Keys>>,
     ready: watch::Sender<bool>,
     stop: CancellationToken,
 }
@@ -64,6 +69,8 @@ impl Ready {
 struct Shared {
     contract: watch::Receiver<Option<Arc<Contract>>>,
     store: Arc<dyn Store>,
+    /// What backups are sealed with.
+    keys: Option<Arc<Keys>>,
     me: Replica,
     unfinished: Unfinished,
     members: watch::Receiver<Arc<Membership>>,
@@ -77,12 +84,14 @@ impl Admin {
         listener: TcpListener,
         engine: Arc<Engine>,
         store: Arc<dyn Store>,
+        keys: Option<Arc<Keys>>,
         stop: CancellationToken,
     ) -> Self {
         Self {
             listener,
             engine,
             store,
+            keys,
             ready: watch::Sender::new(false),
             stop,
         }
@@ -106,6 +115,7 @@ impl Admin {
         let shared = Shared {
             contract: self.engine.contracts(),
             store: self.store,
+            keys: self.keys,
             me: self.engine.replica(),
             unfinished: self.engine.unfinished(),
             members: self.engine.membership(),
@@ -119,12 +129,14 @@ impl Admin {
             .route("/readyz", get(readyz))
             .route("/v1/contract", get(contract))
             .route("/v1/replicas", get(replicas))
+            .route(crate::store_cmd::BACKUP_PATH, get(backup::backup))
             .route("/v1/entities/{component}", get(list))
             .route("/v1/entities/{component}/state", get(state))
             .route("/v1/entities/{component}/events", get(events))
             .with_state(shared);
+        let service = router.into_make_service_with_connect_info::<SocketAddr>();
         let served =
-            axum::serve(self.listener, router).with_graceful_shutdown(self.stop.cancelled_owned());
+            axum::serve(self.listener, service).with_graceful_shutdown(self.stop.cancelled_owned());
         if let Err(error) = served.await {
             error!("the admin port failed: {error}");
         }

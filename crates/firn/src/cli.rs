@@ -32,6 +32,7 @@ pub(crate) fn command() -> Command {
         .subcommand(entity())
         .subcommand(describe())
         .subcommand(crate::explain::command())
+        .subcommand(crate::store_cmd::command())
         .subcommand(crate::tck::command())
         .subcommand(completions_command())
         .mut_subcommands(without_values)
@@ -87,7 +88,7 @@ fn server() -> Arg {
 }
 
 /// Where an inspecting command asks.
-fn admin() -> Arg {
+pub(crate) fn admin() -> Arg {
     Arg::new("admin")
         .long("admin")
         .short('a')

@@ -3,7 +3,7 @@
 pub(crate) mod call;
 pub(crate) mod describe;
 pub(crate) mod entity;
-mod http;
+pub(crate) mod http;
 mod reflection;
 
 use std::process::ExitCode;
@@ -12,7 +12,7 @@ use crate::exit::Failure;
 use firn_model::code::Code;
 
 /// Runs a client command to its end.
-fn run(work: impl Future<Output = Result<(), Failure>>) -> ExitCode {
+pub(crate) fn run(work: impl Future<Output = Result<(), Failure>>) -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

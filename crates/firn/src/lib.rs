@@ -16,6 +16,7 @@ mod project;
 mod run;
 mod settings;
 mod store;
+mod store_cmd;
 mod tck;
 mod telemetry;
 
@@ -37,6 +38,7 @@ pub fn command_line() -> ExitCode {
         Some(("call", flags)) => client::call::run(flags),
         Some(("entity", flags)) => client::entity::run(flags),
         Some(("describe", flags)) => client::describe::run(flags),
+        Some(("store", flags)) => store_cmd::run(flags, &env),
         Some(("new", flags)) => new::run(flags),
         Some(("explain", flags)) => explain::run(flags),
         Some(("tck", flags)) => tck::run(flags),

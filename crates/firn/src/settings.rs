@@ -231,6 +231,14 @@ pub(crate) const SETTINGS: &[Setting] = &[
     },
 ];
 
+/// The settings of a store.
+const STORE_SETTINGS: &[&str] = &[
+    "store",
+    "encryption-keys",
+    "encryption-key-file",
+    "cache-bytes",
+];
+
 /// How Firn runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
@@ -282,6 +290,14 @@ pub(crate) enum StoreUrl {
     Embedded(PathBuf),
 }
 
+/// What commands need to know of a store.
+#[derive(Debug, Clone)]
+pub(crate) struct StoreConfig {
+    pub(crate) store: StoreUrl,
+    pub(crate) keys: Option<Arc<Keys>>,
+    pub(crate) cache_bytes: u64,
+}
+
 /// Something wrong with a setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Fault {
@@ -297,11 +313,27 @@ impl fmt::Display for Fault {
 
 /// The flags of all settings.
 pub(crate) fn args(mode: Mode) -> impl Iterator<Item = Arg> {
+    args_of(mode, |_| true)
+}
+
+/// The flags of the settings of a store.
+pub(crate) fn store_args() -> impl Iterator<Item = Arg> {
+    args_of(Mode::Dev, |name| STORE_SETTINGS.contains(&name))
+}
+
+/// The flags of the settings of keys.
+pub(crate) fn key_args() -> impl Iterator<Item = Arg> {
+    args_of(Mode::Dev, |name| name.starts_with("encryption-key"))
+}
+
+fn args_of(mode: Mode, is_wanted: impl Fn(&str) -> bool) -> impl Iterator<Item = Arg> {
     let config = Arg::new("config")
         .long("config")
         .value_name("FILE")
         .help("A TOML file with the settings below by their names [env: FIRN_CONFIG]");
-    std::iter::once(config).chain(SETTINGS.iter().map(move |setting| {
+    let settings = SETTINGS.iter();
+    let wanted = settings.filter(move |setting| is_wanted(setting.name));
+    std::iter::once(config).chain(wanted.map(move |setting| {
         let older = older_names(setting.name);
         let mut help = format!("{} [env: {}{older}]", setting.help, setting.env);
         let default = default(setting, mode);
@@ -356,6 +388,28 @@ pub(crate) fn gather(
     let config = sources.config(&mut faults);
     match config {
         Some(config) if faults.is_empty() => Ok((config, project)),
+        _ => Err(faults),
+    }
+}
+
+/// Reads what concerns the store from all sources, as `firn dev` would.
+pub(crate) fn gather_store(
+    flags: &ArgMatches,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<StoreConfig, Vec<Fault>> {
+    let mut faults = Vec::new();
+    let File { values, .. } = file(Mode::Dev, flags, env)
+        .map(|path| File::read(&path, &mut faults))
+        .unwrap_or_default();
+    let sources = Sources {
+        mode: Mode::Dev,
+        flags,
+        env,
+        file: &values,
+    };
+    let config = sources.store_config(&mut faults);
+    match config {
+        Some(config) if faults.is_empty() => Ok(config),
         _ => Err(faults),
     }
 }
@@ -445,6 +499,17 @@ impl Sources<'_> {
         })
     }
 
+    fn store_config(&self, faults: &mut Vec<Fault>) -> Option<StoreConfig> {
+        let store = self.parse("store", faults, store);
+        let keys = self.keys(faults);
+        let cache_bytes = self.parse("cache-bytes", faults, number);
+        Some(StoreConfig {
+            store: store?,
+            keys: keys?,
+            cache_bytes: cache_bytes?,
+        })
+    }
+
     /// The files for TLS on the function port: both or none.
     fn tls(&self, faults: &mut Vec<Fault>) -> Option<Option<(PathBuf, PathBuf)>> {
         let certificate = self.parse("function-tls-cert", faults, optional)?;
@@ -522,7 +587,8 @@ impl Sources<'_> {
     fn find(&self, name: &'static str) -> Found {
         let setting = SETTINGS.iter().find(|setting| setting.name == name);
         let env = setting.map_or("", |setting| setting.env);
-        if let Some(text) = self.flags.get_one::<String>(name) {
+        // Not every command has every flag.
+        if let Ok(Some(text)) = self.flags.try_get_one::<String>(name) {
             return Found {
                 text: text.clone(),
                 origin: format!("--{name}"),

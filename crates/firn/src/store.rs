@@ -71,7 +71,7 @@ impl OpenStore {
 }
 
 /// Ends the process: what a failed flush left on the disk is not known, so nothing may follow it.
-fn end(fatal: &Fatal) {
+pub(crate) fn end(fatal: &Fatal) {
     error!(code = %fatal.code, "the store failed and Firn ends: {fatal}");
     eprintln!("error {}: {fatal}", fatal.code);
     eprintln!("  try: {}", fatal.remedy());

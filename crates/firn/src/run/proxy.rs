@@ -95,7 +95,13 @@ impl Proxy {
         let listening = edge.local_addr();
         let function = config.family.is_dialed().then(|| config.function.clone());
         let functions = port.as_ref().map(|port| port.address().clone());
-        let admin = Admin::new(admin, engine.clone(), store.store(), stop.clone());
+        let admin = Admin::new(
+            admin,
+            engine.clone(),
+            store.store(),
+            config.keys.clone(),
+            stop.clone(),
+        );
         let admin_address = admin.local_addr();
         info!(
             clients = %listening,

@@ -3,7 +3,7 @@ use std::path::Path;
 use futures_executor::block_on;
 use proptest::prelude::*;
 
-use super::file::{Decoder, Encoder, VERSION, verify, write};
+use super::file::{Decoder, Encoder, VERSION, verify, verify_checksums, write};
 use super::*;
 use crate::embedded::{self, Embedded, OpenError};
 use crate::memory::Memory;
@@ -167,6 +167,9 @@ fn damaged_files_are_refused_with_their_codes() {
         (summary.rows, summary.bytes),
         (rows.len() as u64, pristine.len() as u64)
     );
+    assert_eq!(verify_checksums(&*pristine).unwrap().bytes, summary.bytes);
+    let cut = verify_checksums(&pristine[..pristine.len() - 1]).unwrap_err();
+    assert!(matches!(cut, ArchiveError::Cut { .. }));
     check(
         b"another file, long enough for a header",
         None,

@@ -1,0 +1,283 @@
+//! `firn store`: what an operator does with a store while no Firn serves from it, and backups of one
+//! from which a Firn does.
+
+mod backup;
+mod file;
+
+use std::cell::Cell;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
+use firn_model::code::Code;
+use firn_store::Store;
+use firn_store::archive::file::Encoder;
+use firn_store::archive::{ArchiveError, RestoreError, file as archive};
+use firn_store::embedded::{self, Embedded, OpenError};
+use tokio::time::Instant;
+
+use crate::exit::{self, Failure};
+use crate::settings::{self, StoreConfig, StoreUrl};
+use crate::{client, store};
+pub(crate) use backup::PATH as BACKUP_PATH;
+use file::{NewFile, failed};
+
+/// How often progress is told.
+const PROGRESS_EVERY: Duration = Duration::from_secs(1);
+
+/// The command line of the command.
+pub(crate) fn command() -> Command {
+    let file = |help: &'static str| {
+        Arg::new("file")
+            .value_name("FILE")
+            .required(true)
+            .help(help)
+    };
+    let plain = Arg::new("plain")
+        .long("plain")
+        .action(ArgAction::SetTrue)
+        .help("Does not seal the file, also if there are keys");
+    Command::new("store")
+        .about("Moves, checks, seals and backs up what is stored")
+        .after_help("All but backup need the store for themselves: stop Firn first.")
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .subcommand(
+            Command::new("export")
+                .about("Writes everything in the store to a file, sealed if there are keys")
+                .arg(file("The file to write; it must not be there yet"))
+                .arg(plain)
+                .args(settings::store_args()),
+        )
+        .subcommand(
+            Command::new("import")
+                .about("Fills an empty store with what was exported, of any kind of store")
+                .arg(file("The file to read"))
+                .args(settings::store_args()),
+        )
+        .subcommand(
+            Command::new("check")
+                .about("Reads everything in the store and says what does not fit together")
+                .arg(
+                    Arg::new("repair")
+                        .long("repair")
+                        .action(ArgAction::SetTrue)
+                        .help("Repairs what can be repaired without loss"),
+                )
+                .args(settings::store_args()),
+        )
+        .subcommand(
+            Command::new("rotate-keys")
+                .about("Seals everything anew with the first key, also what was not sealed")
+                .args(settings::store_args()),
+        )
+        .subcommand(
+            Command::new("backup")
+                .about("Writes everything in the store of a running Firn to a file")
+                .arg(file("The file to write; it must not be there yet"))
+                .arg(crate::cli::admin())
+                .args(settings::key_args()),
+        )
+}
+
+/// Runs the command.
+pub(crate) fn run(flags: &ArgMatches, env: &dyn Fn(&str) -> Option<String>) -> ExitCode {
+    let Some((name, flags)) = flags.subcommand() else {
+        unreachable!("clap refuses a missing command");
+    };
+    let config = match settings::gather_store(flags, env) {
+        Ok(config) => config,
+        Err(faults) => return exit::faults(&faults),
+    };
+    let file = || PathBuf::from(flags.get_one::<String>("file").map_or("", String::as_str));
+    client::run(async {
+        match name {
+            "export" => export(&config, &file(), flags.get_flag("plain")).await,
+            "import" => import(&config, &file()).await,
+            "check" => check(&config, flags.get_flag("repair")),
+            "rotate-keys" => rotate_keys(&config),
+            "backup" => {
+                let address = flags.get_one::<String>("admin").map_or("", String::as_str);
+                backup::run(address, &file(), config.keys).await
+            }
+            _ => unreachable!("clap refuses an unknown command"),
+        }
+    })
+}
+
+async fn export(config: &StoreConfig, path: &Path, plain: bool) -> Result<(), Failure> {
+    // Before the store is opened: a name that is taken is the commonest mistake.
+    let mut file = NewFile::create(path)?;
+    let opened = open(config)?;
+    let keys = config.keys.clone().filter(|_| !plain);
+    let unreadable = |error: firn_store::ReadError| {
+        Failure::new(Code::RecordDamaged, error, "see what firn store check says")
+    };
+    let mut dump = opened.dump().await.map_err(unreadable)?;
+    let (mut encoder, header) = Encoder::new(keys).map_err(|error| failed(path, error.into()))?;
+    file.write(&header)?;
+    let progress = Progress::new("exported");
+    loop {
+        let rows = dump.next().await.map_err(unreadable)?;
+        if rows.is_empty() {
+            break;
+        }
+        let frame = encoder.rows(&rows);
+        file.write(&frame.map_err(|error| failed(path, error.into()))?)?;
+        progress.tell(encoder.count());
+    }
+    let count = encoder.count();
+    file.write(&encoder.end())?;
+    let bytes = file.finish()?;
+    println!(
+        "exported {count} rows to {} ({bytes} bytes)",
+        path.display()
+    );
+    Ok(())
+}
+
+async fn import(config: &StoreConfig, path: &Path) -> Result<(), Failure> {
+    let open = || file::open(path);
+    let refused = |error: ArchiveError| failed(path, error);
+    // To its end, before anything is changed.
+    let summary = archive::verify(open()?, config.keys.clone()).map_err(refused)?;
+    let mut decoder = archive::Decoder::new(open()?, config.keys.clone()).map_err(refused)?;
+    let mut restore = match &config.store {
+        StoreUrl::Memory => return Err(nothing_lasts()),
+        StoreUrl::Embedded(folder) => {
+            embedded::restore(folder, &embedded_config(config)).map_err(unopened)?
+        }
+    };
+    let unfinished = |error: RestoreError| Failure::new(error.code(), &error, error.remedy());
+    let progress = Progress::new("imported");
+    let mut count = 0;
+    loop {
+        let rows = decoder.rows().map_err(refused)?;
+        if rows.is_empty() {
+            break;
+        }
+        count += rows.len() as u64;
+        restore.write(rows).await.map_err(unfinished)?;
+        progress.tell(count);
+    }
+    restore.finish().await.map_err(unfinished)?;
+    println!(
+        "imported {count} rows from {} ({} bytes)",
+        path.display(),
+        summary.bytes
+    );
+    Ok(())
+}
+
+fn check(config: &StoreConfig, is_repairing: bool) -> Result<(), Failure> {
+    let StoreUrl::Embedded(folder) = &config.store else {
+        return Err(nothing_lasts());
+    };
+    let tell = |finding: firn_store::check::Finding| println!("{finding}");
+    let settings = embedded_config(config);
+    let checked = embedded::check(folder, settings, is_repairing, tell, store::end);
+    let checked = checked.map_err(unopened)?;
+    let left = checked.findings - checked.repaired;
+    if left > 0 {
+        return Err(Failure::new(
+            Code::StoreFaulty,
+            format!("{left} of {} rows do not fit together", checked.rows),
+            "firn store check --repair for those that can be repaired, a backup for others",
+        ));
+    }
+    println!(
+        "{} rows checked, {} repaired",
+        checked.rows, checked.repaired
+    );
+    Ok(())
+}
+
+fn rotate_keys(config: &StoreConfig) -> Result<(), Failure> {
+    let Some(keys) = &config.keys else {
+        return Err(Failure::new(
+            Code::BadSetting,
+            "there is no key to seal with",
+            "give keys with --encryption-key-file or FIRN_ENCRYPTION_KEYS, the new one first",
+        ));
+    };
+    let StoreUrl::Embedded(folder) = &config.store else {
+        return Err(nothing_lasts());
+    };
+    let progress = Progress::new("sealed");
+    let sealed =
+        embedded::rotate_keys(folder, &embedded_config(config), |rows| progress.tell(rows));
+    let count = sealed.map_err(unopened)?;
+    println!(
+        "{count} rows are sealed with key {}; no other key is needed",
+        keys.id()
+    );
+    Ok(())
+}
+
+/// Opens the store of the settings, which must be one that is there.
+fn open(config: &StoreConfig) -> Result<Arc<dyn Store>, Failure> {
+    match &config.store {
+        StoreUrl::Memory => Err(nothing_lasts()),
+        StoreUrl::Embedded(folder) => {
+            if !folder.exists() {
+                return Err(Failure::new(
+                    Code::DataFolderUnusable,
+                    format!("there is no data folder {}", folder.display()),
+                    "name the folder with --store embedded:FOLDER",
+                ));
+            }
+            let opened = Embedded::open(folder, embedded_config(config), store::end);
+            Ok(Arc::new(opened.map_err(unopened)?))
+        }
+    }
+}
+
+fn embedded_config(config: &StoreConfig) -> embedded::Config {
+    embedded::Config {
+        cache_bytes: config.cache_bytes,
+        keys: config.keys.clone(),
+        ..embedded::Config::default()
+    }
+}
+
+fn unopened(error: OpenError) -> Failure {
+    let remedy = match &error {
+        OpenError::Locked { .. } => {
+            "a running Firn holds the store: stop it first, or use firn store backup"
+        }
+        other => other.remedy(),
+    };
+    Failure::new(error.code(), &error, remedy)
+}
+
+fn nothing_lasts() -> Failure {
+    Failure::new(
+        Code::BadSetting,
+        "--store is memory:, which holds nothing once its Firn has ended",
+        "name a store that lasts, for example --store embedded:.firn/data",
+    )
+}
+
+/// Tells now and then how far something has come.
+struct Progress {
+    done: &'static str,
+    last: Cell<Instant>,
+}
+
+impl Progress {
+    fn new(done: &'static str) -> Self {
+        Self {
+            done,
+            last: Cell::new(Instant::now()),
+        }
+    }
+
+    fn tell(&self, rows: u64) {
+        if self.last.get().elapsed() >= PROGRESS_EVERY {
+            self.last.set(Instant::now());
+            eprintln!("{} {rows} rows", self.done);
+        }
+    }
+}
