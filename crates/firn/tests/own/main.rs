@@ -14,6 +14,7 @@ mod decisions;
 mod ending;
 mod events;
 mod fencing;
+mod floods;
 mod flow;
 mod incarnations;
 mod node;

@@ -43,17 +43,67 @@ pub(crate) struct Outbox {
     ready: VecDeque<FirnFrame>,
     transfers: VecDeque<InPieces>,
     next_transfer: u64,
-    /// How many notices wait.
-    notices: usize,
+    waiting: Waiting,
     waker: Option<Waker>,
     ended: bool,
+}
+
+/// How many frames wait that a function can cause as often as it likes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Waiting {
+    pub(crate) notices: usize,
+    /// Answers to its calls.
+    pub(crate) results: usize,
+    /// Leave to send more of a streamed call.
+    pub(crate) credits: usize,
+}
+
+/// A kind of frame that is counted while it waits.
+#[derive(Debug, Clone, Copy)]
+enum Counted {
+    Notice,
+    Result,
+    Credit,
+}
+
+impl Counted {
+    fn of(frame: &FirnFrame) -> Option<Self> {
+        match &frame.frame {
+            Some(Frame::Notice(_)) => Some(Self::Notice),
+            Some(Frame::CallResult(_)) => Some(Self::Result),
+            Some(Frame::Credit(_)) => Some(Self::Credit),
+            _ => None,
+        }
+    }
+}
+
+impl Waiting {
+    fn add(&mut self, kind: Option<Counted>) {
+        if let Some(count) = kind.map(|kind| self.count(kind)) {
+            *count += 1;
+        }
+    }
+
+    fn remove(&mut self, kind: Option<Counted>) {
+        if let Some(count) = kind.map(|kind| self.count(kind)) {
+            *count -= 1;
+        }
+    }
+
+    fn count(&mut self, kind: Counted) -> &mut usize {
+        match kind {
+            Counted::Notice => &mut self.notices,
+            Counted::Result => &mut self.results,
+            Counted::Credit => &mut self.credits,
+        }
+    }
 }
 
 /// A frame that goes in pieces, with those that must not overtake it.
 #[derive(Debug)]
 struct InPieces {
     subject: Subject,
-    is_notice: bool,
+    kind: Option<Counted>,
     transfer: Transfer,
     behind: VecDeque<FirnFrame>,
 }
@@ -65,7 +115,7 @@ impl Outbox {
             ready: VecDeque::new(),
             transfers: VecDeque::new(),
             next_transfer: 1,
-            notices: 0,
+            waiting: Waiting::default(),
             waker: None,
             ended: false,
         }
@@ -73,13 +123,12 @@ impl Outbox {
 
     /// Sends a frame as soon as it can go; no notice beyond [`NOTICES_MAX`].
     pub(crate) fn push(&mut self, subject: Subject, frame: Frame) {
-        if let Frame::Notice(_) = &frame {
-            if self.notices == NOTICES_MAX {
-                return;
-            }
-            self.notices += 1;
+        if matches!(frame, Frame::Notice(_)) && self.waiting.notices == NOTICES_MAX {
+            return;
         }
-        self.place(subject, FirnFrame { frame: Some(frame) });
+        let frame = FirnFrame { frame: Some(frame) };
+        self.waiting.add(Counted::of(&frame));
+        self.place(subject, frame);
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
@@ -98,10 +147,15 @@ impl Outbox {
         self.next_transfer += 1;
         self.transfers.push_back(InPieces {
             subject,
-            is_notice: is_notice(&frame),
+            kind: Counted::of(&frame),
             transfer: Transfer::new(number, 0, encoded, self.chunk_bytes),
             behind: VecDeque::new(),
         });
+    }
+
+    /// What waits to be sent, as far as it is counted.
+    pub(crate) fn waiting(&self) -> Waiting {
+        self.waiting
     }
 
     /// Sends what is there and nothing after it.
@@ -135,7 +189,7 @@ impl Outbox {
                 self.ready.push_front(frame);
                 return frames;
             }
-            self.notices -= usize::from(is_notice(&frame));
+            self.waiting.remove(Counted::of(&frame));
             frames.push(frame);
         }
         // The first few take a turn each; then the others may.
@@ -160,7 +214,7 @@ impl Outbox {
         let mut first = self.transfers.pop_front()?;
         let chunk = first.transfer.next_chunk();
         if chunk.last {
-            self.notices -= usize::from(first.is_notice);
+            self.waiting.remove(first.kind);
             let subject = first.subject;
             for frame in first.behind {
                 self.place(subject, frame);
@@ -171,10 +225,6 @@ impl Outbox {
         }
         Some(chunk)
     }
-}
-
-fn is_notice(frame: &FirnFrame) -> bool {
-    matches!(frame.frame, Some(Frame::Notice(_)))
 }
 
 #[cfg(test)]

@@ -2,13 +2,14 @@
 //!
 //! # Reading order
 //! Here is how HTTP connections are taken; `listener` is what they are made of, `hello` how a call on
-//! one begins, `reader` what comes on it, `outgoing` what is sent, `status` how it ends badly.
+//! one begins, `reader` what comes on it, `outgoing` what is sent, `ending` and `status` how it ends.
 //!
 //! | task | started by | on cancel | on error |
 //! |---|---|---|---|
 //! | HTTP connection | the accept loop | ends with its calls, within `END_WAIT` | logged at debug |
-//! | session | its call | ends with the call, and everything that is open on it | the call's status |
+//! | reader of a call | the call's body | ends the session, and everything that is open on it | the call's status, or the end of the HTTP connection if nobody takes that within `END_WAIT` |
 
+mod ending;
 mod hello;
 mod listener;
 mod outgoing;
@@ -50,8 +51,16 @@ const WINDOW_BYTES: u32 = 4 << 20;
 /// How long a new connection may take until its Hello has come.
 const HELLO_WAIT: Duration = Duration::from_secs(10);
 
-/// How long connections may take to end when Firn does: enough for what is under way to arrive.
+/// How long connections and calls may take to end when Firn ends them: enough for what is under way to
+/// arrive.
 const END_WAIT: Duration = Duration::from_secs(1);
+
+/// How many HTTP connections there may be. Each is a process of a function, or one that is about to
+/// ask for its token; more wait until one ends.
+const CONNECTIONS_MAX: usize = 10_000;
+
+/// How many calls an HTTP connection may carry. Functions need one.
+const CALLS_PER_CONNECTION_MAX: u32 = 100;
 
 /// How often a quiet peer is asked whether it still lives, and how long it may take to answer.
 const PING_INTERVAL: Duration = Duration::from_secs(10);
@@ -169,7 +178,7 @@ impl Port {
                         warn!(%error, "a function's connection failed");
                     }
                 }
-                accepted = self.listener.accept() => match accepted {
+                accepted = self.listener.accept(), if connections.len() < CONNECTIONS_MAX => match accepted {
                     Ok((socket, peer)) => {
                         let task =
                             serve(socket, self.tls.clone(), shared.clone(), stop.clone());
@@ -201,6 +210,16 @@ struct Shared {
     config: Config,
 }
 
+/// What the calls of an HTTP connection have in common.
+#[derive(Debug, Clone, Default)]
+struct Carrier {
+    /// Counts them.
+    calls: TaskTracker,
+    /// Cancelled when the function does not take the end of one of them: nothing less than the end of
+    /// the HTTP connection reaches it.
+    overdue: CancellationToken,
+}
+
 /// Carries one HTTP/2 connection. After `stop` it ends with what is open on it.
 async fn serve(
     socket: Box<dyn Socket>,
@@ -216,15 +235,16 @@ async fn serve(
             Err(_) => return debug!("TLS takes too long"),
         },
     };
-    let calls = TaskTracker::new();
-    let counted = calls.clone();
+    let carrier = Carrier::default();
+    let carried = carrier.clone();
     let service =
-        hyper::service::service_fn(move |request| answer(shared.clone(), counted.clone(), request));
+        hyper::service::service_fn(move |request| answer(shared.clone(), carried.clone(), request));
     let mut http = auto::Builder::new(TokioExecutor::new()).http2_only();
     http.http2()
         .timer(TokioTimer::new())
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
+        .max_concurrent_streams(CALLS_PER_CONNECTION_MAX)
         .initial_stream_window_size(WINDOW_BYTES)
         .initial_connection_window_size(WINDOW_BYTES);
     let connection = http.serve_connection(TokioIo::new(socket), service);
@@ -236,7 +256,10 @@ async fn serve(
             connection.await
         }
         ended = connection.as_mut() => ended,
-        () = unused(&calls) => {
+        () = carrier.overdue.cancelled() => {
+            return debug!("a function does not take the end of its call; its connection is ended");
+        }
+        () = unused(&carrier.calls) => {
             connection.as_mut().graceful_shutdown();
             let _ = tokio::time::timeout(END_WAIT, connection).await;
             return debug!("a connection that carried no call was ended");
@@ -261,7 +284,7 @@ async fn unused(calls: &TaskTracker) {
 /// Answers one request: the protocol's one method, or UNIMPLEMENTED.
 async fn answer(
     shared: Arc<Shared>,
-    calls: TaskTracker,
+    carrier: Carrier,
     request: Request<hyper::body::Incoming>,
 ) -> Result<Response<Body>, std::convert::Infallible> {
     let mut grpc = tonic::server::Grpc::new(ProstCodec::<FirnBatch, FunctionBatch>::default())
@@ -274,14 +297,13 @@ async fn answer(
         );
         return Ok(Status::unimplemented(text).into_http());
     }
-    Ok(grpc.streaming(Connect { shared, calls }, request).await)
+    Ok(grpc.streaming(Connect { shared, carrier }, request).await)
 }
 
 /// The protocol's one method.
 struct Connect {
     shared: Arc<Shared>,
-    /// The calls of its connection.
-    calls: TaskTracker,
+    carrier: Carrier,
 }
 
 type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -292,12 +314,14 @@ impl tonic::server::StreamingService<FunctionBatch> for Connect {
     type Future = BoxFuture<Result<tonic::Response<Outgoing>, Status>>;
 
     fn call(&mut self, request: tonic::Request<Streaming<FunctionBatch>>) -> Self::Future {
-        let (shared, call) = (self.shared.clone(), self.calls.token());
+        let (shared, carrier) = (self.shared.clone(), self.carrier.clone());
         Box::pin(async move {
             check_token(shared.config.token.as_deref(), &request)?;
             let batches = request.into_inner();
             // The headers go at once; neither side may wait for the other's (R2).
-            Ok(tonic::Response::new(Outgoing::new(shared, batches, call)))
+            Ok(tonic::Response::new(Outgoing::new(
+                shared, carrier, batches,
+            )))
         })
     }
 }

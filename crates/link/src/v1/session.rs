@@ -22,6 +22,7 @@ mod said;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use firn_model::code::Code;
@@ -77,8 +78,23 @@ pub(crate) struct Session {
     /// Calls that wait until what their handlers saw is durable, with their incarnations.
     gated: HashMap<u64, (u64, Calling)>,
     calls_open: u32,
+    /// Incarnations that were closed, with the look before, in order. Some have ended since.
+    closing: VecDeque<(u32, u64)>,
+    /// How often was looked at what the function owes.
+    looks: u32,
     phase: Phase,
 }
+
+/// How often [`Session::look`] is to be called.
+pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(10);
+
+/// After how many looks an incarnation must have been let go of that was closed: a minute. What the
+/// function's own code does keeps no SDK from saying so (R41, R84).
+const LOOKS_UNTIL_CLOSED: u32 = 6;
+
+/// How many grants for streams of replies may wait to be sent. One answers each reply, so whoever has
+/// more waiting sends and does not read.
+const CREDITS_WAITING_MAX: usize = 64 * 1024;
 
 /// Where a connection is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -257,6 +273,8 @@ impl Session {
             last_call: 0,
             gated: HashMap::new(),
             calls_open: 0,
+            closing: VecDeque::new(),
+            looks: 0,
             phase: Phase::Serving,
         }
     }

@@ -11,10 +11,11 @@ use firn_wire::v1::message::{FirnBatch, FirnFrame, FunctionBatch, Hello, Refusal
 use tokio_util::task::AbortOnDropHandle;
 use tonic::{Status, Streaming};
 
-use super::outgoing::{EndOnDrop, Running};
+use super::ending::{EndOnDrop, Ending};
+use super::outgoing::Running;
 use super::reader::{Reader, next_batch};
 use super::status::{add_code, illegal};
-use super::{Config, HELLO_WAIT, Shared};
+use super::{Carrier, Config, HELLO_WAIT, Shared};
 use crate::v1::hub::Joined;
 use crate::v1::session::{Limits, shown};
 
@@ -76,7 +77,11 @@ fn is_equal(left: &[u8], right: &[u8]) -> bool {
 }
 
 /// Waits for the Hello and joins.
-pub(super) async fn begin(shared: Arc<Shared>, mut batches: Streaming<FunctionBatch>) -> Begun {
+pub(super) async fn begin(
+    shared: Arc<Shared>,
+    carrier: Carrier,
+    mut batches: Streaming<FunctionBatch>,
+) -> Begun {
     let first = tokio::time::timeout(HELLO_WAIT, next_batch(&mut batches)).await;
     let mut frames = match first {
         Ok(Ok(Some(batch))) => batch.frames.into_iter(),
@@ -96,31 +101,25 @@ pub(super) async fn begin(shared: Arc<Shared>, mut batches: Streaming<FunctionBa
     for warning in shared.hub.warnings() {
         connection.lock().tell(&warning, Severity::Warning, 0);
     }
-    let end = EndOnDrop {
-        hub: shared.hub.clone(),
-        connection: connection.clone(),
-    };
+    let ending = Arc::new(Ending::new(shared.hub.clone(), connection));
+    let end = EndOnDrop(ending.clone());
     if let Some(served) = served {
         // Whoever serves may have stopped; then the end of the port is near.
         let _ = served.await;
     }
     let reader = Reader {
-        hub: shared.hub.clone(),
-        connection: connection.clone(),
+        end: EndOnDrop(ending),
+        overdue: carrier.overdue,
     };
-    let rest: Vec<_> = frames.collect();
-    let reader = AbortOnDropHandle::new(shared.hub.tasks.spawn(async move {
-        let ended = reader.run(FunctionBatch { frames: rest }, batches).await;
-        ended.err()
-    }));
-    Begun::Serving(
-        Box::new(batch(Out::Welcome(welcome))),
-        Running {
-            connection,
-            reader,
-            _end: end,
-        },
-    )
+    let rest = FunctionBatch {
+        frames: frames.collect(),
+    };
+    let reading = shared.hub.tasks.spawn(reader.run(rest, batches));
+    let running = Running {
+        end,
+        _reader: AbortOnDropHandle::new(reading),
+    };
+    Begun::Serving(Box::new(batch(Out::Welcome(welcome))), running)
 }
 
 fn limits(hello: &Hello, config: &Config) -> Limits {

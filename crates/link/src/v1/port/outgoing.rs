@@ -10,9 +10,9 @@ use tokio_util::task::AbortOnDropHandle;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tonic::{Status, Streaming};
 
+use super::ending::EndOnDrop;
 use super::hello::{Begun, begin};
-use super::{BoxFuture, Shared};
-use crate::v1::hub::{Connection, Hub};
+use super::{BoxFuture, Carrier, Shared};
 
 /// What is sent on a call; driving it drives the session.
 pub(super) struct Outgoing {
@@ -31,19 +31,19 @@ enum Sending {
 
 /// A session and its reader. Dropping it ends both.
 pub(super) struct Running {
-    pub(super) connection: Arc<Connection>,
-    pub(super) reader: AbortOnDropHandle<Option<Status>>,
-    pub(super) _end: EndOnDrop,
+    pub(super) end: EndOnDrop,
+    pub(super) _reader: AbortOnDropHandle<()>,
 }
 
 impl Outgoing {
     pub(super) fn new(
         shared: Arc<Shared>,
+        carrier: Carrier,
         batches: Streaming<FunctionBatch>,
-        call: TaskTrackerToken,
     ) -> Self {
+        let call = carrier.calls.token();
         Self {
-            state: Sending::Beginning(Box::pin(begin(shared, batches))),
+            state: Sending::Beginning(Box::pin(begin(shared, carrier, batches))),
             _call: call,
         }
     }
@@ -67,37 +67,15 @@ impl Stream for Outgoing {
                     Begun::Failed(status) => self.state = Sending::Last(Some(status)),
                 },
                 Sending::Running(running) => {
-                    // What was to be sent goes out before the end does.
-                    let batch = running.connection.lock().out.poll_batch(cx);
-                    match batch {
-                        Poll::Ready(Some(batch)) => return Poll::Ready(Some(Ok(batch))),
-                        Poll::Ready(None) if !running.reader.is_finished() => {
-                            self.state = Sending::Last(None);
-                        }
-                        Poll::Ready(None) | Poll::Pending => {
-                            let ended = std::task::ready!(Pin::new(&mut running.reader).poll(cx));
-                            self.state = Sending::Last(ended.ok().flatten());
-                        }
+                    let EndOnDrop(ending) = &running.end;
+                    let batch = ending.connection.lock().out.poll_batch(cx);
+                    match std::task::ready!(batch) {
+                        Some(batch) => return Poll::Ready(Some(Ok(batch))),
+                        None => self.state = Sending::Last(ending.status()),
                     }
                 }
                 Sending::Last(status) => return Poll::Ready(status.take().map(Err)),
             }
         }
-    }
-}
-
-/// Ends the session with its call, however that ends.
-pub(super) struct EndOnDrop {
-    pub(super) hub: Arc<Hub>,
-    pub(super) connection: Arc<Connection>,
-}
-
-impl Drop for EndOnDrop {
-    fn drop(&mut self) {
-        self.hub.leave(&self.connection);
-        self.connection.calls.end();
-        self.connection
-            .lock()
-            .end("the connection to the function ended");
     }
 }

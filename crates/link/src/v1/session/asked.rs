@@ -296,6 +296,8 @@ impl Session {
         if instance.opening.is_some() {
             return self.closed(incarnation);
         }
+        self.forget_closed();
+        self.closing.push_back((self.looks, incarnation));
         self.out.push(
             Subject::Incarnation(incarnation),
             Out::Close(wire::Close { incarnation }),

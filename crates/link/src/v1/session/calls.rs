@@ -21,43 +21,35 @@ impl Session {
             timeout_ms,
         } = call;
         let within = self.within(command);
+        // A result gives its credit back when it is sent, as the function cannot know it before.
+        let open = self.calls_open as usize + self.out.waiting().results;
         let refusal = if id <= self.last_call {
-            Some((
-                Code::FrameIllegal,
-                format!("call {id} is not above {}", self.last_call),
-            ))
-        } else if self.calls_open >= self.limits.calls {
-            Some((
-                Code::CallsExceeded,
-                format!("{} calls are open already", self.limits.calls),
-            ))
+            let text = format!("call {id} is not above {}", self.last_call);
+            Status::refused(GrpcCode::InvalidArgument, Code::FrameIllegal, text)
+        } else if open >= self.limits.calls as usize {
+            let text = format!("{open} calls are open already");
+            Status::refused(GrpcCode::ResourceExhausted, Code::CallsExceeded, text)
         } else {
-            None
-        };
-        match refusal {
-            Some((code, text)) => self.refuse_call(id, code, text),
-            None => {
-                self.last_call = id;
-                self.calls_open += 1;
-                let call = Calling {
-                    id,
-                    within,
-                    target: target.unwrap_or_default(),
-                    timeout_ms,
-                };
-                if let Some(call) = self.ask_gate(command, call) {
-                    todo.push(Todo::Call(call));
-                }
+            self.last_call = id;
+            self.calls_open += 1;
+            let call = Calling {
+                id,
+                within,
+                target: target.unwrap_or_default(),
+                timeout_ms,
+            };
+            if let Some(call) = self.ask_gate(command, call) {
+                todo.push(Todo::Call(call));
             }
-        }
+            return;
+        };
+        self.refuse_call(id, refusal);
     }
 
     /// Answers a call of which nothing was begun.
-    pub(super) fn refuse_call(&mut self, id: u64, code: Code, text: String) {
+    pub(super) fn refuse_call(&mut self, id: u64, status: Status) {
         self.last_call = self.last_call.max(id);
-        self.calls_open += 1;
-        let status = Status::refused(GrpcCode::ResourceExhausted, code, text);
-        self.call_result(id, Err(status));
+        self.answer_call(id, Err(status));
     }
 
     /// Lets a call of an entity's handler wait until everything is durable that it may have seen
@@ -108,9 +100,14 @@ impl Session {
         }
     }
 
-    /// Answers a call of the function.
+    /// Answers a call of the function that was begun.
     pub(crate) fn call_result(&mut self, id: u64, result: Result<Reply, Status>) {
         self.calls_open = self.calls_open.saturating_sub(1);
+        self.answer_call(id, result);
+        self.end_if_left();
+    }
+
+    fn answer_call(&mut self, id: u64, result: Result<Reply, Status>) {
         let (result, metadata) = match result {
             Ok(reply) => (
                 wire::call_result::Result::Reply(reply.payload.bytes),
@@ -137,7 +134,6 @@ impl Session {
             });
         }
         self.out.push(Subject::Call(id), frame);
-        self.end_if_left();
     }
 }
 

@@ -5,7 +5,8 @@ use firn_runtime::link::End;
 use firn_wire::v1::message as wire;
 use firn_wire::v1::message::firn_frame::Frame as Out;
 
-use super::{Life, Open, Phase, Session, Todo};
+use super::said::illegal;
+use super::{Broken, LOOK_EVERY, LOOKS_UNTIL_CLOSED, Life, Open, Phase, Session, Todo};
 use crate::v1::outbox::Subject;
 
 impl Session {
@@ -47,6 +48,36 @@ impl Session {
         if self.phase == Phase::Leaving && nothing_is_open {
             self.phase = Phase::Over;
             self.out.end();
+        }
+    }
+
+    /// Looks whether the function has let go of what was closed.
+    ///
+    /// # Errors
+    /// [`Broken`] if it has not, for so long that it never will (R41).
+    pub(crate) fn look(&mut self) -> Result<(), Broken> {
+        self.looks += 1;
+        self.forget_closed();
+        match self.closing.front() {
+            Some((since, incarnation)) if self.looks - since > LOOKS_UNTIL_CLOSED => {
+                let waited = LOOK_EVERY * LOOKS_UNTIL_CLOSED;
+                let text = format!(
+                    "incarnation {incarnation} was closed, and the function has not let go of it for \
+                     {} seconds",
+                    waited.as_secs()
+                );
+                Err(illegal(text))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Forgets the oldest of the closed incarnations that the function has let go of.
+    pub(super) fn forget_closed(&mut self) {
+        while let Some((_, incarnation)) = self.closing.front()
+            && !self.instances.contains_key(incarnation)
+        {
+            self.closing.pop_front();
         }
     }
 

@@ -4,6 +4,7 @@ use firn_model::code::Code;
 use firn_model::contract::Method;
 use firn_model::decision::{Answer, Effect};
 use firn_model::replicated::{CancelAnswer, Reply, StreamedMessage};
+use firn_model::status::{GrpcCode, Status};
 use firn_runtime::link::{ActionAnswer, End, ReplicaEvent, StreamEvent};
 use firn_wire::v1::chunk::Taken;
 use firn_wire::v1::convert::{self, Unfit};
@@ -12,22 +13,25 @@ use firn_wire::v1::message::function_frame::Frame as In;
 use firn_wire::v1::message::{self as wire, FunctionFrame};
 use prost::Message as _;
 
-use super::{Broken, Life, Open, Session, Sink, Todo, Watch};
+use super::{Broken, CREDITS_WAITING_MAX, Life, Open, Session, Sink, Todo, Watch};
 use crate::v1::action::Replies;
 use crate::v1::outbox::Subject;
 
-/// What a frame that is too large is about.
+/// What a frame that is too large is.
 #[derive(Debug, Clone, Copy)]
-enum About {
-    /// A command, of a decision or reply.
-    Command(u64),
+enum TooLarge {
+    /// The decision on a command.
+    Decision(u64),
+    /// A reply to a command.
+    Reply(u64),
     /// A call of the function.
     Call(u64),
-    /// Neither.
-    Nothing,
+    /// Something else.
+    Other,
 }
 
-/// The first byte of a frame that is a call: its field's number and wire type.
+/// The first byte of a frame in its encoding: the number of its field, and the wire type of messages.
+const REPLY: u8 = 3 << 3 | 2;
 const CALL: u8 = 7 << 3 | 2;
 
 impl Session {
@@ -47,12 +51,12 @@ impl Session {
         };
         if size > self.limits.frame_bytes {
             self.too_large(match &frame {
-                In::Decision(decision) => About::Command(decision.command),
-                In::Reply(reply) => About::Command(reply.command),
-                In::Call(call) => About::Call(call.id),
-                _ => About::Nothing,
+                In::Decision(decision) => TooLarge::Decision(decision.command),
+                In::Reply(reply) => TooLarge::Reply(reply.command),
+                In::Call(call) => TooLarge::Call(call.id),
+                _ => TooLarge::Other,
             });
-            return Ok(());
+            return self.check_reading();
         }
         match frame {
             In::Hello(_) => return Err(illegal("a second Hello".to_owned())),
@@ -65,7 +69,23 @@ impl Session {
             In::Cancel(wire::Cancel { id }) => todo.push(Todo::CancelCall(id)),
             In::Goodbye(wire::Goodbye {}) => self.leave(todo),
         }
-        Ok(())
+        self.check_reading()
+    }
+
+    /// Whether the function reads what it causes (R84). Whoever asks without end and does not would
+    /// let it pile up here.
+    fn check_reading(&self) -> Result<(), Broken> {
+        let waiting = self.out.waiting();
+        let results_max = 2 * self.limits.calls as usize;
+        let (count, what) = if waiting.results > results_max {
+            (waiting.results, "answers to its calls")
+        } else if waiting.credits > CREDITS_WAITING_MAX {
+            (waiting.credits, "grants")
+        } else {
+            return Ok(());
+        };
+        let text = format!("the function does not read: {count} {what} wait to be sent to it");
+        Err(illegal(text))
     }
 
     pub(super) fn chunk(&mut self, chunk: wire::Chunk, todo: &mut Vec<Todo>) -> Result<(), Broken> {
@@ -74,11 +94,12 @@ impl Session {
             Taken::Part => Ok(()),
             Taken::TooLarge { subject, first } => {
                 self.too_large(match (subject, first) {
-                    (0, _) => About::Nothing,
-                    (call, CALL) => About::Call(call),
-                    (command, _) => About::Command(command),
+                    (0, _) => TooLarge::Other,
+                    (call, CALL) => TooLarge::Call(call),
+                    (command, REPLY) => TooLarge::Reply(command),
+                    (command, _) => TooLarge::Decision(command),
                 });
-                Ok(())
+                self.check_reading()
             }
             Taken::Frame(bytes) => {
                 let frame = FunctionFrame::decode(bytes)
@@ -91,34 +112,55 @@ impl Session {
         }
     }
 
-    /// A frame was thrown away (R82).
-    fn too_large(&mut self, about: About) {
+    /// A frame was thrown away, and what it was about fails (R82).
+    fn too_large(&mut self, frame: TooLarge) {
+        let code = Code::FrameTooLarge;
         let text = format!(
             "a frame is above the limit of {} bytes and was thrown away",
             self.limits.frame_bytes
         );
-        let command = match about {
-            About::Command(command) => command,
-            About::Call(_) | About::Nothing => 0,
-        };
-        self.notice(Code::FrameTooLarge, text.clone(), command);
-        if let About::Call(id) = about {
-            self.refuse_call(id, Code::FrameTooLarge, text);
-            return;
+        match frame {
+            TooLarge::Decision(command) => {
+                self.notice(code, text.clone(), command);
+                self.decided_too_large(command, &text);
+            }
+            TooLarge::Reply(command) => {
+                self.notice(code, text.clone(), command);
+                self.replied_too_large(command, text);
+            }
+            TooLarge::Call(id) => {
+                self.notice(code, text.clone(), 0);
+                self.refuse_call(id, Status::refused(GrpcCode::ResourceExhausted, code, text));
+            }
+            TooLarge::Other => self.notice(code, text, 0),
         }
-        match self.commands.remove(&command) {
-            Some(Open::Entity { incarnation, .. } | Open::Replica { incarnation, .. }) => {
-                self.give_back_for(command);
-                self.end_broken(incarnation, Code::FrameTooLarge, text);
+    }
+
+    /// Nothing else comes about the command.
+    fn decided_too_large(&mut self, command: u64, text: &str) {
+        let Some(open) = self.commands.remove(&command) else {
+            return;
+        };
+        self.give_back_for(command);
+        match open {
+            Open::Entity { incarnation, .. } | Open::Replica { incarnation, .. } => {
+                self.end_broken(incarnation, Code::FrameTooLarge, text.to_owned());
             }
-            Some(Open::Action { replies, .. }) => {
-                self.give_back_for(command);
-                replies.refuse(Code::FrameTooLarge, &text);
-            }
-            Some(Open::Cancelled) => self.give_back_for(command),
-            None => {}
+            Open::Action { replies, .. } => replies.refuse(Code::FrameTooLarge, text),
+            Open::Cancelled => {}
         }
         self.end_if_left();
+    }
+
+    /// The decision is still to come, or the word that the incarnation is closed.
+    fn replied_too_large(&mut self, command: u64, text: String) {
+        match self.commands.get(&command) {
+            Some(Open::Entity { incarnation, .. } | Open::Replica { incarnation, .. }) => {
+                self.end_broken(*incarnation, Code::FrameTooLarge, text);
+            }
+            Some(Open::Action { .. }) => self.stop_action(command, Code::FrameTooLarge, &text),
+            Some(Open::Cancelled) | None => {}
+        }
     }
 
     pub(super) fn decided(&mut self, decision: wire::Decision) {
@@ -286,12 +328,18 @@ impl Session {
         }
     }
 
+    /// The function broke the rules of a call, and is told so.
     pub(super) fn fail_action(&mut self, id: u64, code: Code, text: &str) {
+        self.stop_action(id, code, text);
+        self.notice(code, text.to_owned(), id);
+    }
+
+    /// The caller is told that the function broke the rules; of the call only the end is missing.
+    fn stop_action(&mut self, id: u64, code: Code, text: &str) {
         if let Some(Open::Action { replies, .. }) = self.commands.insert(id, Open::Cancelled) {
             replies.refuse(code, text);
         }
         self.cancel(Subject::Command(id), id);
-        self.notice(code, text.to_owned(), id);
     }
 
     /// A message of a streamed command of a replicated entity.
@@ -434,7 +482,7 @@ fn streamed_end(command: i64, answer: Answer, effects: Vec<Effect>) -> ReplicaEv
     })
 }
 
-fn illegal(text: String) -> Broken {
+pub(super) fn illegal(text: String) -> Broken {
     Broken {
         code: Code::FrameIllegal,
         text,

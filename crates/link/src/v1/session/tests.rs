@@ -16,11 +16,13 @@ use firn_testkit::contract::{Declared, contract};
 use firn_testkit::function::message::any_bytes;
 use firn_testkit::own::message::{Framed, closed, credit, decided, reply};
 use firn_testkit::policies;
+use firn_wire::v1::chunk::Transfer;
 use firn_wire::v1::contract::{Place, Shape};
 use firn_wire::v1::convert::State;
 use firn_wire::v1::message::function_frame::Frame as In;
 use firn_wire::v1::message::{Chunk, FunctionFrame, Goodbye};
 use proptest::prelude::*;
+use prost::Message as _;
 use tokio::sync::oneshot;
 
 use super::*;
@@ -637,9 +639,10 @@ fn calls_have_credit_and_ascending_numbers() {
     assert!(world.take(call(4)).unwrap().is_empty());
     let failed = Status::chosen(GrpcCode::NotFound, "no");
     world.session.call_result(1, Err(failed));
+    assert_eq!(kinds(&world.drain()), ["result 4", "result 1"]);
     assert!(world.take(call(2)).unwrap().is_empty());
+    assert_eq!(kinds(&world.drain()), ["result 2"]);
     assert_eq!(world.take(call(5)).unwrap().len(), 1);
-    assert_eq!(kinds(&world.drain()), ["result 4", "result 1", "result 2"]);
     world.finish();
 }
 
@@ -688,6 +691,158 @@ fn stream_that_has_begun_gives_its_credit_back_once() {
     assert!(world.drain().is_empty(), "the end gives nothing back");
     world.take(decided(2)).unwrap();
     assert_eq!(kinds(&world.drain()), ["command 3 of 2"]);
+    world.finish();
+}
+
+/// R82: FIRN-3039. A reply is not the end of its call.
+#[test]
+fn action_with_a_reply_that_is_too_large_is_cancelled() {
+    let large = || reply(1, &"x".repeat(2000));
+    for frames in [vec![large().framed()], in_pieces(large(), 1)] {
+        let mut world = World::new(9);
+        world.act();
+        world.drain();
+        for frame in frames {
+            world.take(frame).unwrap();
+        }
+        let failed = world.called[0].reply.try_recv().unwrap().unwrap_err();
+        assert_eq!(failed.firn, Some(Code::FrameTooLarge));
+        assert_eq!(kinds(&world.drain()), ["FIRN-3039 1", "cancel 1"]);
+        world.called.clear();
+        // Its end is expected still.
+        world.take(decided(1)).unwrap();
+        assert!(world.drain().is_empty());
+        world.finish();
+    }
+}
+
+/// R82: the end of a call that is too large is its end all the same.
+#[test]
+fn action_with_a_decision_that_is_too_large_is_over() {
+    let mut world = World::new(1);
+    world.act();
+    world.drain();
+    world.take(decided(1).saying(&"x".repeat(2000))).unwrap();
+    let failed = world.called[0].reply.try_recv().unwrap().unwrap_err();
+    assert_eq!(failed.firn, Some(Code::FrameTooLarge));
+    world.called.clear();
+    world.act();
+    assert_eq!(kinds(&world.drain()), ["FIRN-3039 1", "command 2 of 0"]);
+    world.finish();
+}
+
+/// R82: with a message of a stream that is too large its incarnation ends.
+#[test]
+fn watched_entity_with_a_reply_that_is_too_large_is_closed() {
+    let mut world = World::new(1);
+    world.open(DATA);
+    world.command(0, true);
+    world.act();
+    world.drain();
+    world.take(reply(1, &"x".repeat(2000))).unwrap();
+    assert_eq!(world.held[0].count(Seen::Ended), 1);
+    assert_eq!(kinds(&world.drain()), ["FIRN-3039 1", "close 1"]);
+    world.take(closed(1)).unwrap();
+    assert_eq!(kinds(&world.drain()), ["command 2 of 0"]);
+    world.finish();
+}
+
+/// A frame in pieces.
+fn in_pieces(frame: impl Framed<In>, subject: u64) -> Vec<In> {
+    let frame = FunctionFrame {
+        frame: Some(frame.framed()),
+    };
+    let mut transfer = Transfer::new(1, subject, frame.encode_to_vec().into(), 200);
+    let mut pieces = Vec::new();
+    loop {
+        let piece = transfer.next_chunk();
+        let is_last = piece.last;
+        pieces.push(In::Chunk(piece));
+        if is_last {
+            return pieces;
+        }
+    }
+}
+
+/// R84: FIRN-3040. Whoever calls without end and does not read is cut off.
+#[test]
+fn answers_that_nobody_reads_are_bounded() {
+    let mut world = World::new(9);
+    let call = |id| {
+        In::Call(wire::Call {
+            id,
+            ..wire::Call::default()
+        })
+    };
+    // Also of calls that are answered at once.
+    for id in 1..=3 {
+        world.take(call(id)).unwrap();
+        let reply = Err(Status::chosen(GrpcCode::NotFound, "no"));
+        world.session.call_result(id, reply);
+    }
+    for id in 4..=6 {
+        assert!(world.take(call(id)).unwrap().is_empty(), "no credit");
+    }
+    let broken = world.take(call(7)).unwrap_err();
+    assert_eq!(broken.code, Code::FrameIllegal);
+    assert_eq!(world.drain().len(), 7);
+    // Whoever reads may go on.
+    assert_eq!(world.take(call(8)).unwrap().len(), 1);
+    world.finish();
+}
+
+/// R84: FIRN-3040.
+#[test]
+fn grants_that_nobody_reads_are_bounded() {
+    let mut world = World::new(9);
+    world.open(DATA);
+    world.command(0, true);
+    let mut replies = 0..2 * CREDITS_WAITING_MAX;
+    let broken = replies.find_map(|_| world.take(reply(1, "now")).err());
+    assert_eq!(broken.unwrap().code, Code::FrameIllegal);
+    assert_eq!(replies.start, CREDITS_WAITING_MAX + 1);
+    world.finish();
+}
+
+/// R41: FIRN-3040. Whoever never lets go of what was closed is cut off.
+#[test]
+fn incarnation_that_is_never_let_go_of_breaks_the_connection() {
+    let mut world = World::new(9);
+    for which in 0..3 {
+        world.open(VALUE);
+        world.command(which, false);
+        world.take(decided(which as u64 + 1)).unwrap();
+        world.session.half_close(which as u64 + 1);
+    }
+    world.drain();
+    for _ in 0..LOOKS_UNTIL_CLOSED {
+        world.session.look().unwrap();
+    }
+    for incarnation in [1, 3] {
+        world.take(closed(incarnation)).unwrap();
+    }
+    let broken = world.session.look().unwrap_err();
+    assert_eq!(broken.code, Code::FrameIllegal);
+    assert!(broken.text.contains("incarnation 2 "), "{}", broken.text);
+    world.take(closed(2)).unwrap();
+    world.session.look().unwrap();
+    assert!(world.session.closing.is_empty());
+    world.finish();
+}
+
+/// R41: of one incarnation the end is said once.
+#[test]
+fn incarnation_that_has_ended_is_closed_once() {
+    let mut world = World::new(9);
+    world.open(VALUE);
+    world.command(0, false);
+    world.take(decided(1).leaving(7)).unwrap();
+    assert_eq!(world.held[0].count(Seen::Ended), 1);
+    // The engine has not heard of it yet.
+    world.session.half_close(1);
+    world.session.reset(1);
+    let sent = kinds(&world.drain());
+    assert_eq!(sent, ["command 1 of 1", "FIRN-3033 1", "close 1"]);
     world.finish();
 }
 
