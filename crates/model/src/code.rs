@@ -180,6 +180,28 @@ pub enum Code {
     LoadFailed = 5008,
     /// The data folder cannot be created, read or written.
     DataFolderUnusable = 5009,
+    /// The URL of a database is not valid.
+    DatabaseUrl = 5010,
+    /// The database does not answer, or fails.
+    DatabaseUnreachable = 5011,
+    /// The database refuses the log-in.
+    DatabaseLogin = 5012,
+    /// The database gives no connection as secure as it was asked for.
+    DatabaseInsecure = 5013,
+    /// The database is too old, or set up in a way that cannot hold a store.
+    DatabaseUnfit = 5014,
+    /// The schema of the database was made by a newer Firn.
+    SchemaNewer = 5015,
+    /// The schema of the database is missing or older, and may not be changed.
+    SchemaOlder = 5016,
+    /// The schema of the database could not be made or changed.
+    MigrationFailed = 5017,
+    /// The database takes no writes.
+    DatabaseReadOnly = 5018,
+    /// Another Firn has the slots.
+    SlotsTaken = 5019,
+    /// Another Firn has taken the slots of this one.
+    SlotsLost = 5020,
     /// The store is sealed, and a key that it uses was not given.
     KeyNotGiven = 5030,
     /// The store is sealed with another key than the one given under its id.
@@ -290,6 +312,17 @@ impl Code {
         Self::CommitUnknown,
         Self::LoadFailed,
         Self::DataFolderUnusable,
+        Self::DatabaseUrl,
+        Self::DatabaseUnreachable,
+        Self::DatabaseLogin,
+        Self::DatabaseInsecure,
+        Self::DatabaseUnfit,
+        Self::SchemaNewer,
+        Self::SchemaOlder,
+        Self::MigrationFailed,
+        Self::DatabaseReadOnly,
+        Self::SlotsTaken,
+        Self::SlotsLost,
         Self::KeyNotGiven,
         Self::KeyWrong,
         Self::StoreUnsealed,
@@ -433,6 +466,23 @@ impl Code {
             Self::CommitUnknown => "the outcome of a commit is not known",
             Self::LoadFailed => "an entity could not be loaded",
             Self::DataFolderUnusable => "the data folder cannot be created, read or written",
+            Self::DatabaseUrl => "the URL of a database is not valid",
+            Self::DatabaseUnreachable => "the database does not answer, or fails",
+            Self::DatabaseLogin => "the database refuses the log-in",
+            Self::DatabaseInsecure => {
+                "the database gives no connection as secure as it was asked for"
+            }
+            Self::DatabaseUnfit => {
+                "the database is too old, or set up in a way that cannot hold a store"
+            }
+            Self::SchemaNewer => "the schema of the database was made by a newer Firn",
+            Self::SchemaOlder => {
+                "the schema of the database is missing or older, and may not be changed"
+            }
+            Self::MigrationFailed => "the schema of the database could not be made or changed",
+            Self::DatabaseReadOnly => "the database takes no writes",
+            Self::SlotsTaken => "another Firn has the slots",
+            Self::SlotsLost => "another Firn has taken the slots of this one",
             Self::KeyNotGiven => "the store is sealed, and a key that it uses was not given",
             Self::KeyWrong => {
                 "the store is sealed with another key than the one given under its id"

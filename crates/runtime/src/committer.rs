@@ -65,35 +65,12 @@ pub(crate) fn start(
 /// Waits for one commit, then takes what else is there within the bounds; `None` at the end.
 fn gather(inbox: &mut mpsc::UnboundedReceiver<Box<Commit>>) -> Option<Vec<Commit>> {
     let first = inbox.blocking_recv()?;
-    let mut bytes = size(&first);
+    let mut bytes = first.size();
     let mut batch = vec![*first];
     while batch.len() < BATCH_COMMITS_MAX && bytes < BATCH_BYTES_MAX {
         let Ok(next) = inbox.try_recv() else { break };
-        bytes += size(&next);
+        bytes += next.size();
         batch.push(*next);
     }
     Some(batch)
-}
-
-/// Roughly how much a commit adds to a batch, in bytes.
-fn size(commit: &Commit) -> usize {
-    use firn_store::Change;
-    let payloads = match &commit.change {
-        Some(Change::Set(state)) => state.bytes.len(),
-        Some(Change::Append {
-            events, snapshot, ..
-        }) => events
-            .iter()
-            .chain(snapshot)
-            .map(|payload| payload.bytes.len())
-            .sum(),
-        Some(Change::Snapshot { payload, .. }) => payload.bytes.len(),
-        Some(Change::Delete { .. } | Change::Clean) | None => 0,
-    };
-    let effects: usize = commit
-        .effects
-        .iter()
-        .map(|effect| effect.call.payload.bytes.len())
-        .sum();
-    256 + payloads + effects
 }

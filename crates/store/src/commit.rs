@@ -73,6 +73,26 @@ impl Commit {
             delivered: Vec::new(),
         }
     }
+
+    /// Roughly how much it adds to a batch, in bytes.
+    pub fn size(&self) -> usize {
+        let payloads = match &self.change {
+            Some(Change::Set(state)) => state.bytes.len(),
+            Some(Change::Append {
+                events, snapshot, ..
+            }) => {
+                let payloads = events.iter().chain(snapshot);
+                payloads.map(|payload| payload.bytes.len()).sum()
+            }
+            Some(Change::Snapshot { payload, .. }) => payload.bytes.len(),
+            Some(Change::Delete { .. } | Change::Clean) | None => 0,
+        };
+        let effects = self.effects.iter().map(|effect| &effect.call);
+        let timers = self.timers.iter().filter_map(|write| write.timer.as_ref());
+        let calls = effects.chain(timers.map(|timer| &timer.call));
+        let calls: usize = calls.map(|call| call.payload.bytes.len()).sum();
+        256 + payloads + calls
+    }
 }
 
 /// A change of one entity.

@@ -178,7 +178,7 @@ fn continues(head: Head, commit: &Commit) -> bool {
 
 /// Whether everything that needs an entity has one, of this slot, and effects are acknowledged by
 /// their sender.
-fn is_whole(commit: &Commit) -> bool {
+pub(crate) fn is_whole(commit: &Commit) -> bool {
     let needs_key = commit.change.is_some()
         || commit.reply_record.is_some()
         || !commit.effects.is_empty()

@@ -30,6 +30,7 @@ mod write;
 pub mod archive;
 pub mod embedded;
 pub mod memory;
+pub mod postgres;
 pub mod seal;
 
 #[cfg(any(test, feature = "testkit"))]
@@ -199,6 +200,19 @@ pub trait Store: Send + Sync + 'static {
     /// Everything in the store, as it is at one moment after all that was reported durable before
     /// the call. Reading it may take long; others read and write meanwhile.
     fn dump(&self) -> BoxFuture<'_, Result<Box<dyn archive::Dump>, ReadError>>;
+
+    /// Whether this process is sure, without asking anybody, that it still owns the slots that it
+    /// took. A store that one process alone can have open is always sure.
+    fn is_sure(&self) -> bool {
+        true
+    }
+
+    /// Whether nobody has taken the slot from this process. What was read of it, or held in memory,
+    /// before the call is then still true at the call; otherwise another owner may have gone on.
+    fn holds(&self, slot: Slot) -> BoxFuture<'_, Result<bool, ReadError>> {
+        let _ = slot;
+        Box::pin(std::future::ready(Ok(true)))
+    }
 
     /// Takes the next incarnation of the node with this name, durably before it returns. The first
     /// time for a name it draws the node's id at random, so that a new store is a new node. The same

@@ -10,5 +10,6 @@ pub mod function;
 pub mod own;
 pub mod peer;
 pub mod policies;
+pub mod postgres;
 pub mod process;
 pub mod reflection;

@@ -247,9 +247,9 @@ pub(super) async fn events_replay_in_order(mut subject: Subject) {
     };
     assert_eq!(page(0, 2).await, [1, 2]);
     assert_eq!(page(298, 10).await, [299, 300]);
-    assert_eq!(page(300, 10).await, []);
-    assert_eq!(page(u64::MAX, 10).await, []);
-    assert_eq!(page(0, 0).await, []);
+    assert_eq!(page(300, 10).await, [0; 0]);
+    assert_eq!(page(u64::MAX, 10).await, [0; 0]);
+    assert_eq!(page(0, 0).await, [0; 0]);
     assert_eq!(page(0, usize::MAX).await.len(), 300);
 }
 

@@ -1,0 +1,547 @@
+//! The store in PostgreSQL.
+//!
+//! [`Postgres`] keeps everything in tables that a person can read; `docs/stores/postgres.md` explains
+//! them. Several processes may use one database at once: each takes slots under a lease, and the
+//! database refuses what an owner writes that has lost them.
+//!
+//! # How it works
+//! Slots are pinned to a few connections, each with a `writer` that brings the commits of its slots
+//! into the tables, many in one statement (`batch`, `write`), and finds out what became of them
+//! when a connection is lost. Reads go over connections of their own, each read one statement.
+//!
+//! # Invariants
+//! - A slot row is locked before anything of the slot is written, and epoch, fence and last sequence
+//!   are compared under that lock. Nothing depends on a violated constraint.
+//! - The outcome of a batch is found out, never guessed.
+//!
+//! # Reading order
+//! `url`, `tls`, `connection` and `error` are the way to the server; `schema` the tables; `names`,
+//! `value` and `statement` how the model becomes columns; then `batch`, `write` and `writer` the way
+//! of a commit; `read`, `replicas`, `archive`, `sweep` the rest; `lease` who owns what.
+
+mod archive;
+mod batch;
+mod connection;
+mod error;
+mod lease;
+mod names;
+mod read;
+mod replicas;
+mod schema;
+mod statement;
+mod sweep;
+#[cfg(test)]
+mod tests;
+mod tls;
+mod url;
+mod value;
+mod write;
+mod writer;
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use firn_model::id::{EffectId, EntityKey, NodeId, Replica, Slot, SlotSequence, StorageName};
+use firn_model::policy::Replay;
+use futures_util::future::{BoxFuture, join_all};
+use tokio::runtime::Handle;
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout_at};
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
+
+pub use error::{Deposed, OpenError};
+pub use lease::Owner;
+pub use schema::Migrate;
+pub use url::{Url, UrlError};
+
+use crate::archive as archives;
+use crate::clock::Clock;
+use crate::commit::{Commit, Head, ReplyRecord, SlotOutcome};
+use crate::entity::{Entity, Event, Timestamp};
+use crate::replica::{IncarnateError, ReplicaWrite, WriteError};
+use crate::seal::{Check, Keys};
+use crate::timer::{DueTimer, Timer, TimerId};
+use crate::{Pending, ReadError, Store, Tailed, Tombstone};
+use connection::Session;
+use error::Meaning;
+use lease::{Lease, Renewal};
+use replicas::ReplicaWriter;
+use value::Values;
+use writer::{Writer, divide};
+
+/// How many bytes of payload one statement takes, unless a single slot has more.
+const STATEMENT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Connections that read. Each serves many at once; several keep a large read from holding up all.
+const READERS: usize = 2;
+
+/// How long a read is tried before the store is called unavailable.
+const READ_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// How long to wait before a read is tried again.
+const READ_PAUSE: Duration = Duration::from_millis(50);
+
+/// How a database is used.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where it is.
+    pub url: Url,
+    /// Whether the schema may be changed at the start.
+    pub migrate: Migrate,
+    /// How many connections write; a slot always takes the same one.
+    pub writers: usize,
+    /// By which reply records expire.
+    pub clock: Clock,
+    /// Under which name all slots are taken; `None` takes none, for those who only look or are alone.
+    pub owner: Option<Owner>,
+    /// What contents are sealed with, if they are.
+    pub keys: Option<Arc<Keys>>,
+}
+
+impl Config {
+    /// How many connections write unless somebody knows better: enough to use several processors of
+    /// the server, few enough to make large batches.
+    pub const WRITERS: usize = 2;
+
+    /// The usual way to use the database with this URL.
+    pub fn new(url: Url) -> Self {
+        Self {
+            url,
+            migrate: Migrate::Auto,
+            writers: Self::WRITERS,
+            clock: Clock::system(),
+            owner: None,
+            keys: None,
+        }
+    }
+}
+
+/// A store in a PostgreSQL database.
+pub struct Postgres {
+    inner: Arc<Inner>,
+    runtime: Handle,
+    /// Renewing the lease and sweeping; they end with this value.
+    tasks: Vec<JoinHandle<()>>,
+}
+
+/// What all tasks of a store share.
+struct Inner {
+    url: Url,
+    clock: Clock,
+    values: Values,
+    writers: Vec<Mutex<Writer>>,
+    readers: [Mutex<Option<Arc<Session>>>; READERS],
+    next_reader: AtomicUsize,
+    replicas: Mutex<ReplicaWriter>,
+    lease: Option<Lease>,
+}
+
+impl Postgres {
+    /// Opens a database: checks it, brings its schema to the version that is needed, and takes all
+    /// slots if there is an owner. `deposed` is called, once, if another process has taken slots from
+    /// this one; every commit of them is refused from then on.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime. The store works as long as that runtime does.
+    pub async fn open(
+        config: Config,
+        deposed: impl FnOnce(Deposed) + Send + 'static,
+    ) -> Result<Self, OpenError> {
+        let store = Self::join(config, deposed).await?;
+        if let Some(lease) = &store.inner.lease {
+            store.inner.take_all(lease).await?;
+        }
+        Ok(store)
+    }
+
+    /// Like [`open`](Self::open), but takes no slots: that is left to [`acquire`](Self::acquire).
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub async fn join(
+        config: Config,
+        deposed: impl FnOnce(Deposed) + Send + 'static,
+    ) -> Result<Self, OpenError> {
+        let runtime = Handle::current();
+        let session = Session::connect(&config.url).await;
+        let session = session.map_err(|error| OpenError::connect(&config.url, &error))?;
+        schema::prepare(&session, config.migrate).await?;
+        verify_keys(&session, config.keys.as_deref()).await?;
+        let of = config.writers.max(1);
+        let inner = Arc::new(Inner {
+            url: config.url,
+            clock: config.clock,
+            values: Values::sealed_with(config.keys),
+            writers: (0..of)
+                .map(|index| Mutex::new(Writer::new(index, of)))
+                .collect(),
+            readers: [Mutex::new(Some(Arc::new(session))), Mutex::default()],
+            next_reader: AtomicUsize::new(0),
+            replicas: Mutex::default(),
+            lease: config.owner.map(Lease::new),
+        });
+        let mut tasks = Vec::new();
+        if let Some(lease) = &inner.lease {
+            let begun = inner.begin(lease).await;
+            begun.map_err(|error| OpenError::Failed {
+                cause: error.to_string(),
+            })?;
+            let keeping = inner.clone();
+            tasks.push(runtime.spawn(async move { keeping.keep_lease(deposed).await }));
+            let sweeping = inner.clone();
+            tasks.push(runtime.spawn(async move { sweeping.sweep_on().await }));
+        }
+        Ok(Self {
+            inner,
+            runtime,
+            tasks,
+        })
+    }
+
+    /// Gives the slots up, so that the next process need not wait for the lease to run out.
+    pub async fn close(&self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+        if let Some(lease) = &self.inner.lease
+            && let Err(error) = self.inner.release_all(lease).await
+        {
+            tracing::warn!(%error, "the slots could not be given up; they are free when the lease runs out");
+        }
+    }
+
+    /// A future that may be polled by anybody: it finds the store's runtime.
+    fn run<'a, T: 'a>(&'a self, work: impl Future<Output = T> + Send + 'a) -> BoxFuture<'a, T> {
+        within(self.runtime.clone(), work)
+    }
+}
+
+/// A future that is polled within this runtime.
+fn within<'a, T: 'a>(
+    runtime: Handle,
+    work: impl Future<Output = T> + Send + 'a,
+) -> BoxFuture<'a, T> {
+    let work = Box::pin(work);
+    Box::pin(Within { runtime, work })
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
+/// A future that is polled within a runtime, whoever polls it.
+struct Within<'a, T> {
+    runtime: Handle,
+    work: BoxFuture<'a, T>,
+}
+
+impl<T> Future for Within<'_, T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        let this = &mut *self;
+        let _entered = this.runtime.enter();
+        this.work.as_mut().poll(context)
+    }
+}
+
+/// Compares the keys with those that the database was sealed with, and notes a new one.
+async fn verify_keys(session: &Session, keys: Option<&Keys>) -> Result<(), OpenError> {
+    let failed = |error: tokio_postgres::Error| OpenError::statement(&error);
+    let client = session.client();
+    let rows = client
+        .query("SELECT id, sealed FROM firn_keys", &[])
+        .await
+        .map_err(failed)?;
+    let checks: Vec<Check> = rows
+        .iter()
+        .map(|row| Check {
+            id: row.get(0),
+            sealed: Bytes::copy_from_slice(row.get(1)),
+        })
+        .collect();
+    let written = "SELECT EXISTS (SELECT 1 FROM firn_slots WHERE last_seq > 0) \
+                   OR EXISTS (SELECT 1 FROM firn_replicas)";
+    let is_written: bool = client.query_one(written, &[]).await.map_err(failed)?.get(0);
+    if let Some(check) = Keys::verify(keys, &checks, !is_written)? {
+        let keep = "INSERT INTO firn_keys (id, sealed) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING";
+        let kept = client
+            .execute(keep, &[&check.id, &check.sealed.as_ref()])
+            .await;
+        kept.map_err(failed)?;
+    }
+    Ok(())
+}
+
+impl Inner {
+    async fn commit(&self, batch: Vec<Commit>) -> Vec<SlotOutcome> {
+        let mut pinned: Vec<Vec<Commit>> = self.writers.iter().map(|_| Vec::new()).collect();
+        for commit in batch {
+            let writer = usize::from(commit.slot.number()) % pinned.len();
+            pinned[writer].push(commit);
+        }
+        let writing = self
+            .writers
+            .iter()
+            .zip(pinned)
+            .map(|(writer, commits)| async move {
+                let mut outcomes = Vec::new();
+                if commits.is_empty() {
+                    return outcomes;
+                }
+                let mut writer = writer.lock().await;
+                for part in divide(commits, STATEMENT_BYTES_MAX) {
+                    outcomes.extend(writer.commit(&self.url, &self.values, part).await);
+                }
+                outcomes
+            });
+        join_all(writing).await.into_iter().flatten().collect()
+    }
+
+    async fn heads(&self) -> Result<Vec<(Slot, Head)>, ReadError> {
+        let asking = self
+            .writers
+            .iter()
+            .map(|writer| async move { writer.lock().await.heads(&self.url).await });
+        let heads: Result<Vec<_>, _> = join_all(asking).await.into_iter().collect();
+        Ok(heads?.into_iter().flatten().collect())
+    }
+
+    /// Runs a statement over one of the connections that read, again if the connection was lost.
+    async fn rows(
+        &self,
+        statement: (&'static str, &'static str),
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, ReadError> {
+        let until = Instant::now() + READ_TIME_MAX;
+        let mut cause = "no answer in time".to_owned();
+        loop {
+            let tried = timeout_at(until, self.try_rows(statement, parameters)).await;
+            match tried {
+                Ok(Ok(rows)) => return Ok(rows),
+                Ok(Err((Meaning::Never, told))) => {
+                    return Err(ReadError::Unavailable { cause: told });
+                }
+                Ok(Err((_, told))) => cause = told,
+                Err(_) => return Err(ReadError::Unavailable { cause }),
+            }
+            sleep(READ_PAUSE).await;
+        }
+    }
+
+    async fn try_rows(
+        &self,
+        statement: (&'static str, &'static str),
+        parameters: &[&(dyn ToSql + Sync)],
+    ) -> Result<Vec<Row>, (Meaning, String)> {
+        let turn = self.next_reader.fetch_add(1, Ordering::Relaxed);
+        let mut reader = self.readers[turn % READERS].lock().await;
+        let session = match reader.as_ref().filter(|session| !session.is_lost()) {
+            Some(session) => session.clone(),
+            None => {
+                let session = Session::connect(&self.url).await;
+                let session = session.map_err(|error| (Meaning::Lost, url::told(&error)))?;
+                reader.insert(Arc::new(session)).clone()
+            }
+        };
+        drop(reader);
+        let rows = session.query(statement, parameters).await;
+        rows.map_err(|error| (Meaning::of(&error), url::told(&error)))
+    }
+
+    /// Renews the lease until it is dropped or the slots were taken away.
+    async fn keep_lease(&self, deposed: impl FnOnce(Deposed)) {
+        let Some(lease) = &self.lease else { return };
+        loop {
+            sleep(lease.renew_every()).await;
+            match self.renew(lease).await {
+                Ok(Renewal::Renewed) => {}
+                Ok(Renewal::Deposed) => return deposed(Deposed),
+                Err(error) => tracing::warn!(%error, "the lease of the slots could not be renewed"),
+            }
+        }
+    }
+}
+
+impl Store for Postgres {
+    fn heads(&self) -> BoxFuture<'_, Result<Vec<(Slot, Head)>, ReadError>> {
+        self.run(self.inner.heads())
+    }
+
+    fn commit(&self, batch: Vec<Commit>) -> BoxFuture<'_, Vec<SlotOutcome>> {
+        self.run(self.inner.commit(batch))
+    }
+
+    fn load<'a>(
+        &'a self,
+        key: &'a EntityKey,
+        replay: Replay,
+    ) -> BoxFuture<'a, Result<Entity, ReadError>> {
+        self.run(self.inner.load(key, replay))
+    }
+
+    fn reply_record<'a>(
+        &'a self,
+        key: &'a EntityKey,
+        method: &'a str,
+        idempotency_key: &'a str,
+    ) -> BoxFuture<'a, Result<Option<ReplyRecord>, ReadError>> {
+        let now = self.inner.clock.now();
+        self.run(self.inner.reply_record(key, method, idempotency_key, now))
+    }
+
+    fn was_received(&self, slot: Slot, effect: EffectId) -> BoxFuture<'_, Result<bool, ReadError>> {
+        self.run(self.inner.was_received(slot, effect))
+    }
+
+    fn outbox(
+        &self,
+        after: Option<EffectId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Pending>, ReadError>> {
+        self.run(self.inner.outbox(after, limit))
+    }
+
+    fn tombstones<'a>(
+        &'a self,
+        now: Timestamp,
+        after: Option<&'a Tombstone>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Tombstone>, ReadError>> {
+        self.run(self.inner.tombstones(now, after, limit))
+    }
+
+    fn due_timers<'a>(
+        &'a self,
+        until: Timestamp,
+        after: Option<&'a DueTimer>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<DueTimer>, ReadError>> {
+        self.run(self.inner.due_timers(until, after, limit))
+    }
+
+    fn timer<'a>(&'a self, id: &'a TimerId) -> BoxFuture<'a, Result<Option<Timer>, ReadError>> {
+        self.run(self.inner.timer(id))
+    }
+
+    fn tail(
+        &self,
+        slot: Slot,
+        after: SlotSequence,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<Tailed>, ReadError>> {
+        self.run(self.inner.tail(slot, after, limit))
+    }
+
+    fn list<'a>(
+        &'a self,
+        storage: &'a StorageName,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<String>, ReadError>> {
+        self.run(self.inner.list(storage, after, limit))
+    }
+
+    fn events<'a>(
+        &'a self,
+        key: &'a EntityKey,
+        after: u64,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Event>, ReadError>> {
+        self.run(self.inner.events(key, after, limit))
+    }
+
+    fn is_sure(&self) -> bool {
+        self.inner.lease.as_ref().is_none_or(Lease::runs)
+    }
+
+    fn holds(&self, slot: Slot) -> BoxFuture<'_, Result<bool, ReadError>> {
+        self.run(async move {
+            match &self.inner.lease {
+                Some(lease) => self.inner.holds(lease, slot).await,
+                None => Ok(true),
+            }
+        })
+    }
+
+    fn dump(&self) -> BoxFuture<'_, Result<Box<dyn archives::Dump>, ReadError>> {
+        self.run(async move {
+            let dumped = self.inner.dump().await?;
+            Ok(dumped.within(self.runtime.clone()))
+        })
+    }
+
+    fn incarnate<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Replica, IncarnateError>> {
+        self.run(self.inner.incarnate(name))
+    }
+
+    fn save_replicas(
+        &self,
+        node: NodeId,
+        writes: Vec<ReplicaWrite>,
+    ) -> BoxFuture<'_, Result<(), WriteError>> {
+        self.run(async move {
+            let mut writer = self.inner.replicas.lock().await;
+            let (url, values) = (&self.inner.url, &self.inner.values);
+            writer.save(url, values, node, &writes).await
+        })
+    }
+
+    fn load_replica<'a>(
+        &'a self,
+        node: NodeId,
+        key: &'a EntityKey,
+    ) -> BoxFuture<'a, Result<Option<Bytes>, ReadError>> {
+        self.run(self.inner.load_replica(node, key))
+    }
+
+    fn list_replicas<'a>(
+        &'a self,
+        node: NodeId,
+        after: Option<&'a EntityKey>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<EntityKey>, ReadError>> {
+        self.run(self.inner.list_replicas(node, after, limit))
+    }
+}
+
+impl Postgres {
+    /// Takes those of the slots that nobody has; gives their heads, with the new epochs. Needs an
+    /// owner.
+    ///
+    /// # Errors
+    /// [`ReadError`] if the database does not answer; some of them may have been taken.
+    pub async fn acquire(&self, slots: &[Slot]) -> Result<Vec<(Slot, Head)>, ReadError> {
+        match &self.inner.lease {
+            Some(lease) => self.run(self.inner.acquire(lease, slots)).await,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Gives slots up: others may take them at once. Gives how many this process had.
+    ///
+    /// # Errors
+    /// [`ReadError`] if the database does not answer; they may have been given up.
+    pub async fn release(&self, slots: &[Slot]) -> Result<usize, ReadError> {
+        match &self.inner.lease {
+            Some(lease) => self.run(self.inner.release(lease, slots)).await,
+            None => Ok(0),
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! The store on a real server, which all tests here share unless they break it.
+
+mod faults;
+mod leases;
+mod opening;
+mod rest;
+
+use std::sync::{LazyLock, Mutex as StdMutex, PoisonError, Weak};
+
+use firn_model::payload::Payload;
+use firn_testkit::postgres::Postgres as Server;
+use futures_util::FutureExt;
+
+use super::*;
+use crate::commit::{Change, Outcome};
+use crate::suite::{self, Backend};
+
+/// The server that tests share; it ends with the last of them.
+fn server() -> Arc<Server> {
+    static SHARED: LazyLock<StdMutex<Weak<Server>>> = LazyLock::new(StdMutex::default);
+    let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+    shared.upgrade().unwrap_or_else(|| {
+        let server = Arc::new(Server::start());
+        *shared = Arc::downgrade(&server);
+        server
+    })
+}
+
+fn url(text: &str) -> Url {
+    Url::parse(text).expect("a URL")
+}
+
+/// A store in a schema of its own, without a lease.
+async fn fresh(server: &Server) -> Postgres {
+    open(&server.fresh()).await
+}
+
+async fn open(text: &str) -> Postgres {
+    let opened = Postgres::open(Config::new(url(text)), |_| {}).await;
+    opened.unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn key(id: &str) -> EntityKey {
+    EntityKey::new(StorageName::new("log"), id)
+}
+
+fn payload(text: &str) -> Payload {
+    Payload::new("test.Text", text.to_owned().into_bytes())
+}
+
+/// The commit that appends one event, whose number is the slot's sequence.
+fn append(key: &EntityKey, head: Head) -> Commit {
+    let sequence = head.sequence.next();
+    let mut commit = Commit::empty(key.slot(), head.epoch, sequence, Timestamp(1));
+    commit.key = Some(key.clone());
+    commit.change = Some(Change::Append {
+        first: sequence.0,
+        events: vec![payload(&sequence.to_string())],
+        snapshot: None,
+        deleted_until: None,
+    });
+    commit
+}
+
+async fn commit_one(store: &Postgres, commit: Commit) -> Outcome {
+    let mut outcomes = store.commit(vec![commit]).await;
+    outcomes.pop().expect("an outcome").outcome
+}
+
+async fn numbers(store: &Postgres, key: &EntityKey) -> Vec<u64> {
+    let entity = store.load(key, Replay::AllEvents).await;
+    let entity = entity.unwrap_or_else(|error| panic!("{error}"));
+    entity.events.iter().map(|event| event.sequence).collect()
+}
+
+/// A schema of its own for each case.
+struct InPostgres {
+    url: Url,
+    clock: Clock,
+}
+
+impl Backend for InPostgres {
+    fn open(&self) -> BoxFuture<'_, Box<dyn Store>> {
+        async {
+            let config = Config {
+                clock: self.clock.clone(),
+                ..Config::new(self.url.clone())
+            };
+            let store = Postgres::open(config, |_| {}).await;
+            let store: Box<dyn Store> = Box::new(store.expect("it can be opened"));
+            store
+        }
+        .boxed()
+    }
+
+    fn keeps(&self) -> bool {
+        true
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_conforms() {
+    let server = server();
+    let fresh = |clock| InPostgres {
+        url: url(&server.fresh()),
+        clock,
+    };
+    suite::run(fresh).await;
+}

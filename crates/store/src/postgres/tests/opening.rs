@@ -1,0 +1,152 @@
+//! What is said before a database is used that cannot be.
+
+use firn_testkit::postgres::{PASSWORD, USER};
+use firn_testkit::process::free_port;
+
+use super::*;
+
+async fn fault(config: Config) -> OpenError {
+    match Postgres::open(config, |_| {}).await {
+        Ok(_) => panic!("it was opened"),
+        Err(error) => error,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn processes_that_start_at_once_make_one_schema() {
+    let server = server();
+    let url = server.fresh();
+    let opened = join_all((0..4).map(|_| open(&url))).await;
+    for (store, id) in opened.iter().zip(["a", "b", "c", "d"]) {
+        assert_eq!(
+            commit_one(store, append(&key(id), Head::default())).await,
+            Outcome::Landed
+        );
+    }
+    let again = Config {
+        migrate: Migrate::Check,
+        ..Config::new(super::url(&url))
+    };
+    let again = Postgres::open(again, |_| {})
+        .await
+        .expect("it has its schema");
+    assert_eq!(again.heads().await.map(|heads| heads.len()), Ok(4));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn schemas_of_other_versions_are_left_alone() {
+    let server = server();
+    let url = server.fresh();
+    let check = Config {
+        migrate: Migrate::Check,
+        ..Config::new(super::url(&url))
+    };
+    let older = fault(check).await;
+    assert!(
+        matches!(older, OpenError::SchemaOlder { found: 0, .. }),
+        "{older}"
+    );
+    let schema = url.rsplit("%3D").next().expect("a schema");
+    let tables =
+        format!("SELECT count(*) FROM information_schema.tables WHERE table_schema = '{schema}'");
+    assert_eq!(server.sql(&tables), "0");
+    drop(open(&url).await);
+    server.sql(&format!("UPDATE {schema}.firn_schema SET version = 99"));
+    let newer = fault(Config::new(super::url(&url))).await;
+    assert!(
+        matches!(newer, OpenError::SchemaNewer { found: 99, .. }),
+        "{newer}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_not_make_tables_is_told() {
+    let server = server();
+    let url = server.fresh();
+    let schema = url.rsplit("%3D").next().expect("a schema");
+    server.sql(&format!(
+        "CREATE ROLE weak LOGIN PASSWORD 'weak'; GRANT USAGE ON SCHEMA {schema} TO weak"
+    ));
+    let weak = url.replace("firn:not%20a%20secret", "weak:weak");
+    let failed = fault(Config::new(super::url(&weak))).await;
+    assert!(
+        matches!(failed, OpenError::MigrationFailed { .. }),
+        "{failed}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn log_ins_are_refused_in_words() {
+    let server = server();
+    let url = server.fresh();
+    let password = PASSWORD.replace(' ', "%20");
+    let wrong = url.replace(&format!("{USER}:{password}"), &format!("{USER}:wrong"));
+    let refused = fault(Config::new(super::url(&wrong))).await;
+    assert!(
+        matches!(refused, OpenError::LoginRefused { .. }),
+        "{refused}"
+    );
+    assert!(!refused.to_string().contains("wrong"), "{refused}");
+    let missing = url.replace("/postgres?", "/nowhere?");
+    let refused = fault(Config::new(super::url(&missing))).await;
+    assert!(
+        matches!(refused, OpenError::LoginRefused { .. }),
+        "{refused}"
+    );
+    let nobody = format!("postgres://{USER}@127.0.0.1:{}/postgres", free_port());
+    let unreachable = fault(Config::new(super::url(&nobody))).await;
+    assert!(
+        matches!(unreachable, OpenError::Unreachable { .. }),
+        "{unreachable}"
+    );
+    let encrypted = format!("{url}&sslmode=require");
+    let insecure = fault(Config::new(super::url(&encrypted))).await;
+    assert!(matches!(insecure, OpenError::Insecure { .. }), "{insecure}");
+    let untrusted = format!("{url}&sslmode=verify-full&sslrootcert=/nowhere.pem");
+    let insecure = fault(Config::new(super::url(&untrusted))).await;
+    assert!(matches!(insecure, OpenError::Insecure { .. }), "{insecure}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn databases_that_cannot_hold_a_store_are_refused() {
+    let server = server();
+    server.sql("CREATE DATABASE latin ENCODING 'LATIN1' TEMPLATE template0");
+    let latin = server.fresh().replace("/postgres?", "/latin?");
+    let unfit = fault(Config::new(url(&latin))).await;
+    assert!(matches!(unfit, OpenError::Unfit { .. }), "{unfit}");
+    let read_only = server.fresh().replace(
+        "?options=",
+        "?options=-cdefault_transaction_read_only%3Don%20",
+    );
+    let refused = fault(Config::new(url(&read_only))).await;
+    assert!(matches!(refused, OpenError::ReadOnly { .. }), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sealed_stores_want_their_keys() {
+    let server = server();
+    let url = url(&server.fresh());
+    let keys = |text| Some(Arc::new(Keys::parse(text).expect("a key")));
+    let with = |keys| Config {
+        keys,
+        ..Config::new(url.clone())
+    };
+    let one = "one:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+    let other = "one:AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=";
+    let store = Postgres::open(with(keys(one)), |_| {})
+        .await
+        .expect("a store");
+    assert_eq!(
+        commit_one(&store, append(&key("a"), Head::default())).await,
+        Outcome::Landed
+    );
+    drop(store);
+    for wrong in [None, keys(other)] {
+        let refused = fault(with(wrong)).await;
+        assert!(matches!(refused, OpenError::Keys(_)), "{refused}");
+    }
+    let store = Postgres::open(with(keys(one)), |_| {})
+        .await
+        .expect("a store");
+    assert_eq!(numbers(&store, &key("a")).await, [1]);
+}

@@ -1,0 +1,205 @@
+//! What is between the model and columns: payload bytes, tags, times and counts.
+//!
+//! This is the one place where contents become column bytes and back, so sealing is here and nowhere
+//! else. What is sealed: states, snapshots, events, answers, effects, timers and replicas. What is
+//! not, because SQL must find it: ids, names of types and methods, tags, and times.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use firn_model::id::EntityKey;
+use firn_model::payload::Payload;
+use prost::Message;
+
+use super::names;
+use crate::ReadError;
+use crate::entity::Timestamp;
+use crate::seal::Keys;
+
+/// Turns contents into column bytes and back.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Values {
+    keys: Option<Arc<Keys>>,
+}
+
+/// What bytes are bound to when they are sealed, so that rows cannot be swapped.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Place<'a> {
+    State(&'a EntityKey),
+    Snapshot(&'a EntityKey),
+    Event(&'a EntityKey, u64),
+    Reply(&'a EntityKey, &'a [u8]),
+    Effect(firn_model::id::EffectId),
+    Timer(&'a EntityKey, &'a str),
+    Replica(firn_model::id::NodeId, &'a EntityKey),
+}
+
+impl Place<'_> {
+    /// Part of the stored format: what it was sealed under must be known for ever.
+    fn bytes(&self) -> Vec<u8> {
+        let of = |kind: &str, key: &EntityKey, rest: &[u8]| {
+            let mut bytes = Vec::new();
+            for part in [
+                kind.as_bytes(),
+                key.storage.as_str().as_bytes(),
+                key.id.as_bytes(),
+            ] {
+                bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());
+                bytes.extend_from_slice(part);
+            }
+            bytes.extend_from_slice(rest);
+            bytes
+        };
+        match self {
+            Self::State(key) => of("state", key, &[]),
+            Self::Snapshot(key) => of("snapshot", key, &[]),
+            Self::Event(key, number) => of("event", key, &number.to_be_bytes()),
+            Self::Reply(key, command) => of("reply", key, command),
+            Self::Effect(effect) => format!("effect {effect}").into_bytes(),
+            Self::Timer(key, name) => of("timer", key, name.as_bytes()),
+            Self::Replica(node, key) => of("replica", key, &node.0.to_be_bytes()),
+        }
+    }
+}
+
+impl Values {
+    pub(super) fn sealed_with(keys: Option<Arc<Keys>>) -> Self {
+        Self { keys }
+    }
+
+    /// What a column holds of these bytes.
+    pub(super) fn column<'a>(&self, place: Place<'_>, bytes: &'a [u8]) -> Cow<'a, [u8]> {
+        match &self.keys {
+            None => Cow::Borrowed(bytes),
+            Some(keys) => Cow::Owned(keys.seal(&place.bytes(), bytes).to_vec()),
+        }
+    }
+
+    /// The same for bytes that nobody else needs.
+    pub(super) fn owned(&self, place: Place<'_>, bytes: Vec<u8>) -> Cow<'static, [u8]> {
+        match &self.keys {
+            None => Cow::Owned(bytes),
+            Some(keys) => Cow::Owned(keys.seal(&place.bytes(), &bytes).to_vec()),
+        }
+    }
+
+    /// The bytes that a column holds.
+    pub(super) fn bytes(&self, place: Place<'_>, column: &[u8]) -> Result<Bytes, ReadError> {
+        match &self.keys {
+            None => Ok(Bytes::copy_from_slice(column)),
+            Some(keys) => keys
+                .open(&place.bytes(), column)
+                .map_err(|error| damaged(place, &error)),
+        }
+    }
+
+    /// A payload from its columns.
+    pub(super) fn payload(
+        &self,
+        place: Place<'_>,
+        type_url: &str,
+        column: &[u8],
+    ) -> Result<Payload, ReadError> {
+        let type_url = names::original(type_url).ok_or_else(|| damaged(place, &"its type"))?;
+        Ok(Payload {
+            type_url: ByteString::from(type_url),
+            bytes: self.bytes(place, column)?,
+        })
+    }
+
+    /// A message that a column holds, as what it stands for.
+    pub(super) fn message<M, T>(&self, place: Place<'_>, column: &[u8]) -> Result<T, ReadError>
+    where
+        M: Message + Default,
+        T: TryFrom<M, Error: std::fmt::Display>,
+    {
+        let bytes = self.bytes(place, column)?;
+        let message = M::decode(bytes).map_err(|error| damaged(place, &error))?;
+        T::try_from(message).map_err(|fault| damaged(place, &fault))
+    }
+}
+
+/// Damage in what is stored at a place.
+pub(super) fn damaged(place: Place<'_>, fault: &impl ToString) -> ReadError {
+    ReadError::Damaged {
+        place: format!("{place:?}"),
+        fault: fault.to_string(),
+    }
+}
+
+/// A time as columns hold it: milliseconds since 1970; the last that a column can hold is never.
+pub(super) fn time(time: Timestamp) -> i64 {
+    count(time.0)
+}
+
+/// The time that a column holds.
+pub(super) fn timestamp(column: i64) -> Timestamp {
+    match column {
+        i64::MAX => Timestamp(u64::MAX),
+        column => Timestamp(number(column)),
+    }
+}
+
+/// A count as columns hold it.
+pub(super) fn count(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// The count that a column holds; none is ever negative.
+pub(super) fn number(column: i64) -> u64 {
+    u64::try_from(column).unwrap_or_default()
+}
+
+/// Tags as a JSON object, so that SQL can ask for them; `None` if there are none.
+pub(super) fn tags(tags: &BTreeMap<String, String>) -> Option<String> {
+    (!tags.is_empty()).then(|| serde_json::to_string(tags).expect("texts are JSON"))
+}
+
+/// The tags that a column holds.
+pub(super) fn tags_of(column: Option<&str>) -> Option<BTreeMap<String, String>> {
+    column.map_or_else(
+        || Some(BTreeMap::new()),
+        |text| serde_json::from_str(text).ok(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use firn_model::id::StorageName;
+
+    #[test]
+    fn what_is_sealed_opens_at_its_place_only() {
+        let keys = Keys::parse("one:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=");
+        let sealed = Values::sealed_with(Some(Arc::new(keys.unwrap())));
+        let key = |id: &str| EntityKey::new(StorageName::new("s"), id);
+        let (a, b) = (key("a"), key("b"));
+        let column = sealed.column(Place::Event(&a, 1), b"plain");
+        assert_ne!(&*column, b"plain");
+        assert_eq!(
+            sealed.bytes(Place::Event(&a, 1), &column),
+            Ok(Bytes::from("plain"))
+        );
+        for place in [Place::Event(&a, 2), Place::Event(&b, 1), Place::State(&a)] {
+            let refused = sealed.bytes(place, &column);
+            assert!(matches!(refused, Err(ReadError::Damaged { .. })));
+        }
+        let open = Values::default();
+        assert_eq!(&*open.column(Place::State(&a), b"plain"), b"plain");
+    }
+
+    #[test]
+    fn times_and_tags_come_back() {
+        for millis in [0, 1, u64::MAX] {
+            assert_eq!(timestamp(time(Timestamp(millis))), Timestamp(millis));
+        }
+        let some: BTreeMap<_, _> = [("a\0".to_owned(), "\"".to_owned())].into();
+        assert_eq!(tags_of(tags(&some).as_deref()), Some(some));
+        assert_eq!(tags(&BTreeMap::new()), None);
+        assert_eq!(tags_of(None), Some(BTreeMap::new()));
+        assert_eq!(tags_of(Some("no")), None);
+    }
+}
