@@ -4,6 +4,11 @@
 //! Connections that declare the same contract are one function; the contracts of all functions are
 //! served as one. An entity's incarnation begins on the connection of its function that has least to
 //! do, and stays there; when that ends, the next incarnation begins on another (R17, R92).
+//!
+//! A contract that is new is read beside those that are known, one after the other (`newcomer`), while
+//! everything else goes on; what comes of it is put in its place at once.
+
+mod newcomer;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -26,6 +31,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 use tracing::warn;
 
+use self::newcomer::{Beside, Other, Others, beside};
 use super::calls::OpenCalls;
 use super::places::Places;
 use super::session::{Limits, Session};
@@ -69,6 +75,10 @@ pub enum Event {
 /// The connected functions.
 pub struct Hub {
     functions: RwLock<Functions>,
+    /// Held by the newcomer whose turn it is. Nobody else adds functions or removes them.
+    joining: tokio::sync::Mutex<()>,
+    /// Where the next search begins among many connections.
+    search: AtomicUsize,
     /// How many connections take something new.
     open: AtomicUsize,
     check: Check,
@@ -93,7 +103,7 @@ struct Functions {
 
 /// One function: everything that is connected and declares the same.
 struct Function {
-    declaration: Declaration,
+    declaration: Arc<Declaration>,
     places: Places,
     connections: Vec<Arc<Connection>>,
 }
@@ -127,6 +137,10 @@ pub(crate) struct Joined {
     pub(crate) served: Option<oneshot::Receiver<()>>,
 }
 
+/// Among how many connections the one with least to do is looked for. With more the search would cost
+/// more than it wins.
+const PICK_AMONG: usize = 8;
+
 /// How many different things are told to a function while Firn runs.
 const TOLD_MAX: usize = 500;
 
@@ -141,6 +155,8 @@ impl Hub {
         let (events, receiver) = mpsc::unbounded_channel();
         let hub = Self {
             functions: RwLock::default(),
+            joining: tokio::sync::Mutex::default(),
+            search: AtomicUsize::new(0),
             open: AtomicUsize::new(0),
             check,
             calls,
@@ -190,24 +206,30 @@ impl Hub {
     ///
     /// # Errors
     /// Everything that is wrong with its contract.
-    pub(crate) fn join(&self, hello: Hello, limits: Limits) -> Result<Joined, Vec<Finding>> {
+    pub(crate) async fn join(&self, hello: Hello, limits: Limits) -> Result<Joined, Vec<Finding>> {
         let process = hello.info.as_ref().map(process).unwrap_or_default();
-        let declaration = Declaration {
+        let declaration = Arc::new(Declaration {
             info: contract::info(hello.info),
             contract: hello.contract.unwrap_or_default(),
+        });
+        let _turn = self.joining.lock().await;
+        self.read()
+            .check_open()
+            .map_err(|why| self.refused(vec![why]))?;
+        let read = match self.others(&declaration) {
+            Some(others) => Some(self.read_with(declaration.clone(), others).await?),
+            None => None,
         };
+        // From here on nothing waits.
         let mut functions = self.write();
-        let (index, new) = match self.find_or_read(&mut functions, declaration) {
-            Ok(found) => found,
-            Err(findings) => {
-                self.tell(Event::Refused {
-                    findings: findings.clone(),
-                });
-                return Err(findings);
-            }
-        };
+        functions
+            .check_open()
+            .map_err(|why| self.refused(vec![why]))?;
+        let new = read.map(|read| functions.take_in(declaration.clone(), read));
         let is_ending = functions.is_ending;
-        let function = &mut functions.all[index];
+        let function = functions
+            .declaring(&declaration)
+            .expect("a newcomer was taken in, and nobody else changes what is known in its turn");
         let mut session = Session::new(limits, function.places.clone());
         if is_ending {
             session.goodbye();
@@ -238,59 +260,42 @@ impl Hub {
         Ok(Joined { connection, served })
     }
 
-    /// The place of the function with this declaration, which is new or was there before.
-    fn find_or_read(
+    /// What else is known, for a newcomer; `None` for one more process of a function that is.
+    fn others(&self, newcomer: &Declaration) -> Option<Others> {
+        let functions = self.read();
+        let is_known = functions.all.iter().any(|it| it.declares(newcomer));
+        let others = |function: &Function| Other {
+            declaration: function.declaration.clone(),
+            is_connected: !function.connections.is_empty(),
+        };
+        (!is_known).then(|| functions.all.iter().map(others).collect())
+    }
+
+    /// Reads what a newcomer declares beside the others. It takes long, and happens where it keeps
+    /// nobody waiting.
+    async fn read_with(
         &self,
-        functions: &mut Functions,
-        declaration: Declaration,
-    ) -> Result<(usize, Option<New>), Vec<Finding>> {
-        if let Some(why) = &functions.closed {
-            return Err(vec![why.clone()]);
-        }
-        let mut present = functions.all.iter();
-        let same = |function: &Function| function.declaration.contract == declaration.contract;
-        if let Some(index) = present.position(same) {
-            return Ok((index, None));
-        }
-        // What is wrong with it alone is said first, and without the others' names.
-        contract::read(&[&declaration])?;
-        let connected = functions.declarations(|function| !function.connections.is_empty());
-        let faults = contract::taken(&declaration, &connected);
-        if !faults.is_empty() {
-            return Err(faults);
-        }
-        // One that has gone makes room for what replaces it.
-        let stays = |function: &Function| {
-            !function.connections.is_empty()
-                || contract::taken(&declaration, &[&function.declaration]).is_empty()
+        newcomer: Arc<Declaration>,
+        others: Others,
+    ) -> Result<Beside, Vec<Finding>> {
+        let check = self.check.clone();
+        let reading = move || beside(&newcomer, others, &check);
+        let read = match tokio::task::spawn_blocking(reading).await {
+            Ok(read) => read,
+            Err(ended) => match ended.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The runtime ends, and this with it.
+                Err(_) => std::future::pending().await,
+            },
         };
-        let mut all = functions.declarations(stays);
-        let changed = all.len() < functions.all.len();
-        all.push(&declaration);
-        let Declared {
-            contract,
-            functions: places,
-        } = contract::read(&all)?;
-        let faults = (self.check)(&contract);
-        if !faults.is_empty() {
-            return Err(faults);
-        }
-        functions.all.retain(stays);
-        functions.all.push(Function {
-            declaration,
-            places: Places::default(),
-            connections: Vec::new(),
+        read.map_err(|findings| self.refused(findings))
+    }
+
+    fn refused(&self, findings: Vec<Finding>) -> Vec<Finding> {
+        self.tell(Event::Refused {
+            findings: findings.clone(),
         });
-        for (function, places) in functions.all.iter_mut().zip(places) {
-            function.places = places.into_iter().collect();
-        }
-        functions.by_service = by_service(&functions.all);
-        functions.warnings = contract.warnings.clone();
-        let new = New {
-            contract: Arc::new(contract),
-            changed,
-        };
-        Ok((functions.all.len() - 1, Some(new)))
+        findings
     }
 
     /// Nothing new begins on a connection any more.
@@ -316,19 +321,26 @@ impl Hub {
         });
     }
 
-    /// The connection on which something new of a service begins: the one with least to do.
+    /// The connection on which something new of a service begins: the one with least to do, of many
+    /// the one among [`PICK_AMONG`].
     fn pick(&self, service: &str) -> Option<Arc<Connection>> {
         let functions = self.read();
-        let function = functions.of(service)?;
-        let open = function.connections.iter();
-        let mut open = open.filter(|connection| connection.is_open.load(Ordering::Relaxed));
+        let connections = &functions.of(service)?.connections;
+        let from = match connections.len() {
+            0..=PICK_AMONG => 0,
+            many => self.search.fetch_add(1, Ordering::Relaxed) % many,
+        };
+        let (before, behind) = connections.split_at(from);
+        let open = behind.iter().chain(before);
+        let open = open.filter(|connection| connection.is_open.load(Ordering::Relaxed));
+        let mut open = open.take(PICK_AMONG);
         let first = open.next()?;
-        let load = |connection: &Connection| connection.lock().load();
         let Some(second) = open.next() else {
             return Some(first.clone());
         };
         let all = [first, second].into_iter().chain(open);
-        all.min_by_key(|connection| load(connection)).cloned()
+        all.min_by_key(|connection| connection.lock().load())
+            .cloned()
     }
 
     fn tell(&self, event: Event) {
@@ -338,6 +350,46 @@ impl Hub {
 }
 
 impl Functions {
+    /// Whether anybody may join.
+    fn check_open(&self) -> Result<(), Finding> {
+        match &self.closed {
+            None => Ok(()),
+            Some(why) => Err(why.clone()),
+        }
+    }
+
+    /// Takes a newcomer in that was read beside the others.
+    fn take_in(&mut self, declaration: Arc<Declaration>, read: Beside) -> New {
+        let Beside { declared, stay } = read;
+        let before = self.all.len();
+        let mut stay = stay.into_iter();
+        self.all.retain(|_| stay.next().unwrap_or(true));
+        let changed = self.all.len() < before;
+        self.all.push(Function {
+            declaration,
+            places: Places::default(),
+            connections: Vec::new(),
+        });
+        let Declared {
+            contract,
+            functions: places,
+        } = declared;
+        for (function, places) in self.all.iter_mut().zip(places) {
+            function.places = places.into_iter().collect();
+        }
+        self.by_service = by_service(&self.all);
+        self.warnings = contract.warnings.clone();
+        New {
+            contract: Arc::new(contract),
+            changed,
+        }
+    }
+
+    fn declaring(&mut self, declaration: &Declaration) -> Option<&mut Function> {
+        let mut all = self.all.iter_mut();
+        all.find(|function| function.declares(declaration))
+    }
+
     fn each(&self, act: impl Fn(&mut Session)) {
         for function in &self.all {
             for connection in &function.connections {
@@ -353,13 +405,14 @@ impl Functions {
             .sum()
     }
 
-    fn declarations(&self, which: impl Fn(&Function) -> bool) -> Vec<&Declaration> {
-        let chosen = self.all.iter().filter(|function| which(function));
-        chosen.map(|function| &function.declaration).collect()
-    }
-
     fn of(&self, service: &str) -> Option<&Function> {
         self.all.get(*self.by_service.get(service)?)
+    }
+}
+
+impl Function {
+    fn declares(&self, declaration: &Declaration) -> bool {
+        self.declaration.contract == declaration.contract
     }
 }
 
@@ -463,5 +516,96 @@ pub fn another_family(family: &str) -> Finding {
         text: format!("this Firn serves a function that it dials, of the family {family}"),
         service: None,
         location: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use firn_model::call::Reply;
+    use firn_runtime::calls::OwnCall;
+    use firn_testkit::own::declare::{action, contract};
+    use firn_testkit::own::message::hello;
+
+    use super::*;
+
+    struct NoCalls;
+
+    impl Calls for NoCalls {
+        fn call(&self, _: OwnCall) -> BoxFuture<'static, Result<Reply, Status>> {
+            Box::pin(std::future::pending())
+        }
+    }
+
+    const LIMITS: Limits = Limits {
+        chunk_bytes: 1000,
+        frame_bytes: 1000,
+        frame_bytes_theirs: 1000,
+        commands: 1,
+        request_messages: 1,
+        reply_messages: 1,
+        calls: 1,
+    };
+
+    /// A function with one action.
+    fn doing(package: &str) -> Hello {
+        let (file, service) = (format!("{package}.proto"), format!("{package}.Doing"));
+        let text = format!(
+            "syntax = \"proto3\"; package {package}; message Request {{}}
+             service Doing {{ rpc One(Request) returns (Request); }}"
+        );
+        let action = action(&service, &["One"]);
+        hello(&contract(&[(&file, &text)], vec![action]))
+    }
+
+    #[tokio::test]
+    async fn newcomer_that_is_read_keeps_nobody_waiting() {
+        let (reads, mut is_read) = mpsc::unbounded_channel();
+        let (go_on, may_go_on) = std::sync::mpsc::channel();
+        let may_go_on = Mutex::new(may_go_on);
+        let check = move |contract: &Contract| {
+            if contract.components.len() == 2 {
+                reads.send(()).unwrap();
+                may_go_on.lock().unwrap().recv().unwrap();
+            }
+            Vec::new()
+        };
+        let (hub, _events) = Hub::new(Arc::new(check), Arc::new(NoCalls), TaskTracker::new());
+        assert!(hub.join(doing("a"), LIMITS).await.is_ok());
+        let joining = tokio::spawn({
+            let hub = hub.clone();
+            async move { hub.join(doing("b"), LIMITS).await.is_ok() }
+        });
+        is_read.recv().await.unwrap();
+        assert!(hub.pick("a.Doing").is_some());
+        assert!(hub.pick("b.Doing").is_none());
+        go_on.send(()).unwrap();
+        assert!(joining.await.unwrap());
+        assert!(hub.pick("b.Doing").is_some());
+    }
+
+    #[tokio::test]
+    async fn many_processes_share_the_work() {
+        let (hub, _events) = Hub::new(
+            Arc::new(|_: &Contract| Vec::new()),
+            Arc::new(NoCalls),
+            TaskTracker::new(),
+        );
+        let mut processes = Vec::new();
+        for _ in 0..5 * PICK_AMONG {
+            let Ok(joined) = hub.join(doing("a"), LIMITS).await else {
+                panic!("refused")
+            };
+            processes.push(joined.connection);
+        }
+        let mut picked = HashSet::new();
+        for _ in &processes {
+            let connection = hub.pick("a.Doing").unwrap();
+            assert!(picked.insert(Arc::as_ptr(&connection)));
+        }
+        for connection in &processes[1..] {
+            hub.retire(connection);
+        }
+        let last = hub.pick("a.Doing").unwrap();
+        assert!(Arc::ptr_eq(&last, &processes[0]));
     }
 }

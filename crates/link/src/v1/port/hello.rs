@@ -94,7 +94,7 @@ pub(super) async fn begin(
     };
     let limits = limits(&hello, &shared.config);
     let welcome = welcome(&shared.config);
-    let Joined { connection, served } = match shared.hub.join(hello, limits) {
+    let Joined { connection, served } = match shared.hub.join(hello, limits).await {
         Ok(joined) => joined,
         Err(findings) => return refusal(&findings),
     };
