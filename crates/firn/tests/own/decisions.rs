@@ -413,8 +413,7 @@ async fn command_says_how_long_its_caller_waits() {
 /// R31: the outcome is not known, and the entity goes on.
 #[tokio::test]
 async fn caller_is_told_that_the_time_is_over() {
-    let (world, mut function) =
-        World::serving_with(&whole(), &["--command-timeout", "300ms"]).await;
+    let (world, mut function) = World::serving_with(&whole(), &["--command-timeout", "2s"]).await;
     let caller = world.call("Register/Process", "a", "");
     function.command().await;
     caller.is_refused(Code::DeadlineExceeded, "FIRN-3016").await;

@@ -248,7 +248,7 @@ async fn cancelled_call_is_cancelled_at_the_function_and_never_looks_complete() 
 #[tokio::test]
 async fn unanswered_call_times_out() {
     for dialect in DIALECTS {
-        let world = World::with(&whole(dialect), &["--command-timeout", "500ms"]).await;
+        let world = World::with(&whole(dialect), &["--command-timeout", "1s"]).await;
         let call = world.call("Doing/Unary", request("a", ""));
         let mut action = world.function.action().await;
         let status = call.outcome().await.expect_err("a timeout");

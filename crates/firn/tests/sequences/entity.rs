@@ -308,7 +308,7 @@ async fn failure_that_asks_for_a_restart_does_nothing_more_to_a_value_entity() {
 
 #[tokio::test]
 async fn unanswered_command_times_out_and_the_entity_goes_on() {
-    let world = World::with(&whole(&CLOUDSTATE), &["--command-timeout", "1s"]).await;
+    let world = World::with(&whole(&CLOUDSTATE), &["--command-timeout", "2s"]).await;
     for kind in KINDS {
         let (call, mut stream) = kind.open(&world, "a").await;
         let status = call.outcome().await.expect_err("a failure");
