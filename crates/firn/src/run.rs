@@ -4,8 +4,9 @@
 //! [`proxy`] is all parts together: it starts them, lets them serve and drains them. It takes its
 //! [`ports`] first, tells each of the [`parts`] its share of the settings, and then [`follow`]s what
 //! becomes of the functions. [`function`] is the one that Firn starts itself, in development.
-//! [`signals`] are how a person ends all of that.
+//! [`files`] are what the system gives to the process, [`signals`] how a person ends all of that.
 
+mod files;
 mod follow;
 mod function;
 mod parts;
@@ -31,6 +32,7 @@ use signals::Signals;
 /// Serves until told to stop, with the function of `project` if that has a command; gives the exit
 /// code.
 pub(crate) fn run(config: Config, project: Project) -> ExitCode {
+    files::ask_for_all();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -25,6 +25,7 @@ pub struct Setup {
 /// A running `firn proxy` with an embedded store in its folder.
 pub struct Firn {
     setup: Setup,
+    ulimit: Option<String>,
     // Dropped before the folder, where its log is.
     process: Process,
     folder: TempDir,
@@ -42,10 +43,23 @@ impl Firn {
     /// # Panics
     /// If it does not come up.
     pub fn start(setup: Setup) -> Self {
+        Self::start_with(setup, None)
+    }
+
+    /// Starts one as a process with limits, as the shell's `ulimit` takes them.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    pub fn limited(setup: Setup, ulimit: &str) -> Self {
+        Self::start_with(setup, Some(ulimit.to_owned()))
+    }
+
+    fn start_with(setup: Setup, ulimit: Option<String>) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let (process, up) = launch(&setup, folder.path());
+        let (process, up) = launch(&setup, ulimit.as_deref(), folder.path());
         Self {
             setup,
+            ulimit,
             folder,
             process,
             clients: up.clients,
@@ -116,7 +130,7 @@ impl Firn {
     /// Starts it again on the same folder, on new ports. More arguments may be given.
     pub fn start_again(&mut self) {
         self.process.kill();
-        let (process, up) = launch(&self.setup, self.folder.path());
+        let (process, up) = launch(&self.setup, self.ulimit.as_deref(), self.folder.path());
         self.process = process;
         (self.clients, self.admin) = (up.clients, up.admin);
         self.functions = up.functions;
@@ -153,11 +167,19 @@ struct Up {
     functions: String,
 }
 
-fn launch(setup: &Setup, folder: &Path) -> (Process, Up) {
+fn launch(setup: &Setup, ulimit: Option<&str>, folder: &Path) -> (Process, Up) {
     let log = folder.join("firn.log");
     let before = std::fs::read_to_string(&log).unwrap_or_default();
     std::fs::write(&log, before + RUN).expect("a log");
-    let mut command = Command::new(&setup.binary);
+    let mut command = match ulimit {
+        None => Command::new(&setup.binary),
+        Some(ulimit) => {
+            let mut command = Command::new("sh");
+            let script = format!("ulimit {ulimit} && exec \"$0\" \"$@\"");
+            command.arg("-c").arg(script).arg(&setup.binary);
+            command
+        }
+    };
     command
         .current_dir(folder)
         .arg("proxy")

@@ -11,8 +11,8 @@ use firn_runtime::{engine, lane};
 use http::HeaderName;
 use tokio::sync::Notify;
 
-use super::cannot_start;
 use super::ports::advertised;
+use super::{cannot_start, files};
 use crate::exit::Failure;
 use crate::settings::{Config, Mode};
 
@@ -42,8 +42,10 @@ pub(super) fn engine_config(config: &Config) -> engine::Config {
 }
 
 pub(super) fn edge_config(config: &Config, identification: &Identification) -> firn_edge::Config {
+    let defaults = firn_edge::Config::default();
     firn_edge::Config {
         listen: config.listen,
+        connections_max: files::for_clients(defaults.connections_max),
         dev: config.mode == Mode::Dev,
         message_bytes_max: config.max_message_bytes,
         shutdown_grace: config.drain_grace,
@@ -54,7 +56,7 @@ pub(super) fn edge_config(config: &Config, identification: &Identification) -> f
             [] => Origins::Any,
             listed => Origins::Listed(listed.to_vec()),
         },
-        ..firn_edge::Config::default()
+        ..defaults
     }
 }
 

@@ -6,6 +6,7 @@
 mod action;
 mod away;
 mod careful;
+mod crowd;
 mod discovery;
 mod ending;
 mod entity;

@@ -105,6 +105,14 @@ impl World {
         Self::around(function, firn).await
     }
 
+    /// A Firn with so many files, as `ulimit` takes it, that serves this.
+    pub(crate) async fn with_files(declaration: &Declaration, ulimit: &str) -> Self {
+        let function = Function::start(declaration);
+        let mut firn = Firn::limited(setup(&function, &[]), ulimit);
+        firn.wait_until_serving();
+        Self::around(function, firn).await
+    }
+
     async fn around(function: Function, firn: Firn) -> Self {
         let client = Client::connect(firn.clients).await;
         Self {

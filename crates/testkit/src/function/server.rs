@@ -23,6 +23,10 @@ const UNIMPLEMENTED: i32 = 12;
 /// gRPC's number for a server that broke.
 const INTERNAL: i32 = 13;
 
+/// What a connection may have under way. h2 ends one whose small messages take more room than half of
+/// it, which the usual 64 KiB are for a hundred of them.
+const WINDOW_BYTES: u32 = 4 << 20;
+
 pub(super) struct Server {
     pub(super) journal: Arc<Journal>,
     dialect: &'static Dialect,
@@ -99,6 +103,7 @@ impl Server {
 
     async fn connection(self: Arc<Self>, socket: TcpStream) {
         let mut builder = h2::server::Builder::new();
+        builder.initial_connection_window_size(WINDOW_BYTES);
         if let Some(streams_max) = self.streams_max {
             builder.max_concurrent_streams(streams_max);
         }
