@@ -20,8 +20,8 @@ pub(crate) fn command() -> Command {
              run unmodified.",
         )
         .after_help(
-            "To begin:\n  firn new counter --lang python    a new project; then: cd counter && \
-             firn dev\n  firn dev -- node index.js         a function that you have",
+            "To begin:\n  firn help new                a new project that firn dev runs\n  \
+             firn dev -- node index.js    a function that you have",
         )
         .subcommand_required(true)
         .arg_required_else_help(true)

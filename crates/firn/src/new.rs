@@ -151,13 +151,14 @@ pub(crate) fn command() -> Command {
                 .value_parser(clap::builder::PossibleValuesParser::new(languages))
                 .help("The language of the function"),
         )
-        .arg(
-            Arg::new("sdk")
-                .long("sdk")
-                .value_name("FOLDER")
-                .help("Takes the SDK from this folder instead of the language's registry"),
+        .arg(Arg::new("sdk").long("sdk").value_name("FOLDER").help(
+            "Takes the SDK from this folder of Firn's repository; needed as long as the \
+                     language's registry does not have it",
+        ))
+        .after_help(
+            "Example:\n  firn new counter --lang python --sdk ../firn/sdk/python\n  cd counter\n  \
+             firn dev",
         )
-        .after_help("Example:\n  firn new counter --lang python && cd counter && firn dev")
 }
 
 /// A name that is one in every language.

@@ -38,6 +38,8 @@ pub(super) struct Follow {
     dialing: CancellationToken,
     /// How many connections of functions that dial in there are.
     connected: usize,
+    /// What was said last of a contract that was refused.
+    refused: Vec<Finding>,
 }
 
 impl Follow {
@@ -56,6 +58,7 @@ impl Follow {
             hub,
             dialing,
             connected: 0,
+            refused: Vec::new(),
         }
     }
 
@@ -99,11 +102,12 @@ impl Follow {
                     streams: EntityStreams::Shared,
                 });
                 self.ready.set(true);
+                self.refused.clear();
                 say_served(&contract);
                 // The newcomer may have gone.
                 let _ = served.send(());
             }
-            hub::Event::Refused { findings } => log_refusal(&findings),
+            hub::Event::Refused { findings } => self.say_refused(findings),
             hub::Event::Joined {
                 process,
                 connections,
@@ -138,13 +142,34 @@ impl Follow {
             }
             Event::Serving { function, changed } => self.serve(function, changed),
             Event::Refused { findings } => {
-                log_refusal(&findings);
-                if self.mode == Mode::Proxy && self.function.is_none() {
-                    return Err(refused(&findings));
+                let is_first = self.mode == Mode::Proxy && self.function.is_none();
+                let failure = is_first.then(|| refused(&findings));
+                self.say_refused(findings);
+                if let Some(failure) = failure {
+                    return Err(failure);
                 }
             }
         }
         Ok(())
+    }
+
+    /// Says why a contract is refused: once, for a refused function comes again and again.
+    fn say_refused(&mut self, findings: Vec<Finding>) {
+        if findings == self.refused {
+            return;
+        }
+        for finding in &findings {
+            error!(code = %finding.code, "the contract is refused: {finding}");
+        }
+        if self.mode == Mode::Dev
+            && let Some(finding) = findings.first()
+        {
+            let code = finding.code;
+            info!(
+                "firn explain {code} says what to change; waiting for the function to come again"
+            );
+        }
+        self.refused = findings;
     }
 
     fn serve(&mut self, function: Function, changed: bool) {
@@ -164,6 +189,7 @@ impl Follow {
         });
         self.function = Some(function);
         self.ready.set(true);
+        self.refused.clear();
         say_served(&contract);
     }
 }
@@ -184,12 +210,6 @@ fn say_served(contract: &Contract) {
         "serving {}",
         components.join(", ")
     );
-}
-
-fn log_refusal(findings: &[Finding]) {
-    for finding in findings {
-        error!(code = %finding.code, "the contract is refused: {finding}");
-    }
 }
 
 fn refused(findings: &[Finding]) -> Failure {

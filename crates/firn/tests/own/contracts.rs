@@ -217,6 +217,21 @@ async fn contract_is_refused_with_what_is_wrong() {
     world.join(&whole()).await;
 }
 
+/// A function that is refused comes again and again.
+#[tokio::test]
+async fn refusal_is_said_once() {
+    let mut world = World::alone().await;
+    let wrong = of(vec![with(register(), |it| it.id.clear())]);
+    for _ in 0..3 {
+        refused(&world, &wrong).await;
+    }
+    // What is said of it comes after what was said before.
+    world.join(&whole()).await;
+    let log = world.firn.log();
+    let said = log.matches("model.Register.Process has no key").count();
+    assert_eq!(said, 1, "{log}");
+}
+
 fn seconds(seconds: i64) -> Option<prost_types::Duration> {
     Some(prost_types::Duration { seconds, nanos: 0 })
 }
