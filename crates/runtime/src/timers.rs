@@ -79,12 +79,18 @@ struct Watch {
     not_before: Timestamp,
     /// What the lanes have in hand.
     in_hand: HashSet<TimerId>,
+    /// What was found due meanwhile: a timer that repeats may be set anew, and late already, before
+    /// its lane has said that it is done.
+    again: HashSet<TimerId>,
 }
 
 impl Watch {
     fn learn(&mut self, told: Told, now: Timestamp) {
         for (id, was_told) in told.done {
             self.in_hand.remove(&id);
+            if self.again.remove(&id) {
+                self.next = Some(now);
+            }
             if !was_told {
                 self.next = Some(now);
                 self.not_before = now.plus(RETRY_AFTER);
@@ -93,6 +99,15 @@ impl Watch {
         if let Some(armed) = told.armed {
             self.next = Some(self.next.map_or(armed, |next| next.min(armed)));
         }
+    }
+
+    /// A timer is due; gives whether its lane is to be told now.
+    fn found(&mut self, id: &TimerId) -> bool {
+        let is_new = self.in_hand.insert(id.clone());
+        if !is_new {
+            self.again.insert(id.clone());
+        }
+        is_new
     }
 
     /// How long to sleep; `None` if it is time to look.
@@ -122,6 +137,7 @@ impl Dispatcher {
                 next: Some(Timestamp::default()),
                 not_before: Timestamp::default(),
                 in_hand: HashSet::new(),
+                again: HashSet::new(),
             };
             loop {
                 let now = self.clock.now();
@@ -167,7 +183,7 @@ impl Dispatcher {
                 watch.next = Some(timer.due);
                 break;
             }
-            if watch.in_hand.insert(timer.id.clone()) {
+            if watch.found(&timer.id) {
                 self.tell(timer.id.key.slot(), Input::Due(timer.id));
             }
         }
@@ -196,6 +212,7 @@ mod tests {
             next: next.map(|next| Timestamp(next.get())),
             not_before: Timestamp(0),
             in_hand: (0..in_hand).map(id).collect(),
+            again: HashSet::new(),
         }
     }
 
@@ -238,6 +255,21 @@ mod tests {
         assert_eq!(watch.sleep(NOW), Some(RETRY_AFTER));
         assert_eq!(watch.sleep(NOW.plus(RETRY_AFTER)), None);
         assert!(watch.in_hand.is_empty());
+    }
+
+    /// A timer that repeats is late again before its lane is done with the time before.
+    #[test]
+    fn timer_that_is_due_while_it_is_in_hand_is_looked_for_again() {
+        let mut watch = watch(None, 0);
+        assert!(watch.found(&id(0)));
+        assert!(!watch.found(&id(0)));
+        assert_eq!(watch.sleep(NOW), Some(SLEEP_MAX));
+        let done = vec![(id(0), true)];
+        watch.learn(Told { armed: None, done }, NOW);
+        assert_eq!(watch.sleep(NOW), None);
+        watch.next = None;
+        assert!(watch.found(&id(0)));
+        assert!(watch.again.is_empty());
     }
 
     #[test]
