@@ -20,7 +20,7 @@ mod function;
 pub(crate) mod stream;
 
 pub use dialect::Family;
-pub use function::{FunctionOptions, Process, list_functions, run_function};
+pub use function::{FunctionOptions, list_functions, run_function};
 
 /// The messages: `tck/proto/firn/tck/families/wire.proto`.
 #[expect(

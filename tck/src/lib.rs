@@ -39,7 +39,7 @@ mod workload;
 #[cfg(test)]
 mod tests;
 
-pub use families::{Family, FunctionOptions, Process, list_functions, run_function};
+pub use families::{Family, FunctionOptions, list_functions, run_function};
 pub use fault::Fault;
 pub use proxy::{
     FamilyProxyOptions, Proxy, ProxyOptions, list_family_proxy, list_proxy, run_family_proxy,

@@ -7,7 +7,8 @@ use std::time::Duration;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use firn_model::code::Code;
 use firn_tck::{
-    Family, FamilyProxyOptions, Options, Output, Proxy, ProxyOptions, Silent, Summary, Text,
+    Family, FamilyProxyOptions, FunctionOptions, Options, Output, Proxy, ProxyOptions, Silent,
+    Summary, Text,
 };
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -27,6 +28,14 @@ pub(crate) fn command() -> Command {
 /// What both kits have.
 fn judging(command: Command) -> Command {
     command
+        .arg(
+            Arg::new("family")
+                .long("family")
+                .value_name("FAMILY")
+                .default_value("firn")
+                .value_parser(["firn", "cloudstate", "akka-serverless", "kalix"])
+                .help("What the function speaks"),
+        )
         .arg(
             Arg::new("filter")
                 .long("filter")
@@ -77,6 +86,8 @@ fn function() -> Command {
         .long_about(
             "Listens at ADDRESS, lets a function of firn.v1 dial in, and checks what it does, one \
              line for each check with the requirements of proto/firn/v1/README.md that it covers. \
+             Functions of the other families are dialed at ADDRESS, and the requirements are those \
+             of tck/families.md; with COMMAND they are killed and started again. \
              The function serves the model services of tck/README.md; every SDK has such a program. \
              Ends with 0 if every check passed, and with 1 if one failed.",
         )
@@ -84,7 +95,10 @@ fn function() -> Command {
             Arg::new("address")
                 .value_name("ADDRESS")
                 .required_unless_present("list")
-                .help("Where the function dials in: HOST:PORT, or unix:PATH"),
+                .help(
+                    "Where the function dials in, HOST:PORT or unix:PATH; or, of a family other than \
+                     firn, where it listens, HOST:PORT",
+                ),
         )
         .arg(
             Arg::new("token")
@@ -99,11 +113,15 @@ fn function() -> Command {
                 .num_args(0..)
                 .last(true)
                 .action(ArgAction::Append)
-                .help("Starts the function, with ADDRESS as its last argument"),
+                .help(
+                    "Starts the function, with ADDRESS as its last argument; or, of a family other \
+                     than firn, with HOST and PORT in its environment, of which port 0 is a free one",
+                ),
         )
         .after_help(
             "Examples:\n  firn tck function 127.0.0.1:9001 -- node tck.js\n  \
-             firn tck function 127.0.0.1:9001 --filter chunks --format junit > report.xml",
+             firn tck function 127.0.0.1:9001 --filter chunks --format junit > report.xml\n  \
+             firn tck function 127.0.0.1:0 --family kalix -- node index.js",
         )
 }
 
@@ -119,14 +137,6 @@ fn proxy() -> Command {
              the client port, the port of functions and a folder for data. Without one, a proxy must \
              run there, and checks that need to end it are left out. \
              Ends with 0 if every check passed, and with 1 if one failed.",
-        )
-        .arg(
-            Arg::new("family")
-                .long("family")
-                .value_name("FAMILY")
-                .default_value("firn")
-                .value_parser(["firn", "cloudstate", "akka-serverless", "kalix"])
-                .help("What the function speaks"),
         )
         .arg(
             Arg::new("function-listen")
@@ -195,7 +205,10 @@ enum Side {
 fn judge(flags: &ArgMatches, side: Side) -> ExitCode {
     if flags.get_flag("list") {
         let checks = match side {
-            Side::Function => firn_tck::list(),
+            Side::Function => match family(flags) {
+                None => firn_tck::list(),
+                Some(family) => firn_tck::list_functions(family),
+            },
             Side::Proxy => match family(flags) {
                 None => firn_tck::list_proxy(),
                 Some(family) => firn_tck::list_family_proxy(family),
@@ -243,6 +256,9 @@ fn judge(flags: &ArgMatches, side: Side) -> ExitCode {
 }
 
 async fn judge_function(flags: &ArgMatches, output: &mut dyn Output) -> Result<Summary, Failure> {
+    if let Some(family) = family(flags) {
+        return judge_server(flags, family, output).await;
+    }
     let text = |name: &str| flags.get_one::<String>(name).cloned();
     let address = text("address").unwrap_or_default();
     let mut options = Options::new(address.clone());
@@ -276,6 +292,50 @@ async fn judge_function(flags: &ArgMatches, output: &mut dyn Output) -> Result<S
         }
     };
     firn_tck::run(options, output).await.map_err(cannot_listen)
+}
+
+/// Judges a function that is dialed.
+async fn judge_server(
+    flags: &ArgMatches,
+    family: Family,
+    output: &mut dyn Output,
+) -> Result<Summary, Failure> {
+    let text = |name: &str| flags.get_one::<String>(name).cloned();
+    let mut address = text("address").unwrap_or_default();
+    let command: Vec<String> = flags
+        .get_many::<String>("command")
+        .unwrap_or_default()
+        .cloned()
+        .collect();
+    if !command.is_empty() {
+        address = free(address)?;
+    }
+    let mut options = FunctionOptions::new(family, address.clone());
+    options.filter = text("filter");
+    options.seed = flags.get_one::<u64>("seed").copied();
+    if let Some(commands) = flags.get_one::<u32>("commands") {
+        options.commands = *commands;
+    }
+    if let Some(timeout) = flags.get_one::<Duration>("timeout") {
+        options.timeout = *timeout;
+    }
+    if !command.is_empty() {
+        let (host, port) = address.rsplit_once(':').unwrap_or_default();
+        options.process = Some(Box::new(Judged {
+            command,
+            environment: [("HOST", host), ("PORT", port)]
+                .map(|(name, value)| (name, value.to_owned()))
+                .into(),
+            child: None,
+        }));
+    }
+    let done = firn_tck::run_function(options, output).await;
+    done.map_err(not_started)
+}
+
+fn not_started(error: io::Error) -> Failure {
+    let remedy = "check the command after --, and that it is on the PATH";
+    Failure::new(Code::CommandNotStarted, error, remedy)
 }
 
 /// The family of functions that a proxy dials; none for those of firn.v1, which dial it.
@@ -320,7 +380,10 @@ async fn judge_proxy(flags: &ArgMatches, output: &mut dyn Output) -> Result<Summ
     let judged = || -> Box<dyn Proxy> {
         Box::new(Judged {
             command: command.iter().map(place).collect(),
-            token: token.clone(),
+            environment: token
+                .iter()
+                .map(|token| ("FIRN_FUNCTION_TOKEN", token.clone()))
+                .collect(),
             child: None,
         })
     };
@@ -353,17 +416,14 @@ async fn judge_proxy(flags: &ArgMatches, output: &mut dyn Output) -> Result<Summ
     let _ = std::fs::remove_dir_all(&folder);
     done.map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => cannot_listen(error),
-        _ => {
-            let remedy = "check the command after --, and that it is on the PATH";
-            Failure::new(Code::CommandNotStarted, error, remedy)
-        }
+        _ => not_started(error),
     })
 }
 
-/// A proxy that the kit starts. It is killed when this is dropped.
+/// A proxy or a function that the kit starts. It is killed when this is dropped.
 struct Judged {
     command: Vec<String>,
-    token: Option<String>,
+    environment: Vec<(&'static str, String)>,
     child: Option<std::process::Child>,
 }
 
@@ -372,10 +432,8 @@ impl Proxy for Judged {
         let mut command = std::process::Command::new(&self.command[0]);
         command
             .args(&self.command[1..])
+            .envs(self.environment.iter().cloned())
             .stdout(std::process::Stdio::null());
-        if let Some(token) = &self.token {
-            command.env("FIRN_FUNCTION_TOKEN", token);
-        }
         self.child = Some(command.spawn()?);
         Ok(())
     }
@@ -419,14 +477,9 @@ fn start(
     if let Some(token) = token {
         command.env("FIRN_TOKEN", token);
     }
-    command.spawn().map_err(|error| {
-        let remedy = "check the command after --, and that it is on the PATH";
-        Failure::new(
-            Code::CommandNotStarted,
-            format!("{program}: {error}"),
-            remedy,
-        )
-    })
+    command
+        .spawn()
+        .map_err(|error| not_started(io::Error::new(error.kind(), format!("{program}: {error}"))))
 }
 
 fn cannot_listen(error: io::Error) -> Failure {

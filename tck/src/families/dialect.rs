@@ -31,6 +31,14 @@ impl Family {
         all.into_iter().find(|family| family.name() == name)
     }
 
+    pub(crate) fn dialects(self) -> &'static [Dialect] {
+        match self {
+            Self::Cloudstate => &[Dialect::Cloudstate01, Dialect::Cloudstate02],
+            Self::AkkaServerless => &[Dialect::AkkaServerlessA, Dialect::AkkaServerlessB],
+            Self::Kalix => &[Dialect::Kalix],
+        }
+    }
+
     /// How the family's names of packages begin.
     pub(crate) fn package(self) -> &'static str {
         match self {

@@ -15,4 +15,4 @@ mod workload;
 #[cfg(test)]
 mod tests;
 
-pub use run::{FunctionOptions, Process, list_functions, run_function};
+pub use run::{FunctionOptions, list_functions, run_function};

@@ -11,7 +11,7 @@ use crate::report::{Outcome, Output, Summary, Verdict};
 use crate::run::{COMMANDS_DEFAULT, TIMEOUT_DEFAULT};
 use crate::workload::random_seed;
 
-/// A proxy that the kit can start and end.
+/// A proxy, or a function that a proxy dials, that the kit can start and end.
 pub trait Proxy: Send {
     /// Starts it, on the data that it had. The kit dials until it listens.
     ///

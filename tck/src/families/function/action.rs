@@ -118,13 +118,23 @@ impl Action {
         }
     }
 
+    /// The requirement that its shape is about.
+    fn requirement(&self) -> &'static str {
+        match streams(self.method) {
+            (false, false) => "F60",
+            (true, false) => "F61",
+            (false, true) => "F62",
+            (true, true) => "F63",
+        }
+    }
+
     /// The next response.
     pub(crate) async fn response(&mut self) -> Result<Decision, Fault> {
         match self.next().await? {
             Said::Response(decision) => Ok(decision),
             Said::End(end) => {
                 let came = format!("the end: status {} {:?}", end.status, end.message);
-                Err(Fault::new("F60", "a response", came))
+                Err(Fault::new(self.requirement(), "a response", came))
             }
         }
     }

@@ -12,7 +12,7 @@ mod watch;
 use std::pin::Pin;
 
 use super::rig::Rig;
-use crate::families::dialect::{Dialect, Kind};
+use crate::families::dialect::{Dialect, Family, Kind};
 use crate::fault::Fault;
 use crate::proto::v1::DataType;
 use crate::service::Service;
@@ -64,7 +64,7 @@ impl Needs {
             Self::Service(service) => dialect.kind(service).is_some(),
             Self::Metadata => dialect.has_metadata(),
             Self::EntityMetadata => dialect.has_entity_metadata(),
-            Self::Health => dialect.family() != super::super::Family::Cloudstate,
+            Self::Health => dialect.family() != Family::Cloudstate,
             Self::SnapshotRequests => dialect == Dialect::Kalix,
             Self::StreamedCommands => dialect.has_streamed_commands(),
             Self::Process if !has_process => {
@@ -108,6 +108,15 @@ pub(crate) fn all() -> Vec<Check> {
         super::workload::CHECKS,
     ]
     .concat()
+}
+
+/// Those that any dialect of the family has, in order.
+pub(crate) fn of(family: Family) -> Vec<Check> {
+    let has = |check: &Check| {
+        let mut dialects = family.dialects().iter();
+        dialects.any(|dialect| check.needs.missing(*dialect, true).is_none())
+    };
+    all().into_iter().filter(has).collect()
 }
 
 fn ensure(

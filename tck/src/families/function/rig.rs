@@ -10,7 +10,6 @@ use tokio::time::{Duration, sleep};
 
 use super::action::Action;
 use super::entity::Stream;
-use super::run::Process;
 use crate::families::contract;
 use crate::families::dialect::{Dialect, Family, Kind};
 use crate::families::wire::{ProxyInfo, Spec};
@@ -18,6 +17,7 @@ use crate::fault::Fault;
 use crate::oracle::Asked;
 use crate::proto::model::{DataRequest, DataStep, Request, data_step, step};
 use crate::proto::v1::Metadata;
+use crate::proxy::Proxy;
 use crate::proxy::client::{Answer, Client};
 use crate::record::Record;
 use crate::service::Service;
@@ -25,6 +25,8 @@ use crate::{kit, show};
 
 /// How many messages are kept for the report of a fault.
 const LOG_MAX: usize = 12;
+/// How many characters of each are kept.
+const LINE_MAX: usize = 240;
 /// Between two attempts to reach a function that is starting.
 const DIAL_PAUSE: Duration = Duration::from_millis(50);
 
@@ -38,7 +40,7 @@ impl Log {
         if lines.len() == LOG_MAX {
             lines.pop_front();
         }
-        lines.push_back(line);
+        lines.push_back(show::at_most(&line, LINE_MAX));
     }
 
     pub(super) fn take(&self) -> Vec<String> {
@@ -50,11 +52,12 @@ impl Log {
 pub(crate) struct Rig {
     pub(crate) family: Family,
     address: String,
-    pub(crate) process: Option<Box<dyn Process>>,
+    pub(crate) process: Option<Box<dyn Proxy>>,
     pub(crate) seed: u64,
     pub(crate) commands: u32,
     pub(super) log: Log,
     client: Option<Client>,
+    was_dialed: bool,
     discovered: Option<(Dialect, Spec)>,
     /// The kinds whose streams the function did not end.
     lazy: BTreeSet<Kind>,
@@ -71,6 +74,7 @@ impl Rig {
             commands: 0,
             log: Log::default(),
             client: None,
+            was_dialed: false,
             discovered: None,
             lazy: BTreeSet::new(),
             names: 0,
@@ -81,7 +85,10 @@ impl Rig {
     pub(crate) async fn client(&mut self) -> &Client {
         while self.client.is_none() {
             match Client::connect(&self.address).await {
-                Ok(client) => self.client = Some(client),
+                Ok(client) => {
+                    self.client = Some(client);
+                    self.was_dialed = true;
+                }
                 Err(error) => {
                     self.log.put(format!("kit: cannot dial: {error}"));
                     sleep(DIAL_PAUSE).await;
@@ -89,6 +96,11 @@ impl Rig {
             }
         }
         self.client.as_ref().expect("it was just dialed")
+    }
+
+    /// Whether it was ever there.
+    pub(super) fn was_dialed(&self) -> bool {
+        self.was_dialed
     }
 
     /// Forgets the connection; the next use dials again.
@@ -169,6 +181,15 @@ impl Rig {
         }
         let (dialect, _) = self.discovered.as_ref().expect("it was just asked");
         Ok(*dialect)
+    }
+
+    /// Whether the function has declared a service.
+    pub(super) fn has(&self, service: Service) -> bool {
+        let has = |(dialect, spec): &(Dialect, Spec)| {
+            let name = dialect.service(service);
+            spec.components.iter().any(|one| one.service_name == name)
+        };
+        self.discovered.as_ref().is_some_and(has)
     }
 
     /// The function's answer to discovery.

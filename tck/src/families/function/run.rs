@@ -4,28 +4,14 @@ use std::io;
 
 use tokio::time::{Duration, Instant, timeout};
 
-use super::checks::{self, Check};
+use super::checks::{self, Check, Needs};
 use super::rig::Rig;
 use crate::families::dialect::Family;
 use crate::fault::Fault;
+use crate::proxy::Proxy;
 use crate::report::{Outcome, Output, Summary, Verdict};
 use crate::run::{COMMANDS_DEFAULT, TIMEOUT_DEFAULT};
 use crate::workload::random_seed;
-
-/// A function that the kit can start and kill.
-pub trait Process: Send {
-    /// Starts it. The kit dials until it listens.
-    ///
-    /// # Errors
-    /// When there is no such program.
-    fn start(&mut self) -> io::Result<()>;
-
-    /// Kills it without a word, and waits until it has gone.
-    ///
-    /// # Errors
-    /// When it cannot be killed.
-    fn kill(&mut self) -> io::Result<()>;
-}
 
 /// How the kit is run against a function that is a server.
 pub struct FunctionOptions {
@@ -42,7 +28,7 @@ pub struct FunctionOptions {
     /// How many commands the random workload has.
     pub commands: u32,
     /// Starts and kills the function. Without it, one must run, and it is not killed.
-    pub process: Option<Box<dyn Process>>,
+    pub process: Option<Box<dyn Proxy>>,
 }
 
 impl FunctionOptions {
@@ -61,8 +47,8 @@ impl FunctionOptions {
 }
 
 /// The names of all checks of such a function with their requirements, in the order in which they run.
-pub fn list_functions() -> Vec<(&'static str, &'static [&'static str])> {
-    let checks = checks::all().into_iter();
+pub fn list_functions(family: Family) -> Vec<(&'static str, &'static [&'static str])> {
+    let checks = checks::of(family).into_iter();
     checks
         .map(|check| (check.name, check.requirements))
         .collect()
@@ -97,10 +83,15 @@ pub async fn run_function(
         let filter = options.filter.as_deref();
         filter.is_none_or(|filter| check.name.contains(filter))
     };
-    for check in checks::all().into_iter().filter(wanted) {
+    for check in checks::of(options.family).into_iter().filter(wanted) {
         output.begins(check.name);
         let began = Instant::now();
-        let verdict = one(&mut rig, &check, options.timeout).await;
+        let is_first = summary.outcomes.is_empty();
+        let verdict = if is_first || rig.was_dialed() {
+            one(&mut rig, &check, options.timeout).await
+        } else {
+            Verdict::Skipped("nobody has ever listened at the address".to_owned())
+        };
         let outcome = Outcome {
             name: check.name,
             requirements: check.requirements,
@@ -115,12 +106,21 @@ pub async fn run_function(
 
 async fn one(rig: &mut Rig, check: &Check, limit: Duration) -> Verdict {
     rig.log.take();
-    // The workload is as long as it was asked to be.
-    let is_workload = check.name.starts_with("workload/");
-    let limit = limit * if is_workload { 10 } else { 1 };
+    // The workload is as long as it was asked to be, and a function may take its time to start.
+    let is_long = ["workload/", "restart/"]
+        .iter()
+        .any(|group| check.name.starts_with(group));
+    let limit = limit * if is_long { 10 } else { 1 };
     let done = timeout(limit, async {
         let dialect = rig.ready().await?;
         let missing = check.needs.missing(dialect, rig.process.is_some());
+        let missing = match (missing, check.needs) {
+            (None, Needs::Service(service)) if !rig.has(service) => {
+                // That it is missing is what `discovery/` says.
+                Some(format!("the function has no {}", dialect.service(service)))
+            }
+            (missing, _) => missing,
+        };
         if let Some(missing) = missing {
             return Ok(Some(missing));
         }

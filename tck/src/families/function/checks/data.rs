@@ -9,7 +9,7 @@ use crate::families::stream::In;
 use crate::fault::Fault;
 use crate::oracle;
 use crate::proto::model::data_step::Step;
-use crate::proto::model::{DataRequest, DataStep, Fail, Nothing, Write};
+use crate::proto::model::{At, DataRequest, DataStep, Fail, Nothing, Write};
 use crate::proto::v1::delta::Delta as Kind;
 use crate::proto::v1::{DataType, Decision, mutation};
 use crate::service::{DATA, Service};
@@ -53,6 +53,9 @@ macro_rules! of_each {
             }),
             check("data/consistency_goes_with_the_change", &["F55"], Needs::StreamedCommands, |rig| {
                 Box::pin(consistency(rig))
+            }),
+            check("data/counter_map_has_a_key_at_zero", &["F51"], of(DataType::CounterMap), |rig| {
+                Box::pin(zero(rig))
             }),
             check("data/clock_goes_with_the_write", &["F56"], of(DataType::Register), |rig| {
                 Box::pin(clocks(rig))
@@ -296,6 +299,24 @@ async fn consistency(rig: &mut Rig) -> Result {
     Ok(())
 }
 
+/// A key that was created is there, whatever its number is.
+async fn zero(rig: &mut Rig) -> Result {
+    let mut stream = rig.fresh(Service::Data(DataType::CounterMap)).await?;
+    let id = stream.id.clone();
+    let step = Step::At(Box::new(At {
+        key: "k".into(),
+        data_type: 0,
+        step: Some(Box::new(DataStep {
+            step: Some(Step::Change(0)),
+        })),
+    }));
+    stream.ask(data(&id, vec![step])).await?;
+    let mut stream = rig.reopen(stream).await?;
+    stream.ask(data(&id, vec![])).await?;
+    rig.leave(stream).await;
+    Ok(())
+}
+
 /// The write of a decision on a register, or on an entry of a map of them.
 fn written(decision: &Decision) -> Option<crate::proto::v1::Write> {
     let mutation = decision.mutation.as_ref()?.mutation.as_ref()?;
@@ -326,7 +347,7 @@ async fn clocks(rig: &mut Rig) -> Result {
             let write = Step::Write(wanted.clone());
             let step = match of {
                 DataType::Register => write,
-                _ => Step::At(Box::new(crate::proto::model::At {
+                _ => Step::At(Box::new(At {
                     key: "k".into(),
                     data_type: 0,
                     step: Some(Box::new(DataStep { step: Some(write) })),
