@@ -41,6 +41,7 @@ mod peer;
 mod save;
 mod spread;
 mod stream;
+pub(crate) mod told;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;

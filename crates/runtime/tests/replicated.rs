@@ -68,6 +68,10 @@ async fn three_nodes_agree_over_a_network_that_loses_messages() {
             engine.ask(ADD, &id, "1").await.expect("an answer");
         }
     }
+    // What only the third had would stay there once it is cut off.
+    for engine in &engines {
+        becomes(engine, "c0", "15").await;
+    }
     let nodes: Vec<_> = engines.iter().map(Running::node).collect();
     network.cut(nodes[0], nodes[2]);
     network.cut(nodes[1], nodes[2]);
@@ -106,16 +110,29 @@ async fn watcher_hears_of_changes_on_other_nodes() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn watcher_that_does_not_read_is_cut_off() {
+    // Many small answers, and few large ones.
+    for (answers, fewer_than) in [("5000", 5000), ("100x100000", 100)] {
+        let bench = tallies();
+        let engine = bench.engine(Arc::new(Memory::new())).await;
+        let mut watching = engine.watch(WATCH, "a", answers);
+        assert_eq!(watching.next().await, Some(Ok("0".to_owned())));
+        // The engine is far ahead by the time somebody else was answered.
+        becomes(&engine, "a", "1000").await;
+        let rest: Vec<_> = watching.collect().await;
+        let last = rest.last().expect("an end").as_ref().expect_err("cut off");
+        assert_eq!(last.firn, Some(Code::CallerTooSlow));
+        assert!(rest.len() < fewer_than, "{}", rest.len());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn watcher_that_reads_gets_answers_of_any_size() {
     let bench = tallies();
     let engine = bench.engine(Arc::new(Memory::new())).await;
-    let mut watching = engine.watch(WATCH, "a", "5000");
+    let mut watching = engine.watch(WATCH, "a", "1x10000000");
     assert_eq!(watching.next().await, Some(Ok("0".to_owned())));
-    // The engine is far ahead by the time somebody else was answered.
-    becomes(&engine, "a", "1000").await;
-    let rest: Vec<_> = watching.collect().await;
-    let last = rest.last().expect("an end").as_ref().expect_err("cut off");
-    assert_eq!(last.firn, Some(Code::CallerTooSlow));
-    assert!(rest.len() < 5000, "{}", rest.len());
+    let large = watching.next().await.expect("an answer").expect("whole");
+    assert_eq!(large.len(), 10_000_000);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,14 +9,15 @@ use firn_model::id::EntityKey;
 use firn_model::status::{GrpcCode, Status};
 use futures_util::StreamExt;
 use futures_util::stream;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::{Dispatcher, Refused, Request, Source, seen};
 use crate::identity::{Occasion, entity_id};
 use crate::lane::{Origin, Settled};
 use crate::link::{ActionAnswer, AnswerStream, MessageStream};
 use crate::refusal::Refusal;
-use crate::replicated::driver::{Caller, Told, stream_caller};
+use crate::replicated::driver::Caller;
+use crate::replicated::told::{self, Listener, Told};
 use crate::replicated::{CallId, Command};
 use crate::trace::Trace;
 
@@ -85,7 +86,8 @@ impl Dispatcher {
         };
         let (command, key) = self.replica_command(request, true)?;
         let call = command.call;
-        let (caller, answers) = stream_caller(key.clone());
+        let (teller, answers) = told::way();
+        let caller = Caller::Many(teller, key.clone());
         if !self.replicas.send(command, caller).await {
             return Err(Refusal::ShuttingDown.status(&component));
         }
@@ -153,7 +155,7 @@ struct Watching {
     dispatcher: Arc<Dispatcher>,
     key: EntityKey,
     call: CallId,
-    answers: mpsc::Receiver<Told>,
+    answers: Listener,
 }
 
 /// What a caller is told, up to the last word.
@@ -162,7 +164,7 @@ fn answers(watching: Watching, component: Arc<Component>) -> AnswerStream {
         let component = component.clone();
         async move {
             let mut watching = watching?;
-            let refusal = match watching.answers.recv().await {
+            let refusal = match watching.answers.next().await {
                 Some(Told::Next(Settled { answer, effects })) => {
                     let effects = effects.into_iter().map(|it| it.effect).collect();
                     let answer = ActionAnswer { answer, effects };

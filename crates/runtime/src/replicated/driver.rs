@@ -23,6 +23,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
 use super::network::{Endpoint, Membership, Message as PeerMessage, Outbound};
+use super::told::Teller;
 use super::{CallId, Command, Config, Input, Output, Page, Replicas};
 use crate::dispatch::Dispatcher;
 use crate::driver::wall_clock;
@@ -31,10 +32,6 @@ use crate::lane::{Now, Settled, Ticket};
 use crate::link::{End, ReplicaEvent, ReplicaOpening, ReplicaStream};
 use crate::refusal::Refusal;
 use crate::streams::{Streams, Word};
-
-/// Answers of a streamed command that its caller has not taken yet. Who takes them more slowly is
-/// cut off, so that nothing grows without bound.
-const STREAM_ANSWERS: usize = 1024;
 
 /// Messages of other nodes that may wait; the network holds or loses what is more.
 const INBOX_PEERS: usize = 1024;
@@ -64,16 +61,7 @@ pub(crate) enum Caller {
     /// One answer.
     One(oneshot::Sender<Result<Settled, Refusal>>),
     /// Many, until a last word.
-    Many(mpsc::Sender<Told>, EntityKey),
-}
-
-/// What the caller of a streamed command is told.
-#[derive(Debug)]
-pub(crate) enum Told {
-    /// An answer.
-    Next(Settled),
-    /// The last word. A stream that ends without one was cut off.
-    End(Result<(), Refusal>),
+    Many(Teller, EntityKey),
 }
 
 /// The way to the machines of a node.
@@ -107,12 +95,6 @@ impl Handle {
         let gone = Input::CallerGone(key, call);
         let _ = self.inboxes[machine].send(Message::Input(gone));
     }
-}
-
-/// A place for the answers of a streamed command.
-pub(crate) fn stream_caller(key: EntityKey) -> (Caller, mpsc::Receiver<Told>) {
-    let (sender, receiver) = mpsc::channel(STREAM_ANSWERS);
-    (Caller::Many(sender, key), receiver)
 }
 
 fn machine_of(key: &EntityKey, machines: usize) -> usize {
@@ -276,19 +258,16 @@ impl Driver {
     fn answer(&mut self, call: CallId, settled: Settled) {
         let unsent = match self.callers.remove(&call) {
             Some(Caller::One(caller)) => caller.send(Ok(settled)).err().and_then(Result::ok),
-            Some(Caller::Many(caller, key)) => match caller.try_send(Told::Next(settled)) {
-                Ok(()) => {
+            Some(Caller::Many(caller, key)) => match caller.tell(settled) {
+                None => {
                     self.callers.insert(call, Caller::Many(caller, key));
                     None
                 }
-                Err(error) => {
+                Some(settled) => {
                     // Gone, or too slow: its stream ends without a last word, which says so.
                     let gone = Input::CallerGone(key, call);
                     let _ = self.machines[self.index].send(Message::Input(gone));
-                    match error.into_inner() {
-                        Told::Next(settled) => Some(settled),
-                        Told::End(_) => None,
-                    }
+                    Some(settled)
                 }
             },
             None => Some(settled),
@@ -305,9 +284,7 @@ impl Driver {
             (Some(Caller::One(caller)), Err(refusal)) => {
                 let _ = caller.send(Err(refusal));
             }
-            (Some(Caller::Many(caller, _)), result) => {
-                let _ = caller.try_send(Told::End(result));
-            }
+            (Some(Caller::Many(caller, _)), result) => caller.end(result),
             (Some(Caller::One(_)) | None, _) => {}
         }
     }

@@ -87,10 +87,13 @@ impl ReplicaStream for Tally {
             "Watch" => {
                 self.watchers.push(number);
                 self.reply(number, None, true);
-                for _ in 0..text.parse().unwrap_or(0) {
+                // How many more answers there are at once, and of how many bytes.
+                let (count, bytes) = text.split_once('x').unwrap_or((&*text, "1"));
+                let answer = "0".repeat(bytes.parse().expect("a size"));
+                for _ in 0..count.parse().unwrap_or(0) {
                     (self.events)(ReplicaEvent::Streamed(StreamedMessage {
                         command: number,
-                        answer: plain_reply(payload("0")),
+                        answer: plain_reply(payload(&answer)),
                         effects: Vec::new(),
                         ends: false,
                     }));
