@@ -118,6 +118,13 @@ impl Data {
         Ok(Self::empty(data_type))
     }
 
+    /// The value that a delta from the empty one leads to.
+    pub(crate) fn of(delta: &Delta) -> Result<Self, Misfit> {
+        let mut value = Self::empty_of(delta)?;
+        value.apply(delta)?;
+        Ok(value)
+    }
+
     /// Applies a delta.
     pub(crate) fn apply(&mut self, delta: &Delta) -> Result<(), Misfit> {
         match (self, delta.delta.as_ref().ok_or("a delta of no type")?) {

@@ -11,7 +11,6 @@
 
 mod checks;
 pub(crate) mod client;
-#[expect(dead_code, reason = "the checks that use it come next")]
 mod families;
 mod function;
 mod player;

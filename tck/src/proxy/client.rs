@@ -48,9 +48,10 @@ pub(crate) enum Came {
 
 /// A call under way.
 pub(crate) struct Call {
+    // Dropped before the requests, which have not ended then.
+    _task: JoinSet<()>,
     requests: Option<mpsc::Sender<Bytes>>,
     came: mpsc::Receiver<Came>,
-    _task: JoinSet<()>,
 }
 
 /// All that came of a call.
@@ -112,9 +113,9 @@ impl Client {
             let _ = sender.send(Came::End(end)).await;
         });
         Call {
+            _task: task,
             requests: Some(requests),
             came,
-            _task: task,
         }
     }
 }

@@ -12,7 +12,11 @@
 mod checks;
 mod contract;
 mod host;
+mod http;
+mod ledger;
 mod message;
+mod player;
+mod reflection;
 mod run;
 mod stream;
 mod world;

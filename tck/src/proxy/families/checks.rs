@@ -2,10 +2,16 @@
 //!
 //! A check drives both ends for a while and returns the first fault. Entities are new for each.
 
+mod action;
+pub(super) mod data;
 mod discovery;
 mod events;
 mod failures;
+mod front;
+mod hops;
+mod lives;
 mod value;
+mod workload;
 
 use super::world::World;
 use crate::checks::{Result, Running};
@@ -70,6 +76,12 @@ pub(super) fn of(family: Family) -> Vec<Check> {
         value::CHECKS,
         events::CHECKS,
         failures::CHECKS,
+        action::CHECKS,
+        hops::CHECKS,
+        data::CHECKS,
+        front::CHECKS,
+        lives::CHECKS,
+        workload::CHECKS,
     ]
     .concat();
     all.retain(|check| check.families.contains(&family));

@@ -5,13 +5,17 @@ use prost_types::Any;
 
 use crate::families::dialect::{Dialect, Family, Kind};
 use crate::families::wire;
-use crate::proto::{TYPE_URL, text};
+use crate::proto::TYPE_URL;
 
 /// The package of the services.
 const PACKAGE: &str = "firn.tck.proxy";
 
-/// How long components whose names end with `Idle` stay in memory.
+/// How long entities stay in memory that are to leave it soon.
 const IDLE_MS: i64 = 100;
+
+fn leaves_soon(service: &str) -> bool {
+    service.ends_with("Idle") || service == "Watched"
+}
 
 /// The headers that components of Akka Serverless and Kalix ask for.
 pub(super) const LISTED: [&str; 2] = ["x-tck", "X-Tck-Other"];
@@ -66,11 +70,6 @@ pub(super) fn said(text: &str) -> Any {
 pub(super) fn kept(text: &str) -> Any {
     let text = text.to_owned();
     pack("Kept", Text { text }.encode_to_vec())
-}
-
-/// An element or a key of replicated data: its type is foreign to the proxy.
-pub(super) fn element(name: &str) -> Any {
-    text(name)
 }
 
 /// What a service is.
@@ -180,7 +179,7 @@ impl Contract {
             service: full(name),
             component_type,
             storage: (sort != Sort::Action).then(|| format!("tck-{}", name.to_lowercase())),
-            passivate_ms: name.ends_with("Idle").then_some(IDLE_MS),
+            passivate_ms: leaves_soon(name).then_some(IDLE_MS),
             headers: LISTED.map(str::to_owned).to_vec(),
         });
         self

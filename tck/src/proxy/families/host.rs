@@ -30,7 +30,7 @@ pub(super) enum Heard {
     /// It asked what is served.
     Discover(Box<wire::ProxyInfo>),
     /// It asked so in the words of another family.
-    Probe(String),
+    Probe,
     Report(wire::UserFunctionError),
     /// One of the other calls of the family's discovery.
     Other(String),
@@ -42,6 +42,12 @@ pub(super) enum Heard {
 pub(super) struct Opened<T> {
     pub(super) what: T,
     pub(super) link: Link,
+}
+
+/// A call of either sort.
+pub(super) enum Came {
+    Entity(Opened<Kind>),
+    Action(Opened<Shape>),
 }
 
 /// What of a call of an action is streamed: requests, replies.
@@ -155,9 +161,30 @@ impl Host {
         receive(self.inside.as_mut().map(|inside| &mut inside.entities)).await
     }
 
+    /// A stream of an entity that is there already.
+    pub(super) fn entity_already(&mut self) -> Option<Opened<Kind>> {
+        self.inside.as_mut()?.entities.try_recv().ok()
+    }
+
+    /// A call of an action that is there already.
+    pub(super) fn action_already(&mut self) -> Option<Opened<Shape>> {
+        self.inside.as_mut()?.actions.try_recv().ok()
+    }
+
     /// The next call of an action. Cancel-safe.
     pub(super) async fn action(&mut self) -> Opened<Shape> {
         receive(self.inside.as_mut().map(|inside| &mut inside.actions)).await
+    }
+
+    /// Whichever comes first. Cancel-safe.
+    pub(super) async fn call(&mut self) -> Came {
+        let Some(inside) = self.inside.as_mut() else {
+            return std::future::pending().await;
+        };
+        tokio::select! {
+            opened = receive(Some(&mut inside.entities)) => Came::Entity(opened),
+            opened = receive(Some(&mut inside.actions)) => Came::Action(opened),
+        }
     }
 
     /// What the proxy says next. Cancel-safe.
@@ -241,7 +268,7 @@ impl Desk {
         } else if family != Family::Cloudstate && (is("HealthCheck") || is("ProxyTerminated")) {
             (Heard::Other(path), Some(Bytes::new()))
         } else if FAMILIES.iter().any(|one| path == one.discovery("Discover")) {
-            (Heard::Probe(path), None)
+            (Heard::Probe, None)
         } else {
             (Heard::Unknown(path), None)
         };

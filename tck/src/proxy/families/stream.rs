@@ -49,20 +49,17 @@ impl Stream {
         matches!(&self.first, Some(In::Init { service: own, id, .. }) if own == service && id == entity)
     }
 
-    /// The service and the id that it names, if it began with them.
-    pub(super) fn names(&self) -> Option<(&str, &str)> {
-        match &self.first {
-            Some(In::Init { service, id, .. }) => Some((service, id)),
-            _ => None,
-        }
-    }
-
     /// What comes next. Cancel-safe.
     pub(super) async fn next(&mut self) -> Result<In> {
         if let Some(first) = self.first.take() {
             return Ok(first);
         }
-        let came = match self.link.read().await {
+        let read = self.link.read().await;
+        self.came(read)
+    }
+
+    fn came(&mut self, read: Read) -> Result<In> {
+        let came = match read {
             Read::Message(bytes) => In::read(self.dialect, self.kind, &bytes).map_err(|why| {
                 let expected = "a message of the protocol, without other fields";
                 Fault::new("F110", expected, format!("{why}: {bytes:?}"))
@@ -73,6 +70,16 @@ impl Stream {
         let line = format!("proxy: {} {}", self.name, came.show());
         self.log.add(&line);
         Ok(came)
+    }
+
+    /// Whether another command is there already.
+    pub(super) fn has_more(&mut self) -> Result<bool> {
+        if self.first.is_none()
+            && let Some(read) = self.link.waiting()
+        {
+            self.first = Some(self.came(read)?);
+        }
+        Ok(matches!(self.first, Some(In::Command(_))))
     }
 
     /// The next must be this.

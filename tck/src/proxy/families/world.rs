@@ -126,13 +126,14 @@ pub(super) fn effect(to: wire::Forward, synchronous: bool) -> wire::SideEffect {
 /// A request of a client under way.
 pub(super) struct Asked {
     pub(super) call: Call,
-    answer: Answer,
+    pub(super) answer: Answer,
     name: String,
     log: Log,
 }
 
 impl Asked {
-    fn take(&mut self, came: Came) -> bool {
+    /// Takes what came. True at the end.
+    pub(super) fn take(&mut self, came: Came) -> bool {
         self.log.add(&match &came {
             Came::Headers(_) => format!("client: {} has headers", self.name),
             Came::Message(message) => format!("client: {} hears {message:?}", self.name),
@@ -157,16 +158,6 @@ impl Asked {
                 return self.answer;
             }
         }
-    }
-
-    /// Whether there is an answer already.
-    pub(super) fn poll(&mut self) -> Option<Answer> {
-        while let Some(came) = self.call.waiting() {
-            if self.take(came) {
-                return Some(self.answer.clone());
-            }
-        }
-        None
     }
 
     /// It must be answered with one message of this text.
@@ -395,6 +386,12 @@ impl World {
         Ok(self.probe(call).await?.status != 0)
     }
 
+    /// Waits until requests reach the function that has come again.
+    pub(super) async fn served_again(&mut self) -> Result {
+        self.served = false;
+        self.ready().await
+    }
+
     /// Answers whatever action is called until the call ends.
     async fn probe(&mut self, mut call: Call) -> Result<End> {
         loop {
@@ -514,6 +511,20 @@ impl World {
             let stream = Stream::begin(self.dialect, opened, self.log.clone()).await?;
             self.streams.push(stream);
         }
+    }
+
+    /// Whether an entity has a stream already, after whatever was under way had its time.
+    pub(super) async fn is_called(&mut self, key: &Key) -> Result<bool> {
+        let before = self.waiting();
+        self.pass().await?;
+        while let Some(opened) = self.host.entity_already() {
+            let stream = Stream::begin(self.dialect, opened, self.log.clone()).await?;
+            self.streams.push(stream);
+        }
+        self.wait_for(&before);
+        let service = full(key.service);
+        let mut waiting = self.streams.iter();
+        Ok(waiting.any(|stream| stream.is_of(&service, &key.id)))
     }
 
     /// The next stream, of whatever entity.

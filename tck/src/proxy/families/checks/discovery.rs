@@ -115,7 +115,7 @@ async fn says(world: &mut World) -> Result {
     let info = loop {
         match world.host.heard().await {
             Heard::Discover(info) => break info,
-            Heard::Probe(_) => {}
+            Heard::Probe => {}
             other => return Err(Fault::new("F105", "discovery", format!("{other:?}"))),
         }
     };
@@ -125,7 +125,7 @@ async fn says(world: &mut World) -> Result {
     while let Some(heard) = world.host.heard_already() {
         match heard {
             Heard::Discover(info) => told = Some(info),
-            Heard::Probe(_) | Heard::Other(_) => {}
+            Heard::Probe | Heard::Other(_) => {}
             Heard::Report(_) | Heard::Unknown(_) => {
                 let expected = "no other calls than those of the family";
                 return Err(Fault::new("F105", expected, format!("{heard:?}")));
@@ -275,7 +275,7 @@ async fn faulty(
     let report = loop {
         match world.host.heard().await {
             Heard::Report(report) => break report,
-            Heard::Discover(_) | Heard::Probe(_) | Heard::Other(_) => {}
+            Heard::Discover(_) | Heard::Probe | Heard::Other(_) => {}
             Heard::Unknown(path) => return Err(Fault::new("F105", "a report", path)),
         }
     };
