@@ -20,6 +20,8 @@ pub(crate) enum Need {
     Peers,
     /// Our SDKs in other languages built, and so their toolchains.
     Sdks,
+    /// A PostgreSQL that tests can start on folders of their own.
+    Postgres,
 }
 
 /// Checks and prepares everything that the needs ask for.
@@ -32,9 +34,13 @@ pub(crate) fn prepare(root: &Path, needs: &[Need]) -> Result<()> {
         peers.extend(match need {
             Need::Peers => peers::read_all(&root.join("peers"), "peer.toml")?,
             Need::Sdks => peers::read_all(&root.join("sdk"), "sdk.toml")?,
+            Need::Postgres => Vec::new(),
         });
     }
     let mut tools = vec![Tool::Rust, Tool::Linker];
+    if needs.contains(&Need::Postgres) {
+        tools.push(Tool::Postgres);
+    }
     tools.extend(peers.iter().flat_map(|peer| peer.tools.iter().copied()));
     tools.sort();
     tools.dedup();

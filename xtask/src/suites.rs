@@ -48,7 +48,7 @@ const SUITES: &[Suite] = &[
     Suite {
         name: "unit",
         about: "unit, property and component tests, short fuzzing, doc tests",
-        needs: &[],
+        needs: &[Need::Postgres],
         work: Work::Rest,
         limit: minutes(25),
     },
@@ -79,6 +79,13 @@ const SUITES: &[Suite] = &[
         needs: &[],
         work: Work::Targets(&["crash"]),
         limit: minutes(10),
+    },
+    Suite {
+        name: "stores",
+        about: "the real process on real databases that stop, fill up, or are wanted by two",
+        needs: &[Need::Postgres],
+        work: Work::Targets(&["stores"]),
+        limit: minutes(15),
     },
     Suite {
         name: "peers",

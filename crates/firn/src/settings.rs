@@ -20,14 +20,15 @@ use clap::{Arg, ArgMatches};
 use firn_link::Family;
 use firn_link::v1::port;
 use firn_model::code::Code;
+use firn_store::postgres::{self, Migrate};
 use firn_store::seal::Keys;
 
 use crate::project::{self, Project};
 use file::File;
 pub(crate) use value::duration;
 use value::{
-    address, at_least_one, boolean, family, function_address, host_port, join, lanes, log_filter,
-    number, optional, origins, store, token,
+    address, at_least_one, boolean, family, function_address, host_port, join, lanes, lease,
+    log_filter, migrate, number, optional, origins, shown, store, token,
 };
 
 /// One setting as a person sees it.
@@ -100,7 +101,29 @@ pub(crate) const SETTINGS: &[Setting] = &[
         env: "FIRN_STORE",
         value: "URL",
         default: "embedded:.firn/data",
-        help: "Where state is kept: embedded:FOLDER, or memory: for nothing that lasts",
+        help: "Where state is kept: embedded:FOLDER, postgres://USER:PASSWORD@HOST/DATABASE, or \
+               memory: for nothing that lasts",
+    },
+    Setting {
+        name: "migrate",
+        env: "FIRN_MIGRATE",
+        value: "MODE",
+        default: "auto",
+        help: "Whether the tables of a database may be made and changed at the start: auto, or check",
+    },
+    Setting {
+        name: "lease",
+        env: "FIRN_LEASE",
+        value: "DURATION",
+        default: "10s",
+        help: "How long a database keeps the slots of a Firn that says nothing any more",
+    },
+    Setting {
+        name: "store-connections",
+        env: "FIRN_STORE_CONNECTIONS",
+        value: "COUNT",
+        default: "2",
+        help: "Connections that write to a database; a few more read",
     },
     Setting {
         name: "family",
@@ -260,6 +283,9 @@ pub(crate) struct Config {
     pub(crate) function_tls: Option<(PathBuf, PathBuf)>,
     pub(crate) admin: SocketAddr,
     pub(crate) store: StoreUrl,
+    pub(crate) migrate: Migrate,
+    pub(crate) lease: Duration,
+    pub(crate) store_connections: usize,
     pub(crate) family: Family,
     /// `None` stands for the client port on this host.
     pub(crate) advertise: Option<(String, u16)>,
@@ -288,6 +314,8 @@ pub(crate) enum StoreUrl {
     Memory,
     /// A folder of this machine.
     Embedded(PathBuf),
+    /// A database.
+    Postgres(Box<postgres::Url>),
 }
 
 /// What commands need to know of a store.
@@ -449,6 +477,9 @@ impl Sources<'_> {
         let function_tls = self.tls(faults);
         let admin = self.parse("admin", faults, address);
         let store = self.parse("store", faults, store);
+        let migrate = self.parse("migrate", faults, migrate);
+        let lease = self.parse("lease", faults, lease);
+        let store_connections = self.parse("store-connections", faults, at_least_one);
         let family = self.parse("family", faults, family);
         let advertise = self.parse("advertise", faults, |text| match text {
             "" => Ok(None),
@@ -479,6 +510,9 @@ impl Sources<'_> {
             function_tls: function_tls?,
             admin: admin?,
             store: store?,
+            migrate: migrate?,
+            lease: lease?,
+            store_connections: store_connections?,
             family: family?,
             advertise: advertise?,
             command_timeout: command_timeout?,
@@ -573,7 +607,7 @@ impl Sources<'_> {
                 let text = match name {
                     // Logs are read by others.
                     "function-token" => format!("{}: {reason}", found.origin),
-                    _ => format!("{} is {:?}: {reason}", found.origin, found.text),
+                    _ => format!("{} is {:?}: {reason}", found.origin, shown(&found.text)),
                 };
                 faults.push(Fault {
                     code: Code::BadSetting,

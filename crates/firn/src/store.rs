@@ -9,6 +9,7 @@ use firn_model::code::Code;
 use firn_store::Store;
 use firn_store::embedded::{self, Embedded, Fatal};
 use firn_store::memory::Memory;
+use firn_store::postgres::{self, Deposed, Owner, Postgres};
 use tracing::error;
 
 use crate::exit::{FAILED, Failure};
@@ -20,6 +21,8 @@ pub(crate) enum OpenStore {
     Memory(Arc<Memory>),
     /// A folder.
     Embedded(Arc<Embedded>, PathBuf),
+    /// A database.
+    Postgres(Arc<Postgres>, Box<postgres::Url>),
 }
 
 impl OpenStore {
@@ -34,6 +37,7 @@ impl OpenStore {
                 return Ok(Self::Memory(Arc::new(memory)));
             }
             StoreUrl::Embedded(folder) => folder.clone(),
+            StoreUrl::Postgres(url) => return Self::open_postgres(config, url).await,
         };
         let settings = embedded::Config {
             cache_bytes: config.cache_bytes,
@@ -53,21 +57,66 @@ impl OpenStore {
         }
     }
 
+    async fn open_postgres(config: &Config, url: &postgres::Url) -> Result<Self, Failure> {
+        let settings = postgres::Config {
+            migrate: config.migrate,
+            writers: config.store_connections,
+            owner: Some(Owner {
+                name: owner_name()?,
+                lease: config.lease,
+            }),
+            keys: config.keys.clone(),
+            ..postgres::Config::new(url.clone())
+        };
+        match Postgres::open(settings, end_deposed).await {
+            Ok(store) => Ok(Self::Postgres(Arc::new(store), Box::new(url.clone()))),
+            Err(error) => Err(Failure::new(error.code(), &error, error.remedy())),
+        }
+    }
+
     /// The store for the engine.
     pub(crate) fn store(&self) -> Arc<dyn Store> {
         match self {
             Self::Memory(memory) => memory.clone(),
             Self::Embedded(embedded, _) => embedded.clone(),
+            Self::Postgres(postgres, _) => postgres.clone(),
         }
     }
 
     /// Stops it in order: the next start has nothing to recover.
     pub(crate) async fn close(self) {
-        if let Self::Embedded(embedded, _) = self {
-            // A failure has ended the process through the handler already.
-            let _ = tokio::task::spawn_blocking(move || embedded.close()).await;
+        match self {
+            Self::Memory(_) => {}
+            Self::Embedded(embedded, _) => {
+                // A failure has ended the process through the handler already.
+                let _ = tokio::task::spawn_blocking(move || embedded.close()).await;
+            }
+            Self::Postgres(postgres, _) => postgres.close().await,
         }
     }
+}
+
+/// A name that no other run of a Firn has.
+fn owner_name() -> Result<String, Failure> {
+    let random = getrandom::u32().map_err(|error| {
+        Failure::new(
+            Code::SlotsTaken,
+            format!("the system gives no random number: {error}"),
+            "look at the system's log",
+        )
+    })?;
+    let system = rustix::system::uname();
+    let machine = system.nodename().to_string_lossy().into_owned();
+    Ok(format!("{machine}/{}/{random:08x}", process::id()))
+}
+
+/// Ends the process: another one serves its entities now, and what this one has in memory is of no
+/// use any more.
+fn end_deposed(deposed: Deposed) {
+    error!(code = %deposed.code(), "Firn ends: {deposed}");
+    eprintln!("error {}: {deposed}", deposed.code());
+    eprintln!("  try: {}", deposed.remedy());
+    process::exit(FAILED.into());
 }
 
 /// Ends the process: what a failed flush left on the disk is not known, so nothing may follow it.
@@ -83,6 +132,7 @@ impl fmt::Display for OpenStore {
         match self {
             Self::Memory(_) => f.write_str("memory, nothing lasts"),
             Self::Embedded(_, folder) => write!(f, "{}", folder.display()),
+            Self::Postgres(_, url) => write!(f, "{url}"),
         }
     }
 }

@@ -16,6 +16,7 @@ use firn_store::Store;
 use firn_store::archive::file::Encoder;
 use firn_store::archive::{ArchiveError, RestoreError, file as archive};
 use firn_store::embedded::{self, Embedded, OpenError};
+use firn_store::postgres::{self, Migrate, Postgres};
 use tokio::time::Instant;
 
 use crate::exit::{self, Failure};
@@ -110,7 +111,7 @@ pub(crate) fn run(flags: &ArgMatches, env: &dyn Fn(&str) -> Option<String>) -> E
 async fn export(config: &StoreConfig, path: &Path, plain: bool) -> Result<(), Failure> {
     // Before the store is opened: a name that is taken is the commonest mistake.
     let mut file = NewFile::create(path)?;
-    let opened = open(config)?;
+    let opened = open(config).await?;
     let keys = config.keys.clone().filter(|_| !plain);
     let unreadable = |error: firn_store::ReadError| {
         Failure::new(Code::RecordDamaged, error, "see what firn store check says")
@@ -149,6 +150,7 @@ async fn import(config: &StoreConfig, path: &Path) -> Result<(), Failure> {
         StoreUrl::Embedded(folder) => {
             embedded::restore(folder, &embedded_config(config)).map_err(unopened)?
         }
+        StoreUrl::Postgres(_) => return Err(of_the_database()),
     };
     let unfinished = |error: RestoreError| Failure::new(error.code(), &error, error.remedy());
     let progress = Progress::new("imported");
@@ -172,9 +174,7 @@ async fn import(config: &StoreConfig, path: &Path) -> Result<(), Failure> {
 }
 
 fn check(config: &StoreConfig, is_repairing: bool) -> Result<(), Failure> {
-    let StoreUrl::Embedded(folder) = &config.store else {
-        return Err(nothing_lasts());
-    };
+    let folder = folder(config)?;
     let tell = |finding: firn_store::check::Finding| println!("{finding}");
     let settings = embedded_config(config);
     let checked = embedded::check(folder, settings, is_repairing, tell, store::end);
@@ -202,9 +202,7 @@ fn rotate_keys(config: &StoreConfig) -> Result<(), Failure> {
             "give keys with --encryption-key-file or FIRN_ENCRYPTION_KEYS, the new one first",
         ));
     };
-    let StoreUrl::Embedded(folder) = &config.store else {
-        return Err(nothing_lasts());
-    };
+    let folder = folder(config)?;
     let progress = Progress::new("sealed");
     let sealed =
         embedded::rotate_keys(folder, &embedded_config(config), |rows| progress.tell(rows));
@@ -217,7 +215,7 @@ fn rotate_keys(config: &StoreConfig) -> Result<(), Failure> {
 }
 
 /// Opens the store of the settings, which must be one that is there.
-fn open(config: &StoreConfig) -> Result<Arc<dyn Store>, Failure> {
+async fn open(config: &StoreConfig) -> Result<Arc<dyn Store>, Failure> {
     match &config.store {
         StoreUrl::Memory => Err(nothing_lasts()),
         StoreUrl::Embedded(folder) => {
@@ -230,6 +228,18 @@ fn open(config: &StoreConfig) -> Result<Arc<dyn Store>, Failure> {
             }
             let opened = Embedded::open(folder, embedded_config(config), store::end);
             Ok(Arc::new(opened.map_err(unopened)?))
+        }
+        StoreUrl::Postgres(url) => {
+            // It takes no slots, so a Firn that serves meanwhile is not disturbed.
+            let settings = postgres::Config {
+                migrate: Migrate::Check,
+                keys: config.keys.clone(),
+                ..postgres::Config::new((**url).clone())
+            };
+            let opened = Postgres::open(settings, |_| {}).await;
+            let refused =
+                |error: postgres::OpenError| Failure::new(error.code(), &error, error.remedy());
+            Ok(Arc::new(opened.map_err(refused)?))
         }
     }
 }
@@ -250,6 +260,23 @@ fn unopened(error: OpenError) -> Failure {
         other => other.remedy(),
     };
     Failure::new(error.code(), &error, remedy)
+}
+
+/// The folder of the settings, for commands that work on a folder.
+fn folder(config: &StoreConfig) -> Result<&PathBuf, Failure> {
+    match &config.store {
+        StoreUrl::Memory => Err(nothing_lasts()),
+        StoreUrl::Embedded(folder) => Ok(folder),
+        StoreUrl::Postgres(_) => Err(of_the_database()),
+    }
+}
+
+fn of_the_database() -> Failure {
+    Failure::new(
+        Code::BadSetting,
+        "--store is a database, which this command does not work on",
+        "use the tools of the database; docs/stores/postgres.md names them",
+    )
 }
 
 fn nothing_lasts() -> Failure {

@@ -290,7 +290,7 @@ impl Dispatcher {
             .map_err(|_| stopped())?;
         drop(begun);
         match (&mut waiting.answer).await {
-            Ok(Ok(settled)) => Ok(settled),
+            Ok(Ok(settled)) => self.still_owned(slot, &component, settled, hops).await,
             Ok(Err(refusal)) => Err(Refused {
                 status: refusal.status(&component),
                 // Nothing that a function was doing when it went away was an answer.
@@ -298,6 +298,27 @@ impl Dispatcher {
             }),
             Err(_) => Err(stopped()),
         }
+    }
+
+    /// Lets an answer go that rests on what this node knows of a slot, once it is sure that nobody
+    /// else has gone on with the slot meanwhile.
+    async fn still_owned(
+        self: &Arc<Self>,
+        slot: Slot,
+        component: &Component,
+        settled: Settled,
+        hops: u32,
+    ) -> Result<Settled, Refused> {
+        let store = &self.replicas.store;
+        if store.is_sure() || store.holds(slot).await == Ok(true) {
+            return Ok(settled);
+        }
+        // What was committed goes on its way, whatever its caller is told.
+        self.orphaned(settled.effects, hops);
+        Err(Refused {
+            status: Refusal::CommitUnknown.status(component),
+            again: true,
+        })
     }
 
     /// Calls an action with one message.

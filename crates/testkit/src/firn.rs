@@ -22,7 +22,7 @@ pub struct Setup {
     pub args: Vec<String>,
 }
 
-/// A running `firn proxy` with an embedded store in its folder.
+/// A running `firn proxy` with an embedded store in its folder, unless it is given another.
 pub struct Firn {
     setup: Setup,
     ulimit: Option<String>,
@@ -185,11 +185,11 @@ fn launch(setup: &Setup, ulimit: Option<&str>, folder: &Path) -> (Process, Up) {
         .arg("proxy")
         .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
         .args(["--function", &setup.function.to_string()])
-        .args([
-            "--store",
-            &format!("embedded:{}", folder.join("data").display()),
-        ])
         .args(&setup.args);
+    if !setup.args.iter().any(|arg| arg == "--store") {
+        let data = folder.join("data");
+        command.args(["--store", &format!("embedded:{}", data.display())]);
+    }
     if !setup.args.iter().any(|arg| arg == "--function-listen") {
         command.args(["--function-listen", "127.0.0.1:0"]);
     }

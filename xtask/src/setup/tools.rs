@@ -14,6 +14,7 @@ pub(crate) enum Tool {
     Venv,
     Jdk,
     Maven,
+    Postgres,
 }
 
 /// How a tool is found out about.
@@ -94,6 +95,19 @@ fn probe(tool: Tool) -> Probe {
             &["mvn", "--version"],
             "install Maven 3 (Debian: maven)",
         ),
+        // Debian keeps its programs off the path. The server of the package's own is never used.
+        Tool::Postgres => Probe {
+            package: Some("postgresql"),
+            ..plain(
+                "PostgreSQL",
+                &[
+                    "sh",
+                    "-c",
+                    "ls /usr/lib/postgresql/*/bin/initdb || command -v initdb",
+                ],
+                "install PostgreSQL 13 or newer (Debian: postgresql)",
+            )
+        },
     }
 }
 

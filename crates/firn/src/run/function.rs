@@ -54,7 +54,7 @@ impl Start {
         let (host, port) = address.unwrap_or(("127.0.0.1", "8080"));
         let folder = match &config.store {
             StoreUrl::Embedded(data) => data.parent().map(PathBuf::from).unwrap_or_default(),
-            StoreUrl::Memory => PathBuf::from(".firn"),
+            StoreUrl::Memory | StoreUrl::Postgres(_) => PathBuf::from(".firn"),
         };
         let child = Child {
             command: project.command.clone(),

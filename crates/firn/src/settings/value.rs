@@ -1,5 +1,6 @@
 //! Values of settings: texts that become what they stand for, or why they cannot.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -7,8 +8,12 @@ use std::time::Duration;
 use firn_link::Family;
 use firn_link::v1::port;
 use firn_model::code::Code;
+use firn_store::postgres::{self, Migrate};
 
 use super::StoreUrl;
+
+/// The shortest lease: a busy machine can be late by a good part of a second.
+const LEASE_MIN: Duration = Duration::from_secs(1);
 
 pub(super) fn function_address(text: &str) -> Result<port::Address, String> {
     match text.strip_prefix("unix:") {
@@ -71,14 +76,44 @@ pub(super) fn store(text: &str) -> Result<StoreUrl, String> {
     match text.split_once(':') {
         Some(("memory", "")) => Ok(StoreUrl::Memory),
         Some(("embedded", folder)) if !folder.is_empty() => Ok(StoreUrl::Embedded(folder.into())),
-        Some((scheme @ ("postgres" | "mysql" | "sqlite"), _)) => Err(format!(
+        Some(("postgres" | "postgresql", _)) => match postgres::Url::parse(text) {
+            Ok(url) => Ok(StoreUrl::Postgres(Box::new(url))),
+            Err(error) => Err(format!("{error} ({})", error.code())),
+        },
+        Some((scheme @ ("mysql" | "sqlite"), _)) => Err(format!(
             "{scheme} is not served by this version ({})",
             Code::StoreUnknown
         )),
         _ => Err(format!(
-            "expected embedded:FOLDER or memory: ({})",
+            "expected embedded:FOLDER, postgres://… or memory: ({})",
             Code::StoreUnknown
         )),
+    }
+}
+
+/// A setting as a fault shows it: the password of a URL is left out, also one that was not escaped.
+pub(super) fn shown(text: &str) -> Cow<'_, str> {
+    let masked = text.split_once("://").and_then(|(scheme, rest)| {
+        let (place, host) = rest.rsplit_once('@')?;
+        let (user, _) = place.split_once(':')?;
+        Some(format!("{scheme}://{user}:…@{host}"))
+    });
+    masked.map_or(Cow::Borrowed(text), Cow::Owned)
+}
+
+pub(super) fn migrate(text: &str) -> Result<Migrate, String> {
+    match text {
+        "auto" => Ok(Migrate::Auto),
+        "check" => Ok(Migrate::Check),
+        _ => Err("expected auto or check".to_owned()),
+    }
+}
+
+pub(super) fn lease(text: &str) -> Result<Duration, String> {
+    let lease = duration(text)?;
+    match lease < LEASE_MIN {
+        true => Err("expected at least 1s: a lease that is shorter runs out by itself".to_owned()),
+        false => Ok(lease),
     }
 }
 

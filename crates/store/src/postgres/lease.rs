@@ -191,13 +191,15 @@ impl Inner {
         let slots: Vec<Slot> = Slot::all().collect();
         let until = Instant::now() + lease.owner.lease * WAIT_LEASES;
         let mut missing = slots.len();
+        let mut is_waiting = false;
         loop {
             missing -= self.acquire(lease, &slots).await.map_err(failed)?.len();
             if missing == 0 {
                 return Ok(());
             }
             let others = self.others(lease, &slots).await.map_err(failed)?;
-            if let Some((owner, _)) = others.first() {
+            if let Some((owner, _)) = others.first().filter(|_| !is_waiting) {
+                is_waiting = true;
                 tracing::info!(%owner, slots = missing, "waiting for slots of another Firn");
             }
             if Instant::now() >= until {
