@@ -162,6 +162,8 @@ pub enum Code {
     FrameTooLarge = 3039,
     /// The function sent what is no frame, or not allowed there.
     FrameIllegal = 3040,
+    /// The entity id is too long.
+    IdTooLong = 3041,
     /// Another process has the data folder open.
     DataFolderLocked = 5001,
     /// The data folder was written by a newer Firn.
@@ -303,6 +305,7 @@ impl Code {
         Self::CallsExceeded,
         Self::FrameTooLarge,
         Self::FrameIllegal,
+        Self::IdTooLong,
         Self::DataFolderLocked,
         Self::FormatNewer,
         Self::RecordDamaged,
@@ -457,6 +460,7 @@ impl Code {
             Self::CallsExceeded => "the function has more calls open than it may",
             Self::FrameTooLarge => "a frame is above the size limit",
             Self::FrameIllegal => "the function sent what is no frame, or not allowed there",
+            Self::IdTooLong => "the entity id is too long",
             Self::DataFolderLocked => "another process has the data folder open",
             Self::FormatNewer => "the data folder was written by a newer Firn",
             Self::RecordDamaged => "a stored record is damaged",

@@ -11,6 +11,7 @@ use prost_reflect::prost::encoding::{
 };
 
 use crate::id::EntityId;
+use crate::limit::ID_BYTES_MAX;
 
 /// Where a method's requests name their entity.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,13 +73,21 @@ pub enum KeyError {
         /// The dotted names of the key fields, joined with commas.
         field: String,
     },
+    /// The id is too long.
+    #[error("the entity id has {bytes} bytes, more than {ID_BYTES_MAX}: shorten field {field}")]
+    TooLong {
+        /// The dotted names of the key fields, joined with commas.
+        field: String,
+        /// The length of the id as it would be stored.
+        bytes: usize,
+    },
 }
 
 /// Reads the entity id out of an encoded request.
 ///
 /// # Errors
 /// [`KeyError::Malformed`] if the bytes cannot be a message with these fields, [`KeyError::Empty`]
-/// if every part of the id is empty.
+/// if every part of the id is empty, [`KeyError::TooLong`] above [`ID_BYTES_MAX`].
 pub fn entity_id(fields: &[KeyField], message: &[u8]) -> Result<EntityId, KeyError> {
     let mut parts = Vec::with_capacity(fields.len());
     for field in fields {
@@ -89,13 +98,23 @@ pub fn entity_id(fields: &[KeyField], message: &[u8]) -> Result<EntityId, KeyErr
         parts.push(part);
     }
     if parts.iter().all(String::is_empty) {
-        let names: Vec<&str> = fields.iter().map(|field| field.name.as_str()).collect();
-        return Err(KeyError::Empty {
-            field: names.join(", "),
-        });
+        let field = names(fields);
+        return Err(KeyError::Empty { field });
     }
     let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
-    Ok(EntityId::joined(&parts))
+    let id = EntityId::joined(&parts);
+    match id.stored().len() {
+        ..=ID_BYTES_MAX => Ok(id),
+        bytes => Err(KeyError::TooLong {
+            field: names(fields),
+            bytes,
+        }),
+    }
+}
+
+fn names(fields: &[KeyField]) -> String {
+    let names: Vec<&str> = fields.iter().map(|field| field.name.as_str()).collect();
+    names.join(", ")
 }
 
 /// Walks `message` for the field at `path`; puts the text of the last occurrence into `part`.
@@ -199,6 +218,34 @@ mod tests {
 
     fn id(fields: &[KeyField], message: &[u8]) -> Result<String, KeyError> {
         entity_id(fields, message).map(|id| id.shown().to_string())
+    }
+
+    #[test]
+    fn id_has_a_longest_stored_form() {
+        let one = [field(&[1], "a", KeyKind::String)];
+        let two = [one[0].clone(), field(&[2], "b", KeyKind::Bool)];
+        let text = |bytes: usize, of: &str| {
+            let mut message = vec![0x0a];
+            prost_reflect::prost::encoding::encode_varint(bytes as u64, &mut message);
+            message.extend(of.repeat(bytes).bytes());
+            message
+        };
+        let check = |fields: &[KeyField], message: &[u8], stored: usize| {
+            let expected = match stored {
+                ..=ID_BYTES_MAX => Ok(()),
+                bytes => Err(KeyError::TooLong {
+                    field: names(fields),
+                    bytes,
+                }),
+            };
+            assert_eq!(entity_id(fields, message).map(|_| ()), expected);
+        };
+        check(&one, &text(ID_BYTES_MAX, "x"), ID_BYTES_MAX);
+        check(&one, &text(ID_BYTES_MAX + 1, "x"), ID_BYTES_MAX + 1);
+        check(&one, &text(5 << 20, "x"), 5 << 20);
+        // With a dash and the other part; what separates the parts is escaped.
+        check(&two, &text(ID_BYTES_MAX - 6, "x"), ID_BYTES_MAX);
+        check(&two, &text(ID_BYTES_MAX - 6, "-"), 2 * ID_BYTES_MAX - 6);
     }
 
     #[test]

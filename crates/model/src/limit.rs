@@ -7,6 +7,12 @@ use std::time::Duration;
 /// Deep enough for any chain a person designs, shallow enough that a cycle ends within milliseconds.
 pub const HOPS_MAX: u32 = 16;
 
+/// The longest id of an entity in its stored form, in bytes.
+///
+/// It is a part of the key of everything that is stored of the entity, and databases take keys of some
+/// two thousand bytes; whoever needs more names the entity by a hash.
+pub const ID_BYTES_MAX: usize = 1024;
+
 /// The largest message taken from a client or a function unless configured, in bytes.
 ///
 /// The SDKs of the served families accept and send up to 12 MiB.

@@ -40,6 +40,7 @@ pub(crate) fn entity_id(
         let code = match error {
             KeyError::Malformed { .. } => Code::PayloadMalformed,
             KeyError::Empty { .. } => Code::IdEmpty,
+            KeyError::TooLong { .. } => Code::IdTooLong,
         };
         Status::refused(GrpcCode::InvalidArgument, code, error.to_string())
     })

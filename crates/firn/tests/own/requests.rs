@@ -33,6 +33,24 @@ async fn json_comes_in_by_rule_and_by_name() {
     }
 }
 
+/// R13: FIRN-3041.
+#[tokio::test]
+async fn id_that_is_too_long_is_refused() {
+    let (world, mut function) = World::serving().await;
+    for (bytes, fits) in [(1024, true), (1025, false), (5 << 20, false)] {
+        let id = "x".repeat(bytes);
+        let caller = world.call("Register/Process", &id, "");
+        if fits {
+            let command = function.command().await;
+            assert_eq!(command.opening, Some(empty(&id)));
+            function.send(decided(command.id).saying("ok"));
+            caller.replies("ok").await;
+        } else {
+            caller.is_refused(Code::InvalidArgument, "FIRN-3041").await;
+        }
+    }
+}
+
 #[tokio::test]
 async fn failures_are_http_statuses_with_all_that_the_function_said() {
     let (world, mut function) = World::serving().await;
