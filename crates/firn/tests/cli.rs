@@ -220,6 +220,23 @@ fn taken_port_is_one_line_of_cause_and_one_of_remedy() {
     }
 }
 
+/// There is no other process to stop.
+#[test]
+fn address_of_another_machine_is_told_as_that() {
+    let folder = folder();
+    // TEST-NET-1: nobody has it.
+    let (code, said) = refused(folder.path(), &["dev", "--listen", "192.0.2.1:9000"]);
+    assert_eq!(code, Some(1));
+    assert!(
+        said.contains("error FIRN-1008: cannot listen on 192.0.2.1:9000"),
+        "{said}"
+    );
+    assert!(
+        said.contains("try: choose an address of this machine"),
+        "{said}"
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn locked_data_folder_is_refused_and_left_alone() {
     let shop = shop();

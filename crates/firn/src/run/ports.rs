@@ -1,5 +1,6 @@
 //! Ports: taken before anything else starts, and what others call them.
 
+use std::io;
 use std::net::SocketAddr;
 
 use firn_edge::{BindError, Bound, Edge};
@@ -54,38 +55,47 @@ impl Ports {
 }
 
 fn client_port_refused(error: BindError) -> Failure {
-    let remedy = "stop the other process, or choose another address with --listen";
-    Failure::new(error.code(), error, remedy)
+    let code = error.code();
+    Failure::new(code, error, remedy(code, "--listen"))
 }
 
-fn admin_port_refused(config: &Config, error: &std::io::Error) -> Failure {
-    let code = match error.kind() {
-        std::io::ErrorKind::AddrInUse => Code::PortTaken,
-        _ => Code::ListenFailed,
-    };
+fn admin_port_refused(config: &Config, error: &io::Error) -> Failure {
+    let code = code(error);
     let cause = format!("cannot listen on {}: {error}", config.admin);
-    Failure::new(
-        code,
-        cause,
-        "stop the other process, or choose another address with --admin",
-    )
+    Failure::new(code, cause, remedy(code, "--admin"))
 }
 
 fn function_port_refused(error: port::BindError) -> Failure {
     let (code, remedy) = match &error {
-        port::BindError::Listen { source, .. } => (
-            match source.kind() {
-                std::io::ErrorKind::AddrInUse => Code::PortTaken,
-                _ => Code::ListenFailed,
-            },
-            "stop the other process, or choose another address with --function-listen",
-        ),
+        port::BindError::Listen { source, .. } => {
+            let code = code(source);
+            (code, remedy(code, "--function-listen"))
+        }
         port::BindError::Tls { .. } => (
             Code::BadSetting,
-            "give --function-tls-cert and --function-tls-key a chain and its key in PEM",
+            "give --function-tls-cert and --function-tls-key a chain and its key in PEM".to_owned(),
         ),
     };
     Failure::new(code, error, remedy)
+}
+
+fn code(error: &io::Error) -> Code {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => Code::PortTaken,
+        _ => Code::ListenFailed,
+    }
+}
+
+/// What to do about an address that the system refuses.
+fn remedy(code: Code, flag: &str) -> String {
+    match code {
+        Code::PortTaken => {
+            format!("stop the other process, or choose another address with {flag}")
+        }
+        _ => format!(
+            "choose an address of this machine, and a port that this user may take, with {flag}"
+        ),
+    }
 }
 
 /// Where a function can call Firn back.
