@@ -15,6 +15,7 @@ use firn_model::code::Code;
 use firn_store::Store;
 use firn_store::archive::file::Encoder;
 use firn_store::archive::{ArchiveError, RestoreError, file as archive};
+use firn_store::check::Checked;
 use firn_store::embedded::{self, Embedded, OpenError};
 use firn_store::postgres::{self, Migrate, Postgres};
 use tokio::time::Instant;
@@ -179,6 +180,16 @@ fn check(config: &StoreConfig, is_repairing: bool) -> Result<(), Failure> {
     let settings = embedded_config(config);
     let checked = embedded::check(folder, settings, is_repairing, tell, store::end);
     let checked = checked.map_err(unopened)?;
+    verdict(checked)?;
+    println!(
+        "{} rows checked, {} repaired",
+        checked.rows, checked.repaired
+    );
+    Ok(())
+}
+
+/// What is left to be said after a check.
+fn verdict(checked: Checked) -> Result<(), Failure> {
     let left = checked.findings - checked.repaired;
     if left > 0 {
         return Err(Failure::new(
@@ -187,10 +198,6 @@ fn check(config: &StoreConfig, is_repairing: bool) -> Result<(), Failure> {
             "firn store check --repair for those that can be repaired, a backup for others",
         ));
     }
-    println!(
-        "{} rows checked, {} repaired",
-        checked.rows, checked.repaired
-    );
     Ok(())
 }
 
@@ -306,5 +313,24 @@ impl Progress {
             self.last.set(Instant::now());
             eprintln!("{} {rows} rows", self.done);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_check_fails_for_what_is_left() {
+        let checked = |findings, repaired| Checked {
+            rows: 10,
+            findings,
+            repaired,
+        };
+        assert!(verdict(checked(0, 0)).is_ok());
+        assert!(verdict(checked(2, 2)).is_ok());
+        let failure = verdict(checked(3, 1)).unwrap_err();
+        assert_eq!(failure.code, Some(Code::StoreFaulty));
+        assert_eq!(failure.cause, "2 of 10 rows do not fit together");
     }
 }

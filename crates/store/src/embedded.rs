@@ -18,6 +18,7 @@
 //! - A failed write or flush ends the store: the handler is called once, and the batch is never
 //!   answered.
 
+mod acknowledged;
 mod applier;
 mod backlog;
 mod checking;
@@ -41,16 +42,14 @@ pub use rotate::rotate_keys;
 
 use std::cell::LazyCell;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 use std::{io, panic};
 
 use bytes::Bytes;
-use firn_model::id::{
-    EffectId, EntityKey, NodeId, Replica, SLOTS, Slot, SlotSequence, StorageName,
-};
+use firn_model::id::{EffectId, EntityKey, NodeId, Replica, Slot, SlotSequence, StorageName};
 use firn_model::policy::Replay;
 use futures_util::future::{self, BoxFuture};
 
@@ -67,6 +66,7 @@ use crate::seal::stored::Seals;
 use crate::timer::{DueTimer, Timer, TimerId};
 use crate::write::Write;
 use crate::{Pending, ReadError, Store, Tailed, Tombstone};
+use acknowledged::Acknowledged;
 use applier::{Applier, CheckpointEvery, RowWriter};
 use backlog::{Backlog, Batch};
 use disk::{Disk, Folder};
@@ -138,14 +138,6 @@ struct Shared {
     acknowledged: Acknowledged,
     has_failed: AtomicBool,
     on_fatal: OnFatal,
-}
-
-/// The last records whose outcome was given: of each slot, and of all.
-///
-/// A read of one slot need not wait for what others have written meanwhile.
-struct Acknowledged {
-    slots: Box<[AtomicU64]>,
-    all: AtomicU64,
 }
 
 type OnFatal = Box<dyn Fn(&Fatal) + Send + Sync>;
@@ -415,30 +407,6 @@ impl Shared {
         if is_first {
             (self.on_fatal)(fatal);
         }
-    }
-}
-
-impl Acknowledged {
-    fn new(reached: u64) -> Self {
-        Self {
-            slots: (0..SLOTS).map(|_| AtomicU64::new(0)).collect(),
-            all: AtomicU64::new(reached),
-        }
-    }
-
-    fn advance(&self, slots: &[Slot], last: u64) {
-        for slot in slots {
-            self.slots[usize::from(slot.number())].store(last, Ordering::Release);
-        }
-        self.all.store(last, Ordering::Release);
-    }
-
-    fn of_slot(&self, slot: Slot) -> u64 {
-        self.slots[usize::from(slot.number())].load(Ordering::Acquire)
-    }
-
-    fn of_all(&self) -> u64 {
-        self.all.load(Ordering::Acquire)
     }
 }
 

@@ -28,9 +28,9 @@ pub(super) async fn backup(
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     State(shared): State<Shared>,
 ) -> Result<Response, Refused> {
-    if !peer.ip().to_canonical().is_loopback() {
-        warn!(code = %Code::BackupRefused, %peer, "a backup was refused");
-        let text = "a backup is given to callers on this machine only".to_owned();
+    if let Err(code) = check(peer) {
+        warn!(%code, %peer, "a backup was refused");
+        let text = code.title().to_owned();
         return Err(Refused(StatusCode::FORBIDDEN, text));
     }
     let dump = shared.store.dump().await?;
@@ -43,6 +43,14 @@ pub(super) async fn backup(
         Some((frame, frames))
     });
     Ok(Body::from_stream(body).into_response())
+}
+
+/// The port asks nobody who they are, so it gives away nothing to other machines.
+fn check(peer: SocketAddr) -> Result<(), Code> {
+    match peer.ip().to_canonical().is_loopback() {
+        true => Ok(()),
+        false => Err(Code::BackupRefused),
+    }
 }
 
 fn send(
@@ -84,4 +92,20 @@ fn encode(
     let count = encoder.count();
     let sent = frames.blocking_send(Ok(encoder.end()));
     Ok(sent.ok().map(|()| count))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_callers_on_this_machine_get_a_backup() {
+        let check = |peer: &str| check(peer.parse().unwrap());
+        assert_eq!(check("127.0.0.1:1"), Ok(()));
+        assert_eq!(check("[::1]:1"), Ok(()));
+        assert_eq!(check("[::ffff:127.0.0.1]:1"), Ok(()));
+        for other in ["10.0.0.1:1", "[fe80::1]:1", "[::ffff:10.0.0.1]:1"] {
+            assert_eq!(check(other), Err(Code::BackupRefused));
+        }
+    }
 }

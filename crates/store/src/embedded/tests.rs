@@ -1,6 +1,7 @@
 //! The embedded store in a real folder.
 
 use std::fs;
+use std::sync::atomic::AtomicU64;
 
 use firn_model::code::Code;
 use firn_model::id::Epoch;
