@@ -66,6 +66,19 @@ impl Description {
         Self { folder, ..read }
     }
 
+    /// Sets the peer up, unless that was done, and gives the command that starts it.
+    ///
+    /// # Panics
+    /// If it cannot be set up.
+    pub fn ready(&self) -> Vec<String> {
+        self.set_up();
+        let [program, arguments @ ..] = &self.start[..] else {
+            panic!("the peer {} has an empty command", self.name);
+        };
+        let program = self.folder.join(program).display().to_string();
+        [&[program], arguments].concat()
+    }
+
     /// Sets the peer up, unless that was done.
     fn set_up(&self) {
         static DONE: LazyLock<Mutex<HashSet<String>>> = LazyLock::new(Mutex::default);

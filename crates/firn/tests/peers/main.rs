@@ -4,9 +4,10 @@
 //! A scenario ([`cart`], [`values`], [`tools`], [`tickets`], [`replicated`], [`survival`], [`crowd`])
 //! is written once and run for every SDK that can take part; [`sdk`] is the table of what each can do
 //! and how it words things. One module for each SDK says which scenarios it runs, and holds what only
-//! that SDK has.
+//! that SDK has. [`conformance`] is apart: there the kit drives the functions, without a Firn.
 
 mod cart;
+mod conformance;
 mod crowd;
 mod members;
 mod replicated;

@@ -13,6 +13,9 @@ use crate::report::{Outcome, Output, Summary, Verdict};
 use crate::run::{COMMANDS_DEFAULT, TIMEOUT_DEFAULT};
 use crate::workload::random_seed;
 
+/// How many times the limit of a check the start of a function may take, and a part of the workload.
+const PATIENCE: u32 = 10;
+
 /// How the kit is run against a function that is a server.
 pub struct FunctionOptions {
     /// What the function speaks.
@@ -79,6 +82,8 @@ pub async fn run_function(
         outcomes: Vec::new(),
         seed,
     };
+    // It may take its time to start; whether it came is said by the first check.
+    let _ = timeout(options.timeout * PATIENCE, rig.client()).await;
     let wanted = |check: &Check| {
         let filter = options.filter.as_deref();
         filter.is_none_or(|filter| check.name.contains(filter))
@@ -110,7 +115,7 @@ async fn one(rig: &mut Rig, check: &Check, limit: Duration) -> Verdict {
     let is_long = ["workload/", "restart/"]
         .iter()
         .any(|group| check.name.starts_with(group));
-    let limit = limit * if is_long { 10 } else { 1 };
+    let limit = limit * if is_long { PATIENCE } else { 1 };
     let done = timeout(limit, async {
         let dialect = rig.ready().await?;
         let missing = check.needs.missing(dialect, rig.process.is_some());
