@@ -40,7 +40,7 @@ mod writer;
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -140,6 +140,16 @@ struct Inner {
     next_reader: AtomicUsize,
     replicas: Mutex<ReplicaWriter>,
     lease: Option<Lease>,
+    /// How often heads were asked for, and the last answer.
+    heads_asked: AtomicU64,
+    last_heads: Mutex<Heads>,
+}
+
+/// The answer of a look at heads.
+struct Heads {
+    /// How often they had been asked for when it began.
+    asked: u64,
+    heads: Result<Vec<(Slot, Head)>, ReadError>,
 }
 
 impl Postgres {
@@ -191,6 +201,11 @@ impl Postgres {
             next_reader: AtomicUsize::new(0),
             replicas: Mutex::default(),
             lease: config.owner.map(Lease::new),
+            heads_asked: AtomicU64::new(0),
+            last_heads: Mutex::new(Heads {
+                asked: 0,
+                heads: Ok(Vec::new()),
+            }),
         });
         let mut tasks = Vec::new();
         if let Some(lease) = &inner.lease {
@@ -314,7 +329,24 @@ impl Inner {
         join_all(writing).await.into_iter().flatten().collect()
     }
 
+    /// All who wait are answered by one look that begins after they asked: after trouble, there are as
+    /// many as there are slots.
     async fn heads(&self) -> Result<Vec<(Slot, Head)>, ReadError> {
+        let asked = self.heads_asked.fetch_add(1, Ordering::SeqCst);
+        let mut last = self.last_heads.lock().await;
+        if last.asked > asked {
+            return last.heads.clone();
+        }
+        let began = self.heads_asked.load(Ordering::SeqCst);
+        let heads = self.look_at_heads().await;
+        *last = Heads {
+            asked: began,
+            heads: heads.clone(),
+        };
+        heads
+    }
+
+    async fn look_at_heads(&self) -> Result<Vec<(Slot, Head)>, ReadError> {
         let asking = self
             .writers
             .iter()
@@ -369,11 +401,14 @@ impl Inner {
     async fn keep_lease(&self, deposed: impl FnOnce(Deposed)) {
         let Some(lease) = &self.lease else { return };
         loop {
-            sleep(lease.renew_every()).await;
             match self.renew(lease).await {
-                Ok(Renewal::Renewed) => {}
+                Ok(Renewal::Renewed) => sleep(lease.renew_every()).await,
                 Ok(Renewal::Deposed) => return deposed(Deposed),
-                Err(error) => tracing::warn!(%error, "the lease of the slots could not be renewed"),
+                // At once again: it has been tried for long already, and the lease goes on to run out.
+                Err(error) => {
+                    tracing::warn!(%error, "the lease of the slots could not be renewed");
+                    sleep(READ_PAUSE).await;
+                }
             }
         }
     }
@@ -522,8 +557,8 @@ impl Store for Postgres {
 }
 
 impl Postgres {
-    /// Takes those of the slots that nobody has; gives their heads, with the new epochs. Needs an
-    /// owner.
+    /// Takes those of the slots that nobody has, each with its next epoch; gives the heads of those that
+    /// this process has then. Needs an owner.
     ///
     /// # Errors
     /// [`ReadError`] if the database does not answer; some of them may have been taken.

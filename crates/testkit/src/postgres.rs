@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -99,6 +99,30 @@ impl Postgres {
             settings,
             spaces: AtomicU32::new(0),
         }
+    }
+
+    /// Starts one that takes secure connections too, with this certificate and its key.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    pub fn secured(certificate: &Path, key: &Path) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let place = |from: &Path, name: &str| {
+            let path = folder.path().join(name);
+            fs::copy(from, &path).expect("a file");
+            // The server takes no key that others may read.
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("a mode");
+            give_away(&path);
+            path
+        };
+        let certificate = place(certificate, "certificate.pem");
+        let key = place(key, "key.pem");
+        let settings = [
+            "ssl=on".to_owned(),
+            format!("ssl_cert_file={}", certificate.display()),
+            format!("ssl_key_file={}", key.display()),
+        ];
+        Self::within(folder, &settings.each_ref().map(String::as_str))
     }
 
     /// Where it listens.

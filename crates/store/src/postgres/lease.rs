@@ -77,8 +77,13 @@ const TAKE: (&str, &str) = (
 UPDATE firn_slots s SET owner = $1, epoch = s.epoch + 1
 FROM (SELECT slot FROM firn_slots WHERE slot = ANY($2::int4[])
   AND (owner IS NULL OR owner = ANY($3::text[])) ORDER BY slot FOR UPDATE) f
-WHERE s.slot = f.slot AND (s.owner IS NULL OR s.owner = ANY($3::text[]))
-RETURNING s.slot, s.epoch, s.last_seq",
+WHERE s.slot = f.slot AND (s.owner IS NULL OR s.owner = ANY($3::text[]))",
+);
+
+/// The slots of an owner. Asked after they were taken, since the answer to that may have been lost.
+const MINE: (&str, &str) = (
+    "mine",
+    "SELECT slot, epoch, last_seq FROM firn_slots WHERE slot = ANY($2::int4[]) AND owner = $1",
 );
 
 const GIVE_UP: (&str, &str) = (
@@ -190,10 +195,10 @@ impl Inner {
         };
         let slots: Vec<Slot> = Slot::all().collect();
         let until = Instant::now() + lease.owner.lease * WAIT_LEASES;
-        let mut missing = slots.len();
+        let mut missing;
         let mut is_waiting = false;
         loop {
-            missing -= self.acquire(lease, &slots).await.map_err(failed)?.len();
+            missing = slots.len() - self.acquire(lease, &slots).await.map_err(failed)?.len();
             if missing == 0 {
                 return Ok(());
             }
@@ -215,7 +220,7 @@ impl Inner {
         }
     }
 
-    /// Takes those of the slots that nobody has; gives their heads, with the new epochs.
+    /// Takes those of the slots that nobody has; gives the heads of those that this process has then.
     pub(super) async fn acquire(
         &self,
         lease: &Lease,
@@ -233,7 +238,9 @@ impl Inner {
         }
         let gone = self.rows(GONE, &[]).await?;
         let gone: Vec<&str> = gone.iter().filter_map(|row| row.try_get(0).ok()).collect();
-        let taken = self.rows(TAKE, &[name, &numbers(slots), &gone]).await?;
+        let numbers = numbers(slots);
+        self.rows(TAKE, &[name, &numbers, &gone]).await?;
+        let mine = self.rows(MINE, &[name, &numbers]).await?;
         let head = |row: &tokio_postgres::Row| {
             let head = Head {
                 epoch: Epoch(value::number(row.try_get(1).ok()?)),
@@ -241,11 +248,11 @@ impl Inner {
             };
             Some((slot_of(row.try_get(0).ok()?)?, head))
         };
-        let taken: Vec<(Slot, Head)> = taken.iter().filter_map(head).collect();
-        for (slot, head) in &taken {
+        let mine: Vec<(Slot, Head)> = mine.iter().filter_map(head).collect();
+        for (slot, head) in &mine {
             lease.epoch(*slot).store(head.epoch.0, Ordering::Release);
         }
-        Ok(taken)
+        Ok(mine)
     }
 
     /// Moves the expiry of the lease on. Nothing is lost as long as nobody else has taken a slot,

@@ -150,3 +150,27 @@ async fn sealed_stores_want_their_keys() {
         .expect("a store");
     assert_eq!(numbers(&store, &key("a")).await, [1]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_are_secure_if_they_are_to_be() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../firn/tests/own/tls");
+    let certificate = folder.join("certificate.pem");
+    let server = Server::secured(&certificate, &folder.join("key.pem"));
+    let url = server.fresh();
+    let by_name = url.replace("127.0.0.1", "localhost");
+    let trusted = format!("sslmode=verify-full&sslrootcert={}", certificate.display());
+    for secure in [
+        format!("{url}&sslmode=require"),
+        format!("{by_name}&{trusted}"),
+    ] {
+        let store = open(&secure).await;
+        let secured = "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
+        let rows = store.run(store.inner.rows(("secured", secured), &[])).await;
+        assert!(rows.expect("an answer")[0].get::<_, bool>(0));
+        assert!(store.load(&key("a"), Replay::AllEvents).await.is_ok());
+    }
+    // Signed by nobody whom the system trusts.
+    let untrusted = format!("{by_name}&sslmode=verify-full");
+    let insecure = fault(Config::new(super::url(&untrusted))).await;
+    assert!(matches!(insecure, OpenError::Insecure { .. }), "{insecure}");
+}

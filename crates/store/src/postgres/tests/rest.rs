@@ -105,3 +105,23 @@ async fn a_dump_answers_as_the_store_does_also_if_it_is_sealed() {
         assert!(contents::goes_on(&*memory).await);
     }
 }
+
+/// Those who ask at once share an answer, which is never older than their question.
+#[tokio::test(flavor = "multi_thread")]
+async fn heads_are_never_older_than_the_question() {
+    let server = server();
+    let store = fresh(&server).await;
+    let a = key("a");
+    for number in 0..20 {
+        let head = Head {
+            sequence: SlotSequence(number),
+            ..Head::default()
+        };
+        let asking = join_all((0..8).map(|_| store.heads()));
+        let (before, outcome) = tokio::join!(asking, commit_one(&store, append(&a, head)));
+        assert_eq!(outcome, Outcome::Landed);
+        assert!(before.iter().all(Result::is_ok));
+        let after = store.heads().await.expect("heads can be read");
+        assert_eq!(after[0].1.sequence.0, number + 1);
+    }
+}
