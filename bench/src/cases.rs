@@ -98,7 +98,7 @@ pub(crate) fn named(name: &str) -> Option<&'static Case> {
 }
 
 /// The cart's method that stores one event.
-const ADD_ITEM: &str = "/shop.Cart/AddItem";
+pub(crate) const ADD_ITEM: &str = "/shop.Cart/AddItem";
 
 /// Its request; the echo takes the same.
 #[derive(Clone, PartialEq, Message)]
@@ -115,7 +115,7 @@ pub(crate) struct AddItem {
 
 impl AddItem {
     /// One more of the only product in a cart.
-    fn to(cart: u64) -> Self {
+    pub(crate) fn to(cart: u64) -> Self {
         Self {
             cart_id: format!("cart-{cart:06}"),
             product_id: "tea".to_owned(),

@@ -4,7 +4,7 @@
 //! [`cases`] holds what is measured, a module for each case; `rig` starts the processes and reads
 //! what the system knows about them, `load` keeps a server busy, `function`, `tally`, `own` and
 //! `echo` are the servers of this program, `hold` fills memory; `figure` and `report` say what came out,
-//! `machine` on what.
+//! `machine` on what. [`counts`] guards the instructions of the hot path.
 //!
 //! # Invariants
 //! - Every process is started here, on a free port and in a folder of its own, and is ended with
@@ -12,6 +12,7 @@
 //! - Everything waits without blocking, so that an interrupt is seen at once.
 
 mod cases;
+mod counts;
 mod echo;
 mod figure;
 mod function;
@@ -37,9 +38,12 @@ Measures whole processes of Firn. `cargo xtask bench` builds what this needs and
 
 Usage: firn-bench figures [CASE…] [--json FILE]
        firn-bench figures --list
+       firn-bench counts [--record] [--profiles FOLDER]
 
   figures      the figures to hold: size, memory, start, discovery, throughput, replicated data, …
   CASE         measures this case alone; --list shows what there is
+  counts       the instructions of the hot path, held against the record; --record makes it anew,
+               --profiles keeps what callgrind wrote, for callgrind_annotate
   --json FILE  also writes everything that was measured to a file
 ";
 
@@ -50,6 +54,7 @@ enum Task {
         json: Option<PathBuf>,
     },
     List,
+    Counts(counts::Options),
     Echo,
     Own,
     Tally,
@@ -87,6 +92,7 @@ fn read(arguments: &[&str]) -> Result<Task> {
     let mut rest = match arguments {
         ["figures", "--list"] => return Ok(Task::List),
         ["figures", rest @ ..] => rest,
+        ["counts", rest @ ..] => return Ok(Task::Counts(counts_options(rest)?)),
         ["echo"] => return Ok(Task::Echo),
         ["own"] => return Ok(Task::Own),
         ["tally"] => return Ok(Task::Tally),
@@ -113,6 +119,24 @@ fn read(arguments: &[&str]) -> Result<Task> {
     Ok(Task::Figures { cases, json })
 }
 
+fn counts_options(mut rest: &[&str]) -> Result<counts::Options> {
+    let mut options = counts::Options::default();
+    loop {
+        rest = match rest {
+            [] => return Ok(options),
+            ["--record", rest @ ..] => {
+                options.record = true;
+                rest
+            }
+            ["--profiles", folder, rest @ ..] => {
+                options.profiles = Some(PathBuf::from(folder));
+                rest
+            }
+            other => bail!("unknown: {}", other.join(" ")),
+        }
+    }
+}
+
 /// Does the task; gives whether every figure holds.
 async fn run(task: Task) -> Result<bool> {
     match task {
@@ -122,6 +146,7 @@ async fn run(task: Task) -> Result<bool> {
                 println!("{:12} {}", case.name, case.about);
             }
         }
+        Task::Counts(options) => return counts::run(&Programs::find()?, &options).await,
         Task::Echo => echo::serve().await?,
         Task::Own => own::serve().await?,
         Task::Tally => tally::serve().await?,

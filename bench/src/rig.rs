@@ -198,9 +198,34 @@ impl Firn {
         )
     }
 
+    /// The same under callgrind, which writes what it counted to a file. It dials the function, or
+    /// waits for those on firn.v1 if there is none.
+    pub(crate) fn start_counted(
+        programs: &Programs,
+        folder: &Path,
+        counts: &Path,
+        function: Option<SocketAddr>,
+    ) -> Self {
+        let mut command = Command::new("valgrind");
+        command
+            .args(["--tool=callgrind", "--quiet"])
+            .arg(format!("--callgrind-out-file={}", counts.display()))
+            .arg(&programs.firn);
+        let dialed = function.map(|function| function.to_string());
+        let arguments: &[&str] = match &dialed {
+            Some(function) => &["--function", function],
+            None => &["--family", "firn"],
+        };
+        Self::run_as(command, folder, arguments)
+    }
+
     fn run(programs: &Programs, folder: &Path, arguments: &[&str]) -> Self {
+        Self::run_as(Command::new(&programs.firn), folder, arguments)
+    }
+
+    /// Runs the program of a command, with Firn's arguments.
+    fn run_as(mut command: Command, folder: &Path, arguments: &[&str]) -> Self {
         let (clients, functions) = (free_address(), free_address());
-        let mut command = Command::new(&programs.firn);
         command
             .arg("proxy")
             .args(["--listen", &clients.to_string()])

@@ -1,4 +1,4 @@
-//! Builds programs as they are released.
+//! Builds programs that are optimised.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -6,11 +6,24 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
+/// How programs are built; the profiles are in the workspace's `Cargo.toml`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Profile {
+    /// As they are released.
+    Release,
+    /// For counting instructions.
+    Counted,
+}
+
 /// Builds the programs of these packages; gives the folder that they are in.
-pub(crate) fn release(root: &Path, packages: &[&str]) -> Result<PathBuf> {
+pub(crate) fn programs(root: &Path, profile: Profile, packages: &[&str]) -> Result<PathBuf> {
+    let profile = match profile {
+        Profile::Release => "release",
+        Profile::Counted => "counted",
+    };
     let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command
-        .args(["build", "--quiet", "--release"])
+        .args(["build", "--quiet", "--bins", "--profile", profile])
         .current_dir(root);
     for package in packages {
         command.args(["-p", package]);
@@ -18,5 +31,5 @@ pub(crate) fn release(root: &Path, packages: &[&str]) -> Result<PathBuf> {
     let status = command.status().context("cannot run cargo")?;
     ensure!(status.success(), "cargo build ended with {status}");
     let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| "target".into(), PathBuf::from);
-    Ok(root.join(target).join("release"))
+    Ok(root.join(target).join(profile))
 }

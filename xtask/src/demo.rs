@@ -220,7 +220,8 @@ struct Programs {
 impl Programs {
     fn build(root: &Path) -> Result<Self> {
         step("build", || {
-            let release = build::release(root, &["firn", "samples-rust"])?;
+            let release =
+                build::programs(root, build::Profile::Release, &["firn", "samples-rust"])?;
             let programs = Self {
                 firn: release.join("firn"),
                 cart: release.join("samples"),

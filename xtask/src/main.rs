@@ -1,13 +1,15 @@
 //! The tasks of this repository: `cargo xtask test`, `cargo xtask demo`, `cargo xtask bench`,
-//! `cargo xtask newcomer`, `cargo xtask tidy`.
+//! `cargo xtask counts`, `cargo xtask newcomer`, `cargo xtask tidy`.
 //!
 //! # Reading order
 //! [`suites`] is the table of all tests and runs them, after [`setup`] has looked at the language
 //! toolchains and prepared the peers; [`tidy`] holds the project's rules that a program can check;
-//! [`demo`] shows what Firn does; [`newcomer`] times the first steps with it; [`build`] makes the
-//! released programs, of which the bench is one; [`process`] starts and ends other programs.
+//! [`demo`] shows what Firn does; [`newcomer`] times the first steps with it; [`build`] makes
+//! optimised programs, of which the bench is one; [`counts`] guards what a command costs; [`process`]
+//! starts and ends other programs.
 
 mod build;
+mod counts;
 mod demo;
 mod newcomer;
 mod process;
@@ -18,6 +20,8 @@ mod tidy;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+
+use crate::build::Profile;
 
 const HELP: &str = "\
 Tasks of the Firn repository.
@@ -30,6 +34,10 @@ Usage: cargo xtask <TASK>
   bench figures [CASE…] [--json FILE]
                            measures the figures to hold, on programs as they are released;
                            --list shows the cases
+  counts [--record] [--profiles FOLDER]
+                           counts the instructions of the hot path and holds them against
+                           bench/counts.toml; --record makes that anew, --profiles keeps what
+                           callgrind wrote
   newcomer [rust|ts|python…]
                            times the way from `firn new` to the first reply, with empty caches
   tidy                     checks the project's rules alone
@@ -45,6 +53,7 @@ fn main() -> ExitCode {
     let done = match arguments.as_slice() {
         ["test", rest @ ..] => return test(rest),
         ["bench", rest @ ..] if !rest.is_empty() => bench(&root(), rest),
+        ["counts", rest @ ..] => counts(&root(), rest),
         ["newcomer", languages @ ..] => newcomer::run(&root(), languages),
         ["tidy"] => suites::tidy_alone(&root()),
         ["demo"] => demo::run(&root(), demo::Afterwards::StayUp),
@@ -80,9 +89,14 @@ fn test(arguments: &[&str]) -> ExitCode {
 /// Hands on to the program that measures. It is not waited for but takes this one's place, so that
 /// it gets the signals itself.
 fn bench(root: &Path, arguments: &[&str]) -> anyhow::Result<bool> {
-    let programs = build::release(root, &["firn", "cart", "firn-bench"])?;
+    let programs = build::programs(root, Profile::Release, &["firn", "cart", "firn-bench"])?;
     let mut bench = Command::new(programs.join("firn-bench"));
     Err(bench.args(arguments).exec().into())
+}
+
+/// The same for the program that counts.
+fn counts(root: &Path, arguments: &[&str]) -> anyhow::Result<bool> {
+    Err(counts::command(root, arguments)?.exec().into())
 }
 
 fn usage(fault: &str) -> ExitCode {

@@ -82,7 +82,7 @@ pub(crate) fn run(root: &Path, flags: &[&str]) -> Result<bool> {
         bail!("no language {unknown}; there are {}", known.join(", "));
     }
     let stop = StopAsked::watch()?;
-    let firn = build::release(root, &["firn"])?.join("firn");
+    let firn = build::programs(root, build::Profile::Release, &["firn"])?.join("firn");
     println!("load before: {}", load());
     println!("seconds      new    set-up     start      call     total");
     for language in LANGUAGES {

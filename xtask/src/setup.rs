@@ -22,6 +22,8 @@ pub(crate) enum Need {
     Sdks,
     /// A PostgreSQL that tests can start on folders of their own.
     Postgres,
+    /// What counts instructions.
+    Valgrind,
 }
 
 /// Checks and prepares everything that the needs ask for.
@@ -30,16 +32,14 @@ pub(crate) enum Need {
 /// All missing toolchains at once, or the peer whose set-up failed.
 pub(crate) fn prepare(root: &Path, needs: &[Need]) -> Result<()> {
     let mut peers = Vec::new();
-    for need in needs {
-        peers.extend(match need {
-            Need::Peers => peers::read_all(&root.join("peers"), "peer.toml")?,
-            Need::Sdks => peers::read_all(&root.join("sdk"), "sdk.toml")?,
-            Need::Postgres => Vec::new(),
-        });
-    }
     let mut tools = vec![Tool::Rust, Tool::Linker];
-    if needs.contains(&Need::Postgres) {
-        tools.push(Tool::Postgres);
+    for need in needs {
+        match need {
+            Need::Peers => peers.extend(peers::read_all(&root.join("peers"), "peer.toml")?),
+            Need::Sdks => peers.extend(peers::read_all(&root.join("sdk"), "sdk.toml")?),
+            Need::Postgres => tools.push(Tool::Postgres),
+            Need::Valgrind => tools.push(Tool::Valgrind),
+        }
     }
     tools.extend(peers.iter().flat_map(|peer| peer.tools.iter().copied()));
     tools.sort();

@@ -15,6 +15,7 @@ pub(crate) enum Tool {
     Jdk,
     Maven,
     Postgres,
+    Valgrind,
 }
 
 /// How a tool is found out about.
@@ -106,6 +107,14 @@ fn probe(tool: Tool) -> Probe {
                     "ls /usr/lib/postgresql/*/bin/initdb || command -v initdb",
                 ],
                 "install PostgreSQL 13 or newer (Debian: postgresql)",
+            )
+        },
+        Tool::Valgrind => Probe {
+            package: Some("valgrind"),
+            ..plain(
+                "Valgrind",
+                &["callgrind_control", "--version"],
+                "install valgrind",
             )
         },
     }
