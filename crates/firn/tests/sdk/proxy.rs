@@ -22,6 +22,11 @@ fn firn_keeps_the_protocol() {
         .args(["--listen", "{clients}", "--admin", "127.0.0.1:0"])
         .args(["--function-listen", "{functions}"])
         .args(["--store", "embedded:{folder}", "--log", "warn"]);
+    passes(kit, 50);
+}
+
+/// The kit finds nothing wrong in so many checks at least.
+fn passes(mut kit: Command, checks_min: usize) {
     let output = kit.output().expect("the kit runs");
     let text = String::from_utf8_lossy(&output.stdout);
     let report: Value = serde_json::from_str(&text).expect("a report");
@@ -31,5 +36,35 @@ fn firn_keeps_the_protocol() {
         .filter(|check| check["result"] != "passed")
         .collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
-    assert!(checks.len() > 50, "{}", checks.len());
+    assert!(checks.len() > checks_min, "{}", checks.len());
+}
+
+/// The same for a family whose functions Firn dials.
+fn keeps_the_protocol_of(family: &str) {
+    let mut kit = Command::new(firn());
+    kit.args(["tck", "proxy", "127.0.0.1:0", "--family", family])
+        .args(["--function-listen", "127.0.0.1:0", "--timeout", "2m"])
+        .args(["--seed", SEED, "--commands", "2000", "--format", "json"])
+        .arg("--")
+        .arg(firn())
+        .args(["proxy", "--family", family, "--function", "{functions}"])
+        .args(["--listen", "{clients}", "--admin", "127.0.0.1:0"])
+        .args(["--function-listen", "127.0.0.1:0"])
+        .args(["--store", "embedded:{folder}", "--log", "error"]);
+    passes(kit, 100);
+}
+
+#[test]
+fn firn_keeps_the_protocol_of_cloudstate() {
+    keeps_the_protocol_of("cloudstate");
+}
+
+#[test]
+fn firn_keeps_the_protocol_of_akka_serverless() {
+    keeps_the_protocol_of("akka-serverless");
+}
+
+#[test]
+fn firn_keeps_the_protocol_of_kalix() {
+    keeps_the_protocol_of("kalix");
 }

@@ -78,7 +78,11 @@ pub async fn run_family_proxy(
         proxy.start()?;
     }
     let mut summary = Summary {
-        judged: "proxy",
+        judged: match options.family {
+            Family::Cloudstate => "cloudstate proxy",
+            Family::AkkaServerless => "akka-serverless proxy",
+            Family::Kalix => "kalix proxy",
+        },
         outcomes: Vec::new(),
         seed,
     };

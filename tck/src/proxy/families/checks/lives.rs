@@ -218,7 +218,7 @@ async fn function_breaks(world: &mut World) -> Result {
 
 async fn killed(world: &mut World) -> Result {
     world.ready().await?;
-    for round in 0..5 {
+    for round in 0..3 {
         let key = world.key("Events");
         let mut stream = super::events::with(world, &key, &["A"]).await?;
         let call = world.next(&key, &mut stream, 2).await?;
