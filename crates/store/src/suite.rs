@@ -45,6 +45,7 @@ pub async fn run<B: Backend + 'static>(fresh: impl Fn(Clock) -> B) {
     cases::tombstones_are_found_by_the_end_of_their_grace(subject().await).await;
     cases::large_generations_are_cleaned_in_parts(subject().await).await;
     cases::tails_show_every_change_once(subject().await).await;
+    cases::tails_show_marks_without_events(subject().await).await;
     cases::tails_have_no_gap_while_others_write(subject().await).await;
     cases::outbox_holds_what_is_not_delivered(subject().await).await;
     timers::timers_are_set_replaced_and_cancelled(subject().await).await;

@@ -102,7 +102,10 @@ FROM firn_events v JOIN LATERAL (SELECT generation, full_key FROM firn_entities 
     WHERE x.storage = v.storage AND x.id = v.id LIMIT 1) e ON e.generation = v.generation
 WHERE v.slot = $1 AND v.seq IN (SELECT seq FROM seqs)
 UNION ALL
-SELECT e.changed_seq, e.storage, e.id, e.full_key, e.changed_at, e.change, NULL, s.type, s.value,
+SELECT e.changed_seq, e.storage, e.id, e.full_key, e.changed_at, e.change,
+  CASE WHEN e.change = 'mark' THEN 1 + coalesce((SELECT v.number FROM firn_events v
+    WHERE v.storage = e.storage AND v.id = e.id AND v.generation = e.generation
+      AND v.seq < e.changed_seq ORDER BY v.number DESC LIMIT 1), 0) END, s.type, s.value,
   e.deleted_until
 FROM firn_entities e LEFT JOIN firn_states s
   ON s.storage = e.storage AND s.id = e.id AND s.kind = 'state' AND e.change = 'set'
@@ -379,7 +382,7 @@ impl Inner {
             DELETE => Change::Delete { until },
             CLEAN => Change::Clean,
             MARK => Change::Append {
-                first: 0,
+                first: value::number(column(first, 6)?),
                 events: Vec::new(),
                 snapshot: None,
                 deleted_until: until,

@@ -590,6 +590,24 @@ pub(super) async fn tails_show_every_change_once(mut subject: Subject) {
     assert_eq!(nothing, []);
 }
 
+pub(super) async fn tails_show_marks_without_events(mut subject: Subject) {
+    let sourced = key("log", "a");
+    let mark = Change::Append {
+        first: 3,
+        events: Vec::new(),
+        snapshot: None,
+        deleted_until: Some(later(START)),
+    };
+    subject.apply(&sourced, append(1, &["1", "2"])).await;
+    subject.apply(&sourced, mark.clone()).await;
+    subject.reopen().await;
+    let changes = tail(subject.store(), sourced.slot()).await.into_iter();
+    let changes: Vec<(u64, Change)> = changes
+        .map(|tailed| (tailed.sequence.0, tailed.change))
+        .collect();
+    assert_eq!(changes, [(1, append(1, &["1", "2"])), (2, mark)]);
+}
+
 pub(super) async fn tails_have_no_gap_while_others_write(mut subject: Subject) {
     const COMMITS: u64 = 200;
     let sourced = key("log", "a");
