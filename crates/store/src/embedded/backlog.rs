@@ -3,6 +3,10 @@
 //! The committer puts batches in, the applier takes them out. Readers wait at [`Backlog::reach`]
 //! until the rows show what was acknowledged.
 //!
+//! The applier is not woken for every batch: batches linger until there are enough of them, or the
+//! first has waited for [`LINGER`], or a reader wants what is in them. Rows that many commits write
+//! (the head of a slot, a busy entity) are then written once for all of them.
+//!
 //! # Invariants
 //! - Never more than [`BATCHES_MAX`] batches or, unless it is a single one, [`BYTES_MAX`] bytes;
 //!   when full, the committer waits, and with it everybody who commits.
@@ -10,7 +14,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::write::Write;
 
@@ -21,6 +25,13 @@ pub(crate) const BATCHES_MAX: usize = 1024;
 /// How many bytes of log the waiting batches may have: a second of small commits at full speed, and
 /// no more than what a read may have to wait for.
 pub(crate) const BYTES_MAX: u64 = 8 * 1024 * 1024;
+
+/// How long batches wait for others to be applied with them, unless somebody reads: a busy store
+/// writes each of a few hundred rows once instead of many times, and memory holds little more.
+pub(crate) const LINGER: Duration = Duration::from_millis(25);
+
+/// How many bytes of log do not wait any longer.
+pub(crate) const LINGER_BYTES: u64 = 256 * 1024;
 
 /// How many bytes of log are applied at once, so that a reader who waits for the first of many
 /// batches does not wait for all.
@@ -62,8 +73,12 @@ pub(crate) struct Backlog {
 struct State {
     batches: VecDeque<Batch>,
     bytes: u64,
+    /// When the first of them came.
+    since: Option<Instant>,
     /// The number that the rows have reached.
     reached: u64,
+    /// The highest number that a reader waits for, or has waited for.
+    wanted: u64,
     phase: Phase,
 }
 
@@ -81,7 +96,9 @@ impl Backlog {
             state: Mutex::new(State {
                 batches: VecDeque::new(),
                 bytes: 0,
+                since: None,
                 reached,
+                wanted: 0,
                 phase: Phase::Open,
             }),
             filled: Condvar::new(),
@@ -98,21 +115,36 @@ impl Backlog {
         if state.phase == Phase::Failed {
             return Err(Failed);
         }
+        let was_ready = state.is_ready();
         state.bytes += batch.bytes;
         state.batches.push_back(batch);
+        let is_first = state.since.is_none();
+        state.since.get_or_insert_with(Instant::now);
+        let wakes = is_first || (state.is_ready() && !was_ready);
         drop(state);
-        self.filled.notify_one();
+        if wakes {
+            self.filled.notify_one();
+        }
         Ok(())
     }
 
-    /// Takes some batches, in order; waits for them as long as `idle` at most.
+    /// Takes some batches, in order, when they need not linger any more; waits for them as long as
+    /// `idle` at most.
     pub(crate) fn take(&self, idle: Duration) -> Work {
-        let state = self.lock();
-        let is_idle = |state: &mut State| state.batches.is_empty() && state.phase == Phase::Open;
-        let (mut state, _) = self
-            .filled
-            .wait_timeout_while(state, idle, is_idle)
-            .unwrap_or_else(PoisonError::into_inner);
+        let asked = Instant::now();
+        let mut state = self.lock();
+        while state.phase == Phase::Open && !state.is_ready() {
+            // A backlog whose first batch came a while ago is due, however long it was not looked at.
+            let left = match state.since {
+                Some(since) => LINGER.saturating_sub(since.elapsed()),
+                None => idle.saturating_sub(asked.elapsed()),
+            };
+            if left.is_zero() {
+                break;
+            }
+            let waited = self.filled.wait_timeout(state, left);
+            (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        }
         let batches = state.take();
         match state.phase {
             _ if !batches.is_empty() => Work::Apply(batches),
@@ -135,6 +167,10 @@ impl Backlog {
     /// Waits until the rows have reached a number.
     pub(crate) fn reach(&self, number: u64) -> Result<(), Failed> {
         let mut state = self.lock();
+        if state.reached < number && state.wanted < number {
+            state.wanted = number;
+            self.filled.notify_one();
+        }
         while state.reached < number && state.phase != Phase::Failed {
             state = self.wait(state);
         }
@@ -181,6 +217,14 @@ impl State {
         !self.batches.is_empty() && (self.batches.len() >= BATCHES_MAX || self.bytes >= BYTES_MAX)
     }
 
+    /// Whether batches need not linger.
+    fn is_ready(&self) -> bool {
+        !self.batches.is_empty()
+            && (self.wanted > self.reached
+                || self.bytes >= LINGER_BYTES
+                || self.batches.len() >= BATCHES_MAX / 2)
+    }
+
     fn take(&mut self) -> Vec<Batch> {
         let mut taken = Vec::new();
         let mut bytes = 0;
@@ -191,6 +235,7 @@ impl State {
             taken.push(batch);
         }
         self.bytes -= bytes;
+        self.since = self.since.filter(|_| !self.batches.is_empty());
         taken
     }
 }
@@ -236,6 +281,52 @@ mod tests {
                 assert_eq!(taken.len() as u64, count + 1);
             });
         }
+    }
+
+    #[test]
+    fn batches_linger_until_they_are_many_or_somebody_reads() {
+        let check = |what: &str, prepare: &dyn Fn(&Backlog), expected: bool| {
+            let backlog = Backlog::new(0);
+            prepare(&backlog);
+            assert_eq!(backlog.lock().is_ready(), expected, "{what}");
+        };
+        let push = |backlog: &Backlog, bytes| backlog.push(batch(1, bytes)).unwrap();
+        check("none", &|_| {}, false);
+        check("one", &|backlog| push(backlog, 1), false);
+        check("many bytes", &|it| push(it, LINGER_BYTES), true);
+        let many = |backlog: &Backlog| (0..BATCHES_MAX / 2).for_each(|_| push(backlog, 1));
+        check("many batches", &many, true);
+        let applied = |backlog: &Backlog| {
+            push(backlog, LINGER_BYTES);
+            backlog.take(Duration::ZERO);
+            push(backlog, 1);
+        };
+        check("one after many that were taken", &applied, false);
+    }
+
+    #[test]
+    fn a_reader_does_not_wait_for_others() {
+        let backlog = Backlog::new(0);
+        backlog.push(batch(1, 1)).unwrap();
+        thread::scope(|scope| {
+            let reading = scope.spawn(|| backlog.reach(1));
+            while !backlog.lock().is_ready() {
+                thread::yield_now();
+            }
+            assert_eq!(lasts(backlog.take(Duration::MAX)), [1]);
+            backlog.advance(1);
+            assert_eq!(reading.join().unwrap(), Ok(()));
+        });
+        // What it wanted is there, so the next one waits again.
+        backlog.push(batch(2, 1)).unwrap();
+        assert!(!backlog.lock().is_ready());
+    }
+
+    #[test]
+    fn what_lingered_is_applied() {
+        let backlog = Backlog::new(0);
+        backlog.push(batch(1, 1)).unwrap();
+        assert_eq!(lasts(backlog.take(Duration::MAX)), [1]);
     }
 
     #[test]
