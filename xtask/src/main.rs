@@ -5,7 +5,7 @@
 //! [`suites`] is the table of all tests and runs them, after [`setup`] has looked at the language
 //! toolchains and prepared the peers; [`tidy`] holds the project's rules that a program can check;
 //! [`demo`] shows what Firn does; [`newcomer`] times the first steps with it; [`build`] makes
-//! optimised programs, of which the bench is one; [`counts`] guards what a command costs; [`process`]
+//! optimised programs, of which the bench is one; [`mod@counts`] guards what a command costs; [`process`]
 //! starts and ends other programs.
 
 mod build;
