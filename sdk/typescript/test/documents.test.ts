@@ -2,7 +2,17 @@
 
 import assert from "node:assert/strict";
 import { execFileSync, spawnSync } from "node:child_process";
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from "node:fs";
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
 import { test } from "node:test";
@@ -75,7 +85,7 @@ test("generated code is fresh", () => {
   const [firn, google] = ["../../proto/firn", "../../proto/google"];
   isFresh(HERE, {
     "src/generated": ["../../proto", "--path", firn, "--path", google],
-    "tck/generated": ["../../tck/proto"],
+    "tck/generated": ["../../tck/proto", "--path", "../../tck/proto/firn/tck/v1"],
   });
 });
 
@@ -87,6 +97,9 @@ test("the template compiles and passes its tests", () => {
   const folder = mkdtempSync(join(tmpdir(), "firn-template-"));
   try {
     cpSync(join(HERE, "template"), folder, { recursive: true });
+    const manifest = join(folder, "package.json");
+    const written = text(manifest).replace("{{name}}", "made").replace("{{sdk}}", '"*"');
+    writeFileSync(manifest, written);
     mkdirSync(join(folder, "node_modules"));
     symlinkSync(HERE, join(folder, "node_modules", "firn-sdk"));
     for (const name of ["@types", "undici-types"]) {
