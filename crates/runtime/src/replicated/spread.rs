@@ -319,13 +319,6 @@ impl Replicas {
     pub(super) fn ask(&mut self, index: usize, member: NodeId, now: Now) {
         let number = self.number();
         let key = self.entities[index].key.clone();
-        if let Some(peer) = self.peers.get_mut(&member) {
-            peer.behind.insert(key, BTreeSet::from([number]));
-            peer.asked.insert(number);
-            // The question may get lost, or its answer.
-            peer.hurry(now.instant + self.config.retry_after);
-        }
-        self.send_digest(index, member, Some(number), None);
         // What members have to confirm for a caller is sent again as it was.
         let resent: Vec<_> = self.entities[index]
             .confirming
@@ -333,6 +326,16 @@ impl Replicas {
             .filter(|it| it.needed > Consistency::Local && !it.confirmed.contains(&member))
             .map(|it| (it.number, it.patch.encode()))
             .collect();
+        if let Some(peer) = self.peers.get_mut(&member) {
+            // A digest tells that the member has it, never that it is durable there: for that its
+            // confirmation is waited for.
+            let waited = resent.iter().map(|(number, _)| *number).chain([number]);
+            peer.behind.insert(key, waited.collect());
+            peer.asked.insert(number);
+            // The question may get lost, or its answer.
+            peer.hurry(now.instant + self.config.retry_after);
+        }
+        self.send_digest(index, member, Some(number), None);
         for (number, patch) in resent {
             let key = self.entities[index].key.clone();
             let message = Message::Change {

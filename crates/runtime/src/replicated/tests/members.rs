@@ -53,6 +53,32 @@ fn change_that_too_few_confirm_fails_and_stays() {
     assert_eq!(world.value(1, "a"), set(&["x"]));
 }
 
+/// A digest may say that a member has a change whose confirmation got lost: the member knows it, and
+/// the caller waits for its word that it is durable there.
+#[test]
+fn confirmation_that_got_lost_is_asked_for_until_it_comes() {
+    let mut world = World::new(2, OpenCommands::One);
+    world.heal();
+    let call = world.command(0, "a", Answering::update(added("x"), Consistency::All));
+    world.settle_local(0);
+    world.answer(0);
+    world.save(0);
+    let mut lost = 0;
+    for _ in 0..9 {
+        while let Some(message) = world.wire.pop_front() {
+            if matches!(message.2, Message::Confirmed { .. }) && lost < 3 {
+                lost += 1;
+                continue;
+            }
+            world.deliver(message);
+            world.save(1);
+        }
+        world.pass(Duration::from_millis(500));
+    }
+    assert_eq!(lost, 3);
+    assert_eq!(world.outcome(0, call), Some(&Ok(())));
+}
+
 #[test]
 fn update_that_was_sent_and_not_written_counts_once() {
     let mut world = World::new(2, OpenCommands::One);
