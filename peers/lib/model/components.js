@@ -124,7 +124,8 @@ module.exports = function components(family, sdk) {
         context.fail(error.message, error.code);
       }
     });
-    context.on('end', () => (broken ? undefined : replyOf(work)));
+    // A reply to a call that was cancelled would end the process.
+    context.on('end', () => (broken || context.cancelled ? undefined : replyOf(work)));
   }
 
   // Answers requests one after the other, however long they take, and ends the call when it is told to.

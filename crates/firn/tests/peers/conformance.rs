@@ -46,7 +46,8 @@ fn judge(peer: &str, faults: &[Fault]) {
         .clone()
         .filter(|check| !known.contains(&name(check)))
         .collect();
-    assert!(wrong.is_empty(), "{wrong:#?}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(wrong.is_empty(), "{wrong:#?}\n{said}");
     let failed: BTreeSet<String> = failed.map(name).collect();
     let right: Vec<_> = faults
         .iter()
