@@ -23,6 +23,8 @@ use crate::rig::Programs;
 pub(crate) struct Case {
     pub(crate) name: &'static str,
     pub(crate) about: &'static str,
+    /// Whether it can be run in brief.
+    pub(crate) has_brief: bool,
     run: fn(&Programs) -> BoxFuture<'_, Result<Vec<Figure>>>,
 }
 
@@ -38,56 +40,67 @@ pub(crate) const ALL: &[Case] = &[
     Case {
         name: "binary",
         about: "the size of the program",
+        has_brief: false,
         run: |programs| Box::pin(binary::run(programs)),
     },
     Case {
         name: "idle",
         about: "the memory of a Firn that has nothing to do",
+        has_brief: false,
         run: |programs| Box::pin(idle::run(programs)),
     },
     Case {
         name: "start",
         about: "from the start of the process to the first reply",
+        has_brief: false,
         run: |programs| Box::pin(start::run(programs)),
     },
     Case {
         name: "discovery",
         about: "from the function's answer, with a large contract, to the first reply",
+        has_brief: false,
         run: |programs| Box::pin(discovery::run(programs)),
     },
     Case {
         name: "throughput",
         about: "durable commands beside a bare echo",
+        has_brief: false,
         run: |programs| Box::pin(throughput::run(programs)),
     },
     Case {
         name: "own",
         about: "commands over firn.v1 beside a bare echo",
+        has_brief: true,
         run: |programs| Box::pin(own::run(programs)),
     },
     Case {
         name: "own-cache",
         about: "what a function on firn.v1 keeps of its entities",
+        has_brief: true,
         run: |programs| Box::pin(own_cache::run(programs)),
     },
     Case {
         name: "replicated",
         about: "updates of replicated entities beside those of value entities",
+        has_brief: false,
         run: |programs| Box::pin(replicated::run(programs)),
     },
     Case {
         name: "sets",
         about: "large replicated sets: merging, memory, and what removed elements leave",
+        has_brief: false,
         run: |programs| Box::pin(sets::run(programs)),
     },
     Case {
         name: "stored",
         about: "a million stored entities: opening, and what those leave that were active",
+        has_brief: false,
         run: |programs| Box::pin(stored::run(programs)),
     },
     Case {
         name: "own-sdks",
         about: "functions in TypeScript and Python beside bare echoes; needs node and python3",
+        has_brief: true,
         run: |programs| Box::pin(own_sdks::run(programs)),
     },
 ];

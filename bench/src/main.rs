@@ -4,7 +4,7 @@
 //! [`cases`] holds what is measured, a module for each case; `rig` starts the processes and reads
 //! what the system knows about them, `load` keeps a server busy, `function`, `tally`, `own` and
 //! `echo` are the servers of this program, `hold` fills memory; `figure` and `report` say what came out,
-//! `machine` on what. [`counts`] guards the instructions of the hot path.
+//! `machine` on what. [`mod@counts`] guards the instructions of the hot path.
 //!
 //! # Invariants
 //! - Every process is started here, on a free port and in a folder of its own, and is ended with
@@ -14,6 +14,7 @@
 mod cases;
 mod counts;
 mod echo;
+mod effort;
 mod figure;
 mod function;
 mod hold;
@@ -31,12 +32,13 @@ use anyhow::{Context as _, Result, bail};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cases::Case;
+use crate::effort::Effort;
 use crate::rig::Programs;
 
 const HELP: &str = "\
 Measures whole processes of Firn. `cargo xtask bench` builds what this needs and runs it.
 
-Usage: firn-bench figures [CASE…] [--json FILE]
+Usage: firn-bench figures [CASE…] [--json FILE] [--brief]
        firn-bench figures --list
        firn-bench counts [--record] [--profiles FOLDER]
 
@@ -45,6 +47,7 @@ Usage: firn-bench figures [CASE…] [--json FILE]
   counts       the instructions of the hot path, held against the record; --record makes it anew,
                --profiles keeps what callgrind wrote, for callgrind_annotate
   --json FILE  also writes everything that was measured to a file
+  --brief      only shows that the cases of firn.v1 run: little is done, and no figure is judged
 ";
 
 /// What the command line asks for.
@@ -52,6 +55,7 @@ enum Task {
     Figures {
         cases: Vec<&'static Case>,
         json: Option<PathBuf>,
+        effort: Effort,
     },
     List,
     Counts(counts::Options),
@@ -100,7 +104,7 @@ fn read(arguments: &[&str]) -> Result<Task> {
         [] | ["help" | "--help" | "-h"] => return Ok(Task::Help),
         other => bail!("unknown: {}", other.join(" ")),
     };
-    let (mut cases, mut json) = (Vec::new(), None);
+    let (mut cases, mut json, mut effort) = (Vec::new(), None, Effort::Full);
     while let [first, after @ ..] = rest {
         rest = after;
         if *first == "--json" {
@@ -109,14 +113,24 @@ fn read(arguments: &[&str]) -> Result<Task> {
             };
             json = Some(PathBuf::from(file));
             rest = after;
+        } else if *first == "--brief" {
+            effort = Effort::Brief;
         } else {
             cases.push(cases::named(first).with_context(|| format!("there is no case {first}"))?);
         }
     }
-    if cases.is_empty() {
-        cases.extend(cases::ALL);
+    let fits = |case: &Case| effort == Effort::Full || case.has_brief;
+    if let Some(case) = cases.iter().find(|case| !fits(case)) {
+        bail!("the case {} has no brief run", case.name);
     }
-    Ok(Task::Figures { cases, json })
+    if cases.is_empty() {
+        cases.extend(cases::ALL.iter().filter(|case| fits(case)));
+    }
+    Ok(Task::Figures {
+        cases,
+        json,
+        effort,
+    })
 }
 
 fn counts_options(mut rest: &[&str]) -> Result<counts::Options> {
@@ -146,23 +160,30 @@ async fn run(task: Task) -> Result<bool> {
                 println!("{:12} {}", case.name, case.about);
             }
         }
-        Task::Counts(options) => return counts::run(&Programs::find()?, &options).await,
+        Task::Counts(options) => {
+            return counts::run(&Programs::find(Effort::Full)?, &options).await;
+        }
         Task::Echo => echo::serve().await?,
         Task::Own => own::serve().await?,
         Task::Tally => tally::serve().await?,
         Task::Hold(name) => println!("{}", hold::run(&name)?),
-        Task::Figures { cases, json } => return figures(&cases, json).await,
+        Task::Figures {
+            cases,
+            json,
+            effort,
+        } => return figures(&cases, json, effort).await,
     }
     Ok(true)
 }
 
-async fn figures(cases: &[&'static Case], json: Option<PathBuf>) -> Result<bool> {
-    let programs = Programs::find()?;
+async fn figures(cases: &[&'static Case], json: Option<PathBuf>, effort: Effort) -> Result<bool> {
+    let programs = Programs::find(effort)?;
     let mut report = report::Report::new(machine::look(&programs)?);
     report.begin();
     for case in cases {
         let figures = case.run(&programs).await;
-        for figure in figures.with_context(|| format!("the case {} failed", case.name))? {
+        for mut figure in figures.with_context(|| format!("the case {} failed", case.name))? {
+            figure.bound = figure.bound.filter(|_| effort == Effort::Full);
             report.add(case.name, figure);
         }
     }

@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
+use crate::effort::Effort;
 use crate::machine::kilobytes;
 
 /// How long anything that is waited for may take: far more than it ever does.
@@ -26,6 +27,8 @@ pub(crate) const LOOK: Duration = Duration::from_micros(500);
 pub(crate) struct Programs {
     pub(crate) firn: PathBuf,
     pub(crate) cart: PathBuf,
+    /// How much is done for a figure.
+    pub(crate) effort: Effort,
     bench: PathBuf,
     /// Where they are; folders for data are made here too, as the system's folder for temporary
     /// files may be in memory.
@@ -34,12 +37,13 @@ pub(crate) struct Programs {
 
 impl Programs {
     /// Finds the programs beside this one.
-    pub(crate) fn find() -> Result<Self> {
+    pub(crate) fn find(effort: Effort) -> Result<Self> {
         let bench = std::env::current_exe()?;
         let beside = bench.parent().context("no folder")?.to_owned();
         let programs = Self {
             firn: beside.join("firn"),
             cart: beside.join("cart"),
+            effort,
             bench,
             beside,
         };

@@ -61,9 +61,9 @@ const SUITES: &[Suite] = &[
     },
     Suite {
         name: "sdk",
-        about: "our SDKs: their own tests, the conformance kit, samples and templates",
+        about: "our SDKs: their own tests, the conformance kit, samples, templates, and the bench in brief",
         needs: &[Need::Sdks],
-        work: Work::Targets(&["sdk"]),
+        work: Work::Targets(&["sdk", "brief"]),
         limit: minutes(20),
     },
     Suite {

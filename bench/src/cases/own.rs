@@ -106,7 +106,7 @@ pub(super) async fn run(programs: &Programs) -> Result<Vec<Figure>> {
     let function = Dialer::own(programs, firn.functions)?;
     firn.serving().await?;
     let mut rounds = Vec::new();
-    for _ in 0..ROUNDS {
+    for _ in 0..programs.effort.rounds(ROUNDS) {
         let mut round = Vec::new();
         for target in Target::ALL {
             let of_firn = [firn.id(), function.id()];
@@ -114,7 +114,8 @@ pub(super) async fn run(programs: &Programs) -> Result<Vec<Figure>> {
                 true => (echo.address, &[echo.id()][..]),
                 false => (firn.clients, &of_firn[..]),
             };
-            let (path, message, load) = (target.path(), target.message(), target.load());
+            let (path, message) = (target.path(), target.message());
+            let load = programs.effort.load(target.load());
             round.push(load::run(server, path, message, load, processes).await?);
         }
         let round = round.try_into().ok();

@@ -36,14 +36,18 @@ pub(super) async fn run(programs: &Programs) -> Result<Vec<Figure>> {
         load::each(&client, own::FILL, (from..to).map(AddItem::to), 64).await?;
         own_memory(function.id())
     };
-    let before = fill(0, FIRST).await?;
-    let full = fill(FIRST, KEPT).await?;
+    let (first, kept) = (
+        programs.effort.entities(FIRST),
+        programs.effort.entities(KEPT),
+    );
+    let before = fill(0, first).await?;
+    let full = fill(first, kept).await?;
     let of_firn = own_memory(firn.id())?;
-    let twice = fill(KEPT, 2 * KEPT).await?;
+    let twice = fill(kept, 2 * kept).await?;
     firn.stop().await?;
-    let entities = (KEPT - FIRST) as f64;
+    let entities = (kept - first) as f64;
     let beside = full - before - entities * STATE_BYTES as f64;
-    let beside_all = beside * KEPT as f64 / entities;
+    let beside_all = beside * kept as f64 / entities;
     Ok(vec![
         Figure::new(
             "firn.v1, memory of 100,000 cached entities beside their state",

@@ -124,13 +124,14 @@ impl<M: Message + 'static> Language<M> {
         let function = Dialer::start(programs, self.name, &mut self.function, firn.functions)?;
         firn.serving().await?;
         let (mut echoes, mut actions, mut durables) = (Vec::new(), Vec::new(), Vec::new());
-        for _ in 0..ROUNDS {
+        let load = programs.effort.load(LOAD);
+        for _ in 0..programs.effort.rounds(ROUNDS) {
             for (server, path, process, outcomes) in [
                 (bare.address, echo::PATH, bare.id(), &mut echoes),
                 (firn.clients, echo::PATH, function.id(), &mut actions),
                 (firn.clients, self.durable, function.id(), &mut durables),
             ] {
-                outcomes.push(load::run(server, path, self.message, LOAD, &[process]).await?);
+                outcomes.push(load::run(server, path, self.message, load, &[process]).await?);
             }
         }
         firn.stop().await?;

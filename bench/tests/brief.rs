@@ -1,0 +1,41 @@
+//! The cases of the bench that measure firn.v1 and its SDKs run, and give figures. What the figures
+//! are is not looked at: a test says nothing about speed.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+#[test]
+fn every_case_of_firn_v1_gives_its_figures() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("figures.json");
+    let output = Command::new(env!("CARGO_BIN_EXE_firn-bench"))
+        .args([
+            "figures",
+            "own",
+            "own-cache",
+            "own-sdks",
+            "--brief",
+            "--json",
+        ])
+        .arg(&file)
+        .output()
+        .unwrap();
+    let shown = String::from_utf8_lossy(&output.stdout);
+    let faults = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{shown}{faults}");
+    let report: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    let figures = report["figures"].as_array().unwrap();
+    for (case, count) in [("own", 8), ("own-cache", 2), ("own-sdks", 4)] {
+        let of_case = figures.iter().filter(|figure| figure["case"] == case);
+        assert_eq!(of_case.count(), count, "{case}: {shown}");
+    }
+    for figure in figures {
+        assert!(figure["holds"].is_null(), "nothing is promised: {figure}");
+        let is_rate = figure["what"]
+            .as_str()
+            .is_some_and(|it| it.contains("rate"));
+        let value = figure["value"].as_f64();
+        assert!(!is_rate || value.is_some_and(|it| it > 0.0), "{figure}");
+    }
+}
