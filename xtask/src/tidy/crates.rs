@@ -5,8 +5,8 @@ use super::Tree;
 /// The crates from the one that knows nobody to the one that knows all. A crate may depend on
 /// those before it.
 const ORDER: &[&str] = &[
-    "model", "wire", "store", "crdt", "runtime", "link", "edge", "cluster", "eventing", "operator",
-    "tck", "firn",
+    "model", "wire", "store", "crdt", "runtime", "link", "edge", "load", "cluster", "eventing",
+    "operator", "tck", "firn",
 ];
 
 /// Helps tests, so it may know all that it likes, and nobody may know it outside tests.
@@ -70,6 +70,21 @@ const IGNORANCE: &[Ignorance] = &[
             "tokio-postgres",
         ],
         instead: "the edge knows no family; it reads policies and hands calls to its backend",
+    },
+    Ignorance {
+        crate_name: "load",
+        of: &[
+            "firn-model",
+            "firn-wire",
+            "firn-store",
+            "firn-crdt",
+            "firn-runtime",
+            "firn-link",
+            "firn-edge",
+            "tonic",
+            "hyper",
+        ],
+        instead: "a load sees a server from outside, and stands on h2 alone, to cost little",
     },
     Ignorance {
         crate_name: "tck",

@@ -1,0 +1,239 @@
+//! A client of unary calls over HTTP/2, gRPC or JSON. It stands on `h2` itself, so that it costs
+//! little beside what it measures; answers are counted, not read.
+
+use std::fmt::Display;
+use std::future::Future;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use h2::client::SendRequest;
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use prost::Message;
+use tokio::net::TcpStream;
+
+/// The shape of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    Grpc,
+    Json,
+}
+
+/// One call: where to, and what.
+#[derive(Debug, Clone)]
+pub struct Request {
+    path: PathAndQuery,
+    shape: Shape,
+    body: Bytes,
+    headers: HeaderMap,
+}
+
+impl Request {
+    /// A unary gRPC call.
+    #[must_use]
+    pub fn grpc(path: &PathAndQuery, message: &impl Message) -> Self {
+        let length = message.encoded_len();
+        let mut frame = framed(length);
+        message
+            .encode(&mut frame)
+            .expect("a buffer that grows takes every message");
+        Self::new(path, Shape::Grpc, frame.freeze())
+    }
+
+    /// The same, of a message that is encoded.
+    #[must_use]
+    pub fn grpc_encoded(path: &PathAndQuery, message: &[u8]) -> Self {
+        let mut frame = framed(message.len());
+        frame.put_slice(message);
+        Self::new(path, Shape::Grpc, frame.freeze())
+    }
+
+    /// A POST of JSON.
+    #[must_use]
+    pub fn json(path: &PathAndQuery, body: impl Into<Bytes>) -> Self {
+        Self::new(path, Shape::Json, body.into())
+    }
+
+    fn new(path: &PathAndQuery, shape: Shape, body: Bytes) -> Self {
+        Self {
+            path: path.clone(),
+            shape,
+            body,
+            headers: HeaderMap::new(),
+        }
+    }
+
+    /// The same, with headers of its own.
+    #[must_use]
+    pub fn headers(mut self, headers: HeaderMap) -> Self {
+        self.headers = headers;
+        self
+    }
+}
+
+/// A buffer that begins with the length of a message.
+fn framed(length: usize) -> BytesMut {
+    let mut frame = BytesMut::with_capacity(length + 5);
+    frame.put_u8(0);
+    frame.put_u32(u32::try_from(length).expect("a message below 4 GiB"));
+    frame
+}
+
+/// Why a call gave no reply.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    /// The server answered that it failed.
+    #[error("{status}: {message}")]
+    Refused {
+        /// The name of the gRPC status, or the HTTP status.
+        status: String,
+        /// The code that came with it, as `FIRN-0123`.
+        code: Option<String>,
+        /// What the server says.
+        message: String,
+    },
+    /// The connection is gone; no call on it will succeed. This one may have run.
+    #[error("the connection was lost: {0}")]
+    Lost(String),
+}
+
+fn lost(error: impl Display) -> Fault {
+    Fault::Lost(error.to_string())
+}
+
+/// A connection on which calls are made.
+#[derive(Clone)]
+pub struct Client {
+    sender: SendRequest<Bytes>,
+    authority: Authority,
+}
+
+impl Client {
+    /// Connects to `host:port`; the connection lives as long as the client and its clones.
+    ///
+    /// # Errors
+    /// Nobody answers there.
+    pub async fn connect(server: impl Display) -> Result<Self, Fault> {
+        let server = server.to_string();
+        let authority = server.parse().map_err(lost)?;
+        let socket = TcpStream::connect(&server).await.map_err(lost)?;
+        socket.set_nodelay(true).map_err(lost)?;
+        let (sender, connection) = h2::client::handshake(socket).await.map_err(lost)?;
+        // It ends with the last sender.
+        tokio::spawn(connection);
+        Ok(Self { sender, authority })
+    }
+
+    /// Makes a call.
+    ///
+    /// # Errors
+    /// The call gave no reply.
+    pub fn send(&self, request: Request) -> impl Future<Output = Result<(), Fault>> + Send + use<> {
+        let (sender, authority) = (self.sender.clone(), self.authority.clone());
+        async move {
+            let shape = request.shape;
+            let (head, body) = request.parts(authority);
+            let mut sender = sender.ready().await.map_err(lost)?;
+            let (response, mut stream) = sender.send_request(head, false).map_err(lost)?;
+            stream.send_data(body, true).map_err(lost)?;
+            let (head, mut body) = response.await.map_err(lost)?.into_parts();
+            while let Some(data) = body.data().await {
+                let _ = body
+                    .flow_control()
+                    .release_capacity(data.map_err(lost)?.len());
+            }
+            match shape {
+                Shape::Json => json_succeeded(head.status, &head.headers),
+                Shape::Grpc if head.status != StatusCode::OK => {
+                    Err(refused(head.status.to_string(), &head.headers))
+                }
+                Shape::Grpc if head.headers.contains_key("grpc-status") => {
+                    grpc_succeeded(&head.headers)
+                }
+                Shape::Grpc => {
+                    let trailers = body.trailers().await.map_err(lost)?;
+                    grpc_succeeded(&trailers.unwrap_or_default())
+                }
+            }
+        }
+    }
+}
+
+impl Request {
+    fn parts(self, authority: Authority) -> (http::Request<()>, Bytes) {
+        let mut uri = http::uri::Parts::default();
+        uri.scheme = Some(Scheme::HTTP);
+        uri.authority = Some(authority);
+        uri.path_and_query = Some(self.path);
+        let mut head = http::Request::new(());
+        *head.method_mut() = Method::POST;
+        *head.uri_mut() = Uri::from_parts(uri).expect("all three parts make a URI");
+        let mut headers = self.headers;
+        let kind = match self.shape {
+            Shape::Grpc => {
+                headers.insert("te", HeaderValue::from_static("trailers"));
+                "application/grpc"
+            }
+            Shape::Json => "application/json",
+        };
+        headers.insert("content-type", HeaderValue::from_static(kind));
+        *head.headers_mut() = headers;
+        (head, self.body)
+    }
+}
+
+fn grpc_succeeded(headers: &HeaderMap) -> Result<(), Fault> {
+    match headers.get("grpc-status").map(HeaderValue::as_bytes) {
+        Some(b"0") => Ok(()),
+        Some(number) => {
+            let status = str::from_utf8(number).ok().and_then(|it| it.parse().ok());
+            Err(refused(status_name(status).to_owned(), headers))
+        }
+        None => Err(lost("an answer without a status")),
+    }
+}
+
+fn json_succeeded(status: StatusCode, headers: &HeaderMap) -> Result<(), Fault> {
+    match status.is_success() {
+        true => Ok(()),
+        false => Err(refused(status.to_string(), headers)),
+    }
+}
+
+fn refused(status: String, headers: &HeaderMap) -> Fault {
+    let text = |name: &str| {
+        let value = headers.get(name).map(HeaderValue::as_bytes);
+        value.map(|value| String::from_utf8_lossy(value).into_owned())
+    };
+    Fault::Refused {
+        status,
+        code: text("firn-code"),
+        message: text("grpc-message").unwrap_or_default(),
+    }
+}
+
+/// The name of a gRPC status by its number.
+fn status_name(number: Option<usize>) -> &'static str {
+    const NAMES: [&str; 17] = [
+        "OK",
+        "CANCELLED",
+        "UNKNOWN",
+        "INVALID_ARGUMENT",
+        "DEADLINE_EXCEEDED",
+        "NOT_FOUND",
+        "ALREADY_EXISTS",
+        "PERMISSION_DENIED",
+        "RESOURCE_EXHAUSTED",
+        "FAILED_PRECONDITION",
+        "ABORTED",
+        "OUT_OF_RANGE",
+        "UNIMPLEMENTED",
+        "INTERNAL",
+        "UNAVAILABLE",
+        "DATA_LOSS",
+        "UNAUTHENTICATED",
+    ];
+    number
+        .and_then(|it| NAMES.get(it))
+        .copied()
+        .unwrap_or("UNKNOWN")
+}
