@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// The command of the bench: so many more of a product for an entity.
 #[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Item {
     /// The entity.
     pub cart_id: String,
