@@ -30,10 +30,12 @@ pub mod faults;
 mod folder;
 mod log;
 mod readers;
+mod replay;
 mod replicas;
 mod restore;
 mod rotate;
 pub(crate) mod table;
+mod trims;
 
 pub use checking::check;
 pub use error::{Fatal, OpenError};
@@ -60,6 +62,7 @@ use crate::commit::{Commit, Head, Outcome, ReplyRecord, SlotOutcome};
 use crate::entity::{Entity, Event, Timestamp};
 use crate::fence::{Fence, Progress};
 use crate::replica::{IncarnateError, ReplicaWrite, WriteError};
+use crate::retention::{Covered, Keep, Page, Trim};
 use crate::rows::{self, View, read};
 use crate::seal::Keys;
 use crate::seal::stored::Seals;
@@ -71,8 +74,7 @@ use applier::{Applier, CheckpointEvery, RowWriter};
 use backlog::{Backlog, Batch};
 use disk::{Disk, Folder};
 use folder::{DataFolder, FORMAT_MIN, format_of};
-use log::recovery::LogError;
-use log::{Carried, Log};
+use log::Log;
 use readers::{Readers, Stopped};
 use table::{Fjall, Table};
 
@@ -113,9 +115,6 @@ impl Default for Config {
         }
     }
 }
-
-/// How many bytes of the log are brought into the rows at once at a start.
-const REPLAY_BYTES: usize = 1024 * 1024;
 
 /// A store in a folder.
 ///
@@ -232,7 +231,7 @@ impl Embedded {
     }
 
     fn assemble(parts: Parts, config: &Config, on_fatal: OnFatal) -> Result<Self, OpenError> {
-        let log = recover(&parts, config.segment_bytes)?;
+        let log = replay::recover(&parts, config.segment_bytes)?;
         let heads = read::heads(&*parts.table.view())
             .map_err(|error| OpenError::from_rows(error, parts.places.rows.clone()))?;
         let reached = log.next() - 1;
@@ -425,82 +424,6 @@ impl Writer {
     }
 }
 
-/// Begins a new segment of the log, and brings the rows up to its end.
-///
-/// Rows may only hold what is durable, so the writes that the new segment carries over are applied
-/// after it was made.
-fn recover(parts: &Parts, segment_bytes: u64) -> Result<Log, OpenError> {
-    let in_rows = |error| OpenError::from_rows(error, parts.places.rows.clone());
-    let reached = applier::reached(&*parts.table.view()).map_err(in_rows)?;
-    let mut replay = Replayed {
-        table: &*parts.table,
-        rows: RowWriter::new(),
-        writes: Vec::new(),
-        bytes: 0,
-        last: reached,
-    };
-    let outcome = log::recovery::recover(&parts.disk, &parts.seals, reached, |carried| {
-        replay.push(carried)
-    });
-    let start = outcome.map_err(|error| match error {
-        ReplayError::Log(error) => OpenError::from_log(error, parts.places.log.clone()),
-        ReplayError::Rows(error) => in_rows(error),
-    })?;
-    let log = Log::start(
-        parts.disk.clone(),
-        parts.seals.clone(),
-        segment_bytes,
-        &start,
-    );
-    let log = log.map_err(|source| OpenError::Flush {
-        folder: parts.places.log.clone(),
-        source,
-    })?;
-    for carried in start.carried {
-        replay.push::<ReadError>(carried).map_err(in_rows)?;
-    }
-    replay.flush().map_err(in_rows)?;
-    Ok(log)
-}
-
-/// Writes of the log on their way into the rows.
-struct Replayed<'a> {
-    table: &'a dyn Table,
-    rows: RowWriter,
-    writes: Vec<Write>,
-    bytes: usize,
-    last: u64,
-}
-
-#[derive(Debug, thiserror::Error)]
-enum ReplayError {
-    #[error(transparent)]
-    Log(#[from] LogError),
-    #[error(transparent)]
-    Rows(#[from] ReadError),
-}
-
-impl Replayed<'_> {
-    fn push<E: From<ReadError>>(&mut self, carried: Carried) -> Result<(), E> {
-        self.last = carried.number;
-        self.bytes += carried.bytes;
-        self.writes.push(carried.write);
-        if self.bytes >= REPLAY_BYTES {
-            self.flush()?;
-        }
-        Ok(())
-    }
-
-    fn flush(&mut self) -> Result<(), ReadError> {
-        if !self.writes.is_empty() {
-            self.rows.write(self.table, &self.writes, self.last)?;
-        }
-        self.writes.clear();
-        self.bytes = 0;
-        Ok(())
-    }
-}
-
 /// Starts the applier. Its failure, also a panic, ends the store.
 fn spawn(applier: Applier, shared: Arc<Shared>) -> io::Result<JoinHandle<()>> {
     let thread = thread::Builder::new().name("firn-store-apply".into());
@@ -628,6 +551,46 @@ impl Store for Embedded {
         let key = key.clone();
         self.read_slot(key.slot(), move |rows| {
             read::events(rows, &key, after, limit)
+        })
+    }
+
+    fn storages(&self) -> BoxFuture<'_, Result<Vec<StorageName>, ReadError>> {
+        self.read_all(rows::retention::storages)
+    }
+
+    fn covered<'a>(
+        &'a self,
+        storage: &'a StorageName,
+        keep: Keep,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Page<Covered>, ReadError>> {
+        let (storage, after) = (storage.clone(), after.map(str::to_owned));
+        self.read_all(move |rows| {
+            rows::retention::covered(rows, &storage, keep, after.as_deref(), limit)
+        })
+    }
+
+    fn unwritten<'a>(
+        &'a self,
+        storage: &'a StorageName,
+        since: Timestamp,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Page<EntityKey>, ReadError>> {
+        let (storage, after) = (storage.clone(), after.map(str::to_owned));
+        self.read_all(move |rows| {
+            rows::retention::unwritten(rows, &storage, since, after.as_deref(), limit)
+        })
+    }
+
+    /// Blocks while it is polled, like [`commit`](Store::commit).
+    fn trim(&self, trims: Vec<Trim>) -> BoxFuture<'_, Result<(), WriteError>> {
+        Box::pin(async move {
+            match self.trim_blocking(trims) {
+                Some(outcome) => outcome,
+                None => future::pending().await,
+            }
         })
     }
 

@@ -15,6 +15,7 @@
 pub(crate) mod parts;
 pub(crate) mod record;
 pub(crate) mod replica;
+pub(crate) mod trim;
 
 use bytes::{Buf, BufMut, Bytes};
 use prost::Message;

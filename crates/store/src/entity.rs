@@ -36,7 +36,7 @@ pub struct Entity {
     pub state: Option<Payload>,
     /// The tags that the state came with.
     pub tags: Tags,
-    /// The newest snapshot, unless all events were asked for.
+    /// The newest snapshot, unless all events were asked for and all are there.
     pub snapshot: Option<Snapshot>,
     /// The events after the snapshot, or all, in order.
     pub events: Vec<Event>,
@@ -44,6 +44,16 @@ pub struct Entity {
     pub last_event: u64,
     /// The entity was deleted; the tombstone stays up to then.
     pub deleted_until: Option<Timestamp>,
+    /// When it last changed, if it ever did.
+    pub changed_at: Option<Timestamp>,
+}
+
+impl Entity {
+    /// Whether there is something of it, and no tombstone.
+    pub fn is_alive(&self) -> bool {
+        let has_contents = self.state.is_some() || self.last_event > 0 || self.snapshot.is_some();
+        has_contents && self.deleted_until.is_none()
+    }
 }
 
 /// A stored snapshot.

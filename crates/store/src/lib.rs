@@ -5,7 +5,7 @@
 //! [`memory::Memory`] forgets with the process; [`embedded::Embedded`] keeps a folder.
 //!
 //! # Reading order
-//! `commit`, `timer`, `replica` and `entity` are what goes in and comes out; `encoding` and `rows` how both
+//! `commit`, `timer`, `replica`, `retention` and `entity` are what goes in and comes out; `encoding` and `rows` how both
 //! become bytes in an ordered map; `fence` which commits may be written at all; then the backends,
 //! and `suite`, which (with the feature `testkit`) holds every backend to the same promises.
 //!
@@ -23,6 +23,7 @@ mod encoding;
 mod entity;
 mod fence;
 mod replica;
+mod retention;
 mod rows;
 mod timer;
 mod write;
@@ -40,6 +41,7 @@ pub use clock::Clock;
 pub use commit::{Change, Commit, Head, Outcome, ReplyRecord, SlotOutcome, StoredAnswer};
 pub use entity::{Entity, Event, Snapshot, Timestamp};
 pub use replica::{IncarnateError, ReplicaWrite, WriteError};
+pub use retention::{Covered, Keep, Page, TRIM_EVENTS_MAX, Trim};
 pub use timer::{DueTimer, Timer, TimerId, TimerName, TimerWrite};
 
 use bytes::Bytes;
@@ -99,8 +101,9 @@ pub struct Tailed {
     /// When the owner made it.
     pub at: Timestamp,
     /// What changed. Of a value entity only the newest change is kept, older ones are left out;
-    /// events are kept as long as their entity. Snapshots are no changes: one that came with
-    /// events is left out of them.
+    /// events are kept as long as their entity, unless they are [trimmed](Store::trim): then their
+    /// change is left out, and one of which some are left has those. Snapshots are no changes: one
+    /// that came with events is left out of them.
     pub change: Change,
 }
 
@@ -126,7 +129,8 @@ pub trait Store: Send + Sync + 'static {
     fn commit(&self, batch: Vec<Commit>) -> BoxFuture<'_, Vec<SlotOutcome>>;
 
     /// Everything an instance is recovered from. Sees every commit whose outcome was given before
-    /// the call. An entity that was never written, or was cleaned, is [`Entity::default`].
+    /// the call. An entity that was never written, or was cleaned, has nothing in it. One whose first
+    /// events were trimmed comes with its snapshot whatever is asked for.
     fn load<'a>(
         &'a self,
         key: &'a EntityKey,
@@ -189,13 +193,50 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<String>, ReadError>>;
 
-    /// Up to `limit` events of an entity with numbers above `after`, in order.
+    /// Up to `limit` events of an entity with numbers above `after`, in order. Those that were
+    /// trimmed are left out.
     fn events<'a>(
         &'a self,
         key: &'a EntityKey,
         after: u64,
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<Event>, ReadError>>;
+
+    /// The storage names under which an entity was ever written, in any order; those that hold
+    /// replicas only are left out.
+    fn storages(&self) -> BoxFuture<'_, Result<Vec<StorageName>, ReadError>>;
+
+    /// Looks at up to `limit` entities of a component after `after`, in byte order, for events that
+    /// a snapshot covers and that need not be kept. Deleted entities are left out.
+    fn covered<'a>(
+        &'a self,
+        storage: &'a StorageName,
+        keep: Keep,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Page<Covered>, ReadError>>;
+
+    /// Looks at up to `limit` entities of a component after `after`, in byte order, for those that
+    /// are not deleted and were last changed before `since`.
+    fn unwritten<'a>(
+        &'a self,
+        storage: &'a StorageName,
+        since: Timestamp,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Page<EntityKey>, ReadError>>;
+
+    /// Removes events durably. Whatever is asked for, the last snapshot, the events after it and the
+    /// last event stay, deleted entities are left as they are, and of each entity at most
+    /// [`TRIM_EVENTS_MAX`] go at once. Each entity's go all or none. Nothing that an instance holds
+    /// becomes wrong by it, so anybody may trim, also while others own the slots and commit.
+    ///
+    /// # Errors
+    /// See [`WriteError`].
+    ///
+    /// # Fate
+    /// Like [`commit`](Self::commit).
+    fn trim(&self, trims: Vec<Trim>) -> BoxFuture<'_, Result<(), WriteError>>;
 
     /// Everything in the store, as it is at one moment after all that was reported durable before
     /// the call. Reading it may take long; others read and write meanwhile.

@@ -18,10 +18,11 @@ use crate::commit::{Commit, Head, Outcome, ReplyRecord, SlotOutcome};
 use crate::entity::{Entity, Event, Timestamp};
 use crate::fence::{Fence, Progress};
 use crate::replica::{IncarnateError, ReplicaWrite, WriteError};
+use crate::retention::{Covered, Keep, Page, Trim};
 use crate::rows::key::Key;
 use crate::rows::overlay::Changes;
 use crate::rows::sweep::Sweeper;
-use crate::rows::{Entry, Overlay, View, apply, archive as archived, read, replicas};
+use crate::rows::{Entry, Overlay, View, apply, archive as archived, read, replicas, retention};
 use crate::seal::Keys;
 use crate::seal::stored::Seals;
 use crate::timer::{DueTimer, Timer, TimerId};
@@ -279,6 +280,35 @@ impl Store for Memory {
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<Event>, ReadError>> {
         self.answer(|rows| read::events(rows, key, after, limit))
+    }
+
+    fn storages(&self) -> BoxFuture<'_, Result<Vec<StorageName>, ReadError>> {
+        self.answer(retention::storages)
+    }
+
+    fn covered<'a>(
+        &'a self,
+        storage: &'a StorageName,
+        keep: Keep,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Page<Covered>, ReadError>> {
+        self.answer(|rows| retention::covered(rows, storage, keep, after, limit))
+    }
+
+    fn unwritten<'a>(
+        &'a self,
+        storage: &'a StorageName,
+        since: Timestamp,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Page<EntityKey>, ReadError>> {
+        self.answer(|rows| retention::unwritten(rows, storage, since, after, limit))
+    }
+
+    fn trim(&self, trims: Vec<Trim>) -> BoxFuture<'_, Result<(), WriteError>> {
+        self.write().apply(trims.into_iter().map(Write::Trim));
+        future::ready(Ok(())).boxed()
     }
 
     fn incarnate<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Replica, IncarnateError>> {

@@ -17,7 +17,7 @@
 //! # Reading order
 //! `url`, `tls`, `connection` and `error` are the way to the server; `schema` the tables; `names`,
 //! `value` and `statement` how the model becomes columns; then `batch`, `write` and `writer` the way
-//! of a commit; `read`, `replicas`, `archive`, `sweep` the rest; `lease` who owns what.
+//! of a commit; `read`, `replicas`, `archive`, `retention`, `sweep` the rest; `lease` who owns what.
 
 mod archive;
 mod batch;
@@ -27,6 +27,7 @@ mod lease;
 mod names;
 mod read;
 mod replicas;
+mod retention;
 mod schema;
 mod statement;
 mod sweep;
@@ -65,6 +66,7 @@ use crate::clock::Clock;
 use crate::commit::{Commit, Head, ReplyRecord, SlotOutcome};
 use crate::entity::{Entity, Event, Timestamp};
 use crate::replica::{IncarnateError, ReplicaWrite, WriteError};
+use crate::retention::{Covered, Keep, Page, Trim};
 use crate::seal::{Check, Keys};
 use crate::timer::{DueTimer, Timer, TimerId};
 use crate::{Pending, ReadError, Store, Tailed, Tombstone};
@@ -520,6 +522,34 @@ impl Store for Postgres {
             let dumped = self.inner.dump().await?;
             Ok(dumped.within(self.runtime.clone()))
         })
+    }
+
+    fn storages(&self) -> BoxFuture<'_, Result<Vec<StorageName>, ReadError>> {
+        self.run(self.inner.storages())
+    }
+
+    fn covered<'a>(
+        &'a self,
+        storage: &'a StorageName,
+        keep: Keep,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Page<Covered>, ReadError>> {
+        self.run(self.inner.covered(storage, keep, after, limit))
+    }
+
+    fn unwritten<'a>(
+        &'a self,
+        storage: &'a StorageName,
+        since: Timestamp,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Page<EntityKey>, ReadError>> {
+        self.run(self.inner.unwritten(storage, since, after, limit))
+    }
+
+    fn trim(&self, trims: Vec<Trim>) -> BoxFuture<'_, Result<(), WriteError>> {
+        self.run(async move { self.inner.trim(&trims).await })
     }
 
     fn incarnate<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Replica, IncarnateError>> {

@@ -16,8 +16,8 @@
 //! # Invariants
 //! - Applying a write reads only rows that earlier writes wrote, never a clock, so replaying the
 //!   same writes gives the same rows. ([`sweep`] only removes rows that no reader can see.)
-//! - The events of one generation of an entity have the numbers 1 to `last_event` without a gap;
-//!   readers report a gap as damage.
+//! - The events of one generation of an entity have the numbers after `trimmed` to `last_event`
+//!   without a gap; readers report a gap as damage.
 //!
 //! # Not here
 //! Whether a commit may be written at all: see [`crate::fence`].
@@ -29,6 +29,7 @@ pub(crate) mod key;
 pub(crate) mod overlay;
 pub(crate) mod read;
 pub(crate) mod replicas;
+pub(crate) mod retention;
 pub(crate) mod sweep;
 pub(crate) mod value;
 

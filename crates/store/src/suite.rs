@@ -6,6 +6,7 @@
 mod cases;
 pub mod contents;
 mod replicas;
+mod retention;
 mod subject;
 mod timers;
 
@@ -47,6 +48,15 @@ pub async fn run<B: Backend + 'static>(fresh: impl Fn(Clock) -> B) {
     cases::tails_show_every_change_once(subject().await).await;
     cases::tails_show_marks_without_events(subject().await).await;
     cases::tails_have_no_gap_while_others_write(subject().await).await;
+    retention::trimmed_events_are_gone_and_the_rest_loads(subject().await).await;
+    retention::trims_leave_what_loading_needs(subject().await).await;
+    retention::trims_remove_a_part_at_a_time(subject().await).await;
+    retention::tails_show_what_was_not_trimmed(subject().await).await;
+    retention::trimmed_entities_begin_again(subject().await).await;
+    retention::trims_and_commits_do_not_disturb_each_other(subject().await).await;
+    retention::covered_events_are_found_by_what_is_kept(subject().await).await;
+    retention::entities_are_found_by_their_last_change(subject().await).await;
+    retention::storage_names_are_told(subject().await).await;
     cases::outbox_holds_what_is_not_delivered(subject().await).await;
     timers::timers_are_set_replaced_and_cancelled(subject().await).await;
     timers::a_timer_fires_in_one_commit(subject().await).await;

@@ -4,6 +4,7 @@ use firn_model::id::NodeId;
 
 use crate::commit::Commit;
 use crate::replica::{ReplicaWrite, Run};
+use crate::retention::Trim;
 
 /// One atomic write: what a record of a log holds, and what rows are made from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,4 +24,6 @@ pub(crate) enum Write {
     },
     /// A run of a node begins.
     Run(Run),
+    /// Events of an entity go that a snapshot covers.
+    Trim(Trim),
 }

@@ -18,6 +18,7 @@
 //! | 4 | also timers |
 //! | 5 | also states with tags |
 //! | 6 | also sealed rows and records |
+//! | 7 | also trimmed events |
 //!
 //! A folder has the lowest format that describes what is in it: one that never held a replica can
 //! still be opened by a Firn that knows of none.
@@ -51,8 +52,12 @@ const FORMAT_TAGS: u32 = 5;
 /// The version of a folder that is sealed: who knows of no keys would take it for damaged.
 const FORMAT_SEALED: u32 = 6;
 
+/// The version of a folder in which events were trimmed: who knows of no trims would take the log for
+/// damaged.
+const FORMAT_TRIMS: u32 = 7;
+
 /// The highest version that this Firn knows.
-const FORMAT_MAX: u32 = FORMAT_SEALED;
+const FORMAT_MAX: u32 = FORMAT_TRIMS;
 
 /// Rows that are to take the place of others.
 const ROWS_NEW: &str = "rows.new";
@@ -75,6 +80,7 @@ pub(crate) fn format_of(write: &Write) -> u32 {
         }
         Write::Commit(_) => FORMAT_MIN,
         Write::Replica { .. } | Write::Run(_) => FORMAT_REPLICAS,
+        Write::Trim(_) => FORMAT_TRIMS,
     }
 }
 

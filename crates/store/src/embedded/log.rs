@@ -28,6 +28,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::embedded::disk::{Disk, File};
 use crate::encoding::record::encode_commit;
 use crate::encoding::replica::{encode_replica, encode_run};
+use crate::encoding::trim::encode_trim;
 use crate::seal::stored::Seals;
 use crate::write::Write;
 use codec::{HEADER_BYTES, Header, Kind, RecordWriter};
@@ -255,6 +256,7 @@ fn kind_of(write: &Write) -> Kind {
         Write::Commit(_) => Kind::Commit,
         Write::Replica { .. } => Kind::Replica,
         Write::Run(_) => Kind::Run,
+        Write::Trim(_) => Kind::Trim,
     }
 }
 
@@ -272,6 +274,7 @@ fn encode(write: &Write, bytes: &mut Vec<u8>) {
         Write::Commit(commit) => encode_commit(commit, bytes),
         Write::Replica { node, write } => encode_replica(*node, write, bytes),
         Write::Run(run) => encode_run(run, bytes),
+        Write::Trim(trim) => encode_trim(trim, bytes),
     }
 }
 

@@ -107,7 +107,7 @@ impl Embedded {
     }
 
     /// Whether the store still writes; `None` if it cannot go on.
-    fn check(&self, writer: &Writer) -> Option<Result<(), WriteError>> {
+    pub(super) fn check(&self, writer: &Writer) -> Option<Result<(), WriteError>> {
         if self.shared.has_failed() {
             return None;
         }

@@ -19,6 +19,9 @@ const SEGMENT_BYTES: u64 = 8 * 1024;
 
 const ENTITIES: u64 = 6;
 
+/// Which events of an entity come with a snapshot.
+const SNAPSHOT_EVERY: u64 = 5;
+
 fn open(
     disk: &FaultyDisk,
     rows: &FaultyRows,
@@ -48,6 +51,9 @@ struct Model {
     /// The replicas that were saved, in order; the effect of each has its place as its sequence.
     saved: Vec<ReplicaWrite>,
     unsaved: Vec<ReplicaWrite>,
+    /// Up to which event each entity was trimmed, and up to which it may have been.
+    trimmed: BTreeMap<u64, u64>,
+    maybe_trimmed: BTreeMap<u64, u64>,
     runs: Vec<Replica>,
 }
 
@@ -99,13 +105,35 @@ impl Model {
             commit.change = Some(Change::Append {
                 first: sequence,
                 events: vec![event],
-                snapshot: None,
+                snapshot: sequence
+                    .is_multiple_of(SNAPSHOT_EVERY)
+                    .then(Payload::default),
                 deleted_until: None,
             });
             commit.timers = vec![timer_write(number, sequence)];
             batch.push(commit);
         }
         batch
+    }
+
+    /// A trim of an entity, up to its last snapshot or further.
+    fn trim(&mut self, chance: &mut Chance) -> (u64, Trim) {
+        let number = chance.below(ENTITIES);
+        let landed = self.landed.get(&number).map_or(0, Vec::len) as u64;
+        let snapshot = landed / SNAPSHOT_EVERY * SNAPSHOT_EVERY;
+        let through = snapshot.min(landed.saturating_sub(1));
+        let trimmed = self.trimmed.get(&number).copied().unwrap_or_default();
+        self.maybe_trimmed.insert(number, through.max(trimmed));
+        let trim = Trim {
+            key: key(number),
+            through: snapshot + chance.below(3),
+        };
+        (number, trim)
+    }
+
+    fn land_trim(&mut self, number: u64) {
+        let through = self.maybe_trimmed.get(&number).copied();
+        self.trimmed.insert(number, through.unwrap_or_default());
     }
 
     fn land(&mut self) {
@@ -191,18 +219,26 @@ impl Model {
         self.check_replicas(store);
         for number in 0..ENTITIES {
             let entity = block_on(store.load(&key(number), Replay::AllEvents)).unwrap();
-            let found: Vec<Payload> = entity
-                .events
-                .into_iter()
-                .map(|event| event.payload)
-                .collect();
+            let found = block_on(store.events(&key(number), 0, usize::MAX)).unwrap();
+            let trimmed = found.first().map_or(0, |first| first.sequence - 1);
+            let found: Vec<Payload> = found.into_iter().map(|event| event.payload).collect();
             let landed = self.landed.entry(number).or_default();
             let acknowledged = landed.len();
             landed.append(self.open.entry(number).or_default());
-            assert!(found.len() >= acknowledged, "an acknowledged event is lost");
-            assert!(landed.starts_with(&found), "the events are others");
-            landed.truncate(found.len());
+            let last = trimmed as usize + found.len();
+            assert!(last >= acknowledged, "an acknowledged event is lost");
+            assert!(landed.len() >= last, "there are more events");
+            landed.truncate(last);
+            assert!(landed.ends_with(&found), "the events are others");
+            assert_eq!(entity.last_event, last as u64);
+            let snapshot = entity.snapshot.map_or(0, |snapshot| snapshot.sequence);
+            assert_eq!(snapshot + entity.events.len() as u64, last as u64);
+            let at_least = self.trimmed.get(&number).copied().unwrap_or_default();
+            let at_most = self.maybe_trimmed.get(&number).copied().unwrap_or_default();
+            assert!((at_least..=at_most.max(at_least)).contains(&trimmed));
+            self.trimmed.insert(number, trimmed);
         }
+        self.maybe_trimmed.clear();
         self.open.clear();
         self.check_timers(store);
     }
@@ -236,6 +272,15 @@ fn live(model: &mut Model, disk: &FaultyDisk, rows: &FaultyRows, chance: &mut Ch
             } else {
                 break;
             }
+        }
+        if chance.once_in(3) {
+            let (number, trim) = model.trim(chance);
+            match store.trim(vec![trim]).now_or_never() {
+                Some(trimmed) => trimmed.unwrap(),
+                None => break,
+            }
+            model.land_trim(number);
+            model.land_replicas();
         }
         let batch = model.batch(chance);
         let Some(outcomes) = store.commit(batch).now_or_never() else {

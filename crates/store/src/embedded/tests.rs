@@ -133,14 +133,14 @@ fn a_folder_that_is_open_is_locked() {
 fn a_newer_folder_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     fill(folder.path(), 1);
-    fs::write(folder.path().join("format"), "firn-store 7\n").unwrap();
+    fs::write(folder.path().join("format"), "firn-store 8\n").unwrap();
     let error = error(folder.path());
     assert!(
         matches!(
             error,
             OpenError::Newer {
-                found: 7,
-                known: 6,
+                found: 8,
+                known: 7,
                 ..
             }
         ),
@@ -188,6 +188,21 @@ fn the_format_rises_with_the_first_timer() {
     block_on(store.commit(vec![commit]));
     let format = fs::read_to_string(folder.path().join("format")).unwrap();
     assert_eq!(format, "firn-store 4\n");
+}
+
+/// A Firn that knows of no trims could not read the log.
+#[test]
+fn the_format_rises_with_the_first_trim() {
+    let folder = tempfile::tempdir().unwrap();
+    fill(folder.path(), 1);
+    let store = open(folder.path()).unwrap();
+    let trim = Trim {
+        key: key(),
+        through: 1,
+    };
+    block_on(store.trim(vec![trim])).unwrap();
+    let format = fs::read_to_string(folder.path().join("format")).unwrap();
+    assert_eq!(format, "firn-store 7\n");
 }
 
 /// A Firn that leaves events in place would find other ones behind them.

@@ -25,8 +25,12 @@ const LOAD: (&str, &str) = (
     "\
 WITH e AS (SELECT * FROM firn_entities WHERE storage = $1 AND id = $2),
 s AS (SELECT s.* FROM e JOIN firn_states s ON s.storage = e.storage AND s.id = e.id
-  WHERE s.kind = 'state' OR (NOT $3 AND s.generation = e.generation))
-SELECT 'entity', NULL::int8, NULL::int8, NULL::text, NULL::bytea, NULL::text, deleted_until FROM e
+  WHERE s.kind = 'state' OR (s.generation = e.generation AND (NOT $3
+    OR (SELECT x.number FROM firn_events x WHERE x.storage = e.storage AND x.id = e.id
+      AND x.generation = e.generation ORDER BY x.number LIMIT 1) > 1)))
+SELECT 'entity', changed_at, CASE WHEN has_events THEN (SELECT x.at FROM firn_events x
+    WHERE x.storage = e.storage AND x.id = e.id AND x.generation = e.generation
+    ORDER BY x.number DESC LIMIT 1) END, NULL::text, NULL::bytea, NULL::text, deleted_until FROM e
 UNION ALL SELECT kind, event, NULL, type, value, tags, NULL FROM s
 UNION ALL SELECT 'event', v.number, v.at, v.type, v.value, NULL, NULL
   FROM e JOIN LATERAL (SELECT * FROM firn_events x
@@ -192,6 +196,9 @@ impl Inner {
                 _ => {
                     let until: Option<i64> = column(row, 6)?;
                     entity.deleted_until = until.map(value::timestamp);
+                    let (change, event): (Option<i64>, Option<i64>) =
+                        (column(row, 1)?, column(row, 2)?);
+                    entity.changed_at = change.max(event).map(value::timestamp);
                 }
             }
         }

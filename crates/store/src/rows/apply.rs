@@ -7,6 +7,7 @@ use firn_model::payload::Payload;
 use super::key::{self, Space};
 use super::overlay::{Overlay, View};
 use super::read;
+use super::retention;
 use super::sweep::Sweeper;
 use super::value::{
     AppendKind, ChangeKind, ChangeRow, CleanKind, DeleteKind, EntityRow, EventRow, GarbageRow,
@@ -44,6 +45,7 @@ pub(crate) fn apply<'a>(
             }
             Write::Replica { node, write } => put_replica(rows, *node, write)?,
             Write::Run(run) => put_run(rows, run),
+            Write::Trim(trim) => retention::trim(rows, trim)?,
         }
     }
     match now {
@@ -240,7 +242,7 @@ impl Writer<'_, '_> {
         }
         if self.entity.last_event > 0 {
             let garbage = GarbageRow {
-                next: 1,
+                next: self.entity.trimmed + 1,
                 last: self.entity.last_event,
             };
             let key = key::garbage(self.entity_key, self.entity.generation);
@@ -248,6 +250,7 @@ impl Writer<'_, '_> {
         }
         self.entity.generation += 1;
         self.entity.last_event = 0;
+        self.entity.trimmed = 0;
     }
 
     /// Puts a tombstone, or none, in the place of the one that is there.

@@ -333,7 +333,8 @@ pub(crate) fn name_of(rows: &dyn View, key: &[u8]) -> Result<EntityKey, ReadErro
     named(&key, value::entity_row(rows, &key)?.full_key)
 }
 
-fn named(key: &[u8], full: Option<KeyPart>) -> Result<EntityKey, ReadError> {
+/// The entity with a row of its own under this key, which holds `full`.
+pub(crate) fn named(key: &[u8], full: Option<KeyPart>) -> Result<EntityKey, ReadError> {
     match full {
         Some(full) => Ok(full.into()),
         None => key::entity_of(key).ok_or_else(|| bad_field(key, "the entity")),

@@ -123,6 +123,9 @@ impl<'a, V: View> Check<'a, V> {
         if row.last_event > row.trimmed && !has(&last)? {
             lost.push(format!("its last event, {}, is missing", row.last_event));
         }
+        if row.trimmed > row.snapshot.unwrap_or_default() {
+            lost.push(format!("events up to {} are in no snapshot", row.trimmed));
+        }
         if let Some(change) = row.newest_change
             && !has(&key::change(name.slot(), SlotSequence(change)))?
         {

@@ -11,11 +11,11 @@ use firn_model::policy::Replay;
 use super::apply::entity_row;
 use super::key::{self, Key, Space, successor};
 use super::overlay::View;
-use super::replicas;
 use super::value::{
     AppendKind, ChangeKind, ChangeRow, EntityRow, EventRow, HeadRow, OutboxRow, PayloadRow,
     ReplyRow, SnapshotRow, TimerIdRow, TimerRow, bad_field, damaged, decode_row,
 };
+use super::{replicas, retention};
 use crate::commit::{Change, Head, ReplyRecord};
 use crate::encoding::Fault;
 use crate::encoding::parts::KeyPart;
@@ -50,12 +50,15 @@ pub(crate) fn load(
     replay: Replay,
 ) -> Result<Entity, ReadError> {
     let row = entity_row(rows, entity_key)?;
-    let snapshot = match (replay, row.snapshot) {
-        (Replay::FromSnapshot, Some(sequence)) => Some(snapshot(rows, entity_key, sequence)?),
-        _ => None,
+    // Where the first events are gone, all that are left begin with the snapshot.
+    let from_snapshot = replay == Replay::FromSnapshot || row.trimmed > 0;
+    let snapshot = match row.snapshot.filter(|_| from_snapshot) {
+        Some(sequence) => Some(snapshot(rows, entity_key, sequence)?),
+        None => None,
     };
     let after = snapshot.as_ref().map_or(0, |snapshot| snapshot.sequence);
     let (state, tags) = state(rows, entity_key, &row)?.unzip();
+    let changed_at = retention::changed_at(rows, entity_key, &row)?;
     Ok(Entity {
         state,
         tags: tags.unwrap_or_default(),
@@ -63,6 +66,7 @@ pub(crate) fn load(
         events: events_of(rows, entity_key, &row, after, usize::MAX)?,
         last_event: row.last_event,
         deleted_until: row.deleted_until.map(Timestamp),
+        changed_at,
     })
 }
 
@@ -258,7 +262,7 @@ pub(crate) fn events(
     limit: usize,
 ) -> Result<Vec<Event>, ReadError> {
     let row = entity_row(rows, entity_key)?;
-    events_of(rows, entity_key, &row, after, limit)
+    events_of(rows, entity_key, &row, after.max(row.trimmed), limit)
 }
 
 fn state(
@@ -341,7 +345,8 @@ fn tailed(rows: &dyn View, key: &[u8], value: Bytes) -> Result<Option<Tailed>, R
     let entity_key: EntityKey = row.key.ok_or_else(|| bad_field(key, "the entity"))?.into();
     let entity = entity_row(rows, &entity_key)?;
     let kind = row.kind.ok_or_else(|| bad_field(key, "the change"))?;
-    let has_events = matches!(&kind, ChangeKind::Append(append) if append.count > 0);
+    let has_events = matches!(&kind, ChangeKind::Append(append)
+        if append.count > 0 && append.first + append.count - 1 > entity.trimmed);
     let is_newest = entity.newest_change == Some(sequence.0);
     if entity.generation != row.generation || !(has_events || is_newest) {
         return Ok(None);
@@ -371,11 +376,16 @@ fn appended(
     entity: &EntityRow,
     append: AppendKind,
 ) -> Result<Change, ReadError> {
-    let after = append.first.saturating_sub(1);
-    let count = usize::try_from(append.count).unwrap_or(usize::MAX);
+    let before = append.first.saturating_sub(1);
+    let after = match append.count {
+        0 => before,
+        _ => before.max(entity.trimmed),
+    };
+    let count = append.count.saturating_sub(after - before);
+    let count = usize::try_from(count).unwrap_or(usize::MAX);
     let events = events_of(rows, entity_key, entity, after, count)?;
     Ok(Change::Append {
-        first: append.first,
+        first: after + 1,
         events: events.into_iter().map(|event| event.payload).collect(),
         snapshot: None,
         deleted_until: append.deleted_until.map(Timestamp),

@@ -17,7 +17,7 @@ use crate::commit::{Change, Commit, Outcome, ReplyRecord, StoredAnswer};
 use crate::embedded::faults::Chance;
 use crate::entity::Timestamp;
 use crate::timer::{Timer, TimerName, TimerWrite};
-use crate::{ReplicaWrite, Store};
+use crate::{Covered, Keep, ReplicaWrite, Store};
 
 /// How many commits [`fill`] makes.
 const COMMITS: u64 = 120;
@@ -33,7 +33,7 @@ fn entities() -> Vec<EntityKey> {
     entities
 }
 
-/// Writes commits of all kinds, and replicas, the same for a seed but for the nodes' own ids.
+/// Writes commits of all kinds, trims, and replicas, the same for a seed but for the nodes' own ids.
 pub async fn fill(store: &dyn Store, seed: u64) {
     let mut random = Chance::new(seed);
     let entities = entities();
@@ -42,6 +42,14 @@ pub async fn fill(store: &dyn Store, seed: u64) {
         let commit = commit(store, &mut random, &entities[place], number).await;
         let outcomes = store.commit(vec![commit]).await;
         assert!(matches!(outcomes[0].outcome, Outcome::Landed));
+    }
+    for storage in store.storages().await.expect("names can be read") {
+        let covered = store.covered(&storage, Keep::Last(1), None, 1000).await;
+        let covered = covered.expect("events can be looked for").found;
+        let trimmed = store
+            .trim(covered.iter().map(Covered::trim).collect())
+            .await;
+        trimmed.expect("events can be trimmed");
     }
     for node in 1..=2 {
         let writes = entities.iter().map(|entity| {

@@ -96,9 +96,13 @@ impl Subject {
         self.land(vec![commit]).await;
     }
 
+    /// The entity, without when it changed.
     pub(super) async fn load(&self, key: &EntityKey) -> Entity {
         let loaded = self.store().load(key, Replay::FromSnapshot).await;
-        loaded.expect("the entity can be loaded")
+        Entity {
+            changed_at: None,
+            ..loaded.expect("the entity can be loaded")
+        }
     }
 }
 

@@ -90,6 +90,8 @@ pub(crate) enum Kind {
     Replica = 3,
     /// Its payload is a run of a node. Since format 2.
     Run = 4,
+    /// Its payload is a trim of an entity's events. Since format 7.
+    Trim = 5,
 }
 
 impl Kind {
@@ -100,6 +102,7 @@ impl Kind {
             2 => Ok(Self::Seal),
             3 => Ok(Self::Replica),
             4 => Ok(Self::Run),
+            5 => Ok(Self::Trim),
             _ => Err(byte),
         }
     }

@@ -24,6 +24,7 @@ use crate::embedded::disk::{Disk, File};
 use crate::encoding::Fault;
 use crate::encoding::record::decode_commit;
 use crate::encoding::replica::{decode_replica, decode_run};
+use crate::encoding::trim::decode_trim;
 use crate::seal::stored::Seals;
 use crate::write::Write;
 
@@ -289,6 +290,7 @@ fn decode(kind: Kind, payload: Bytes) -> Result<Option<Write>, Fault> {
             Some(Write::Replica { node, write })
         }
         Kind::Run => Some(Write::Run(decode_run(payload)?)),
+        Kind::Trim => Some(Write::Trim(decode_trim(payload)?)),
     })
 }
 

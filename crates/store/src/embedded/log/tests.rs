@@ -14,6 +14,7 @@ use crate::commit::{Change, Commit};
 use crate::embedded::faults::{Chance, Failure, FaultyDisk};
 use crate::entity::Timestamp;
 use crate::replica::{ReplicaWrite, Run};
+use crate::retention::Trim;
 
 /// Small, so that lives go through several segments.
 const SEGMENT_BYTES: u64 = 2 * 1024;
@@ -31,6 +32,10 @@ fn write(number: u64, bytes: usize) -> Write {
     let key = EntityKey::new(StorageName::new("test"), number.to_string());
     let at = Timestamp(number);
     let contents = vec![number as u8; bytes];
+    if number % 16 == 8 {
+        let through = number;
+        return Write::Trim(Trim { key, through });
+    }
     match number % 4 {
         0 => Write::Replica {
             node: NodeId(number),
@@ -422,7 +427,8 @@ fn bytes_are_fixed() {
     );
     assert_eq!(record[24..], *b"\x01\0\0\0\0\0\0\0payload\0");
     assert_eq!(record[..4], RECORD_CHECKSUM);
-    for (write, kind) in [(write(1, 1), 1), (write(4, 1), 3), (write(3, 1), 4)] {
+    for (number, kind) in [(1, 1), (4, 3), (3, 4), (8, 5)] {
+        let write = write(number, 1);
         assert_eq!(kind_of(&write) as u8, kind);
     }
     assert_eq!(Header { first: 3 }.encode()[..24], HEADER_START);

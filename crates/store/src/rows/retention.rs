@@ -1,0 +1,221 @@
+//! Retention: finding events that a snapshot covers and entities that nobody writes, and removing
+//! such events.
+//!
+//! A trim leaves what loading needs and what says when the entity was last written: the snapshot, all
+//! events after it, and the last event in any case. Of those who tail a slot, whoever has not read an
+//! event by then never does: the row of a change goes with the last of its events, and one of which
+//! some are left shows those.
+
+use firn_model::id::{EntityKey, SlotSequence, StorageName};
+
+use super::apply::entity_row;
+use super::archive::named;
+use super::key::{self, Space, successor};
+use super::overlay::{Entry, Overlay, View};
+use super::value::{ChangeRow, EntityRow, EventRow, decode_row};
+use crate::ReadError;
+use crate::encoding::encode;
+use crate::entity::Timestamp;
+use crate::retention::{Covered, Keep, Page, TRIM_EVENTS_MAX, Trim};
+
+/// The names under which something was ever stored, replicas left out, in order.
+pub(crate) fn storages(rows: &dyn View) -> Result<Vec<StorageName>, ReadError> {
+    let (mut from, to) = key::whole(Space::Entity);
+    let mut storages: Vec<StorageName> = Vec::new();
+    while let Some((key, value)) = rows.scan(from, to.clone()).next().transpose()? {
+        let row: EntityRow = decode_row(&key, value)?;
+        let storage = named(&key, row.full_key)?.storage;
+        from = key::after_prefix(&key::entities(&storage));
+        storages.push(storage);
+    }
+    Ok(storages)
+}
+
+/// Looks at up to `limit` entities after `after` for events that may go.
+pub(crate) fn covered(
+    rows: &dyn View,
+    storage: &StorageName,
+    keep: Keep,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<Page<Covered>, ReadError> {
+    let mut found = Vec::new();
+    let mut events = 0;
+    for (looked, row) in entities(rows, storage, after).enumerate() {
+        let (entity_key, row) = entity_of(row)?;
+        if let Some(through) = unwanted(rows, &entity_key, &row, keep)? {
+            let covered = Covered {
+                key: entity_key.clone(),
+                first: row.trimmed + 1,
+                through,
+            };
+            events += covered.count().min(TRIM_EVENTS_MAX);
+            found.push(covered);
+        }
+        // So a page is never more than what two trims may remove.
+        if looked + 1 >= limit || events >= TRIM_EVENTS_MAX {
+            let next = Some(entity_key.id.to_string());
+            return Ok(Page { found, next });
+        }
+    }
+    Ok(Page { found, next: None })
+}
+
+/// Looks at up to `limit` entities after `after` for living ones that were last written before
+/// `since`.
+pub(crate) fn unwritten(
+    rows: &dyn View,
+    storage: &StorageName,
+    since: Timestamp,
+    after: Option<&str>,
+    limit: usize,
+) -> Result<Page<EntityKey>, ReadError> {
+    let mut found = Vec::new();
+    for (looked, row) in entities(rows, storage, after).enumerate() {
+        let (entity_key, row) = entity_of(row)?;
+        let id = entity_key.id.to_string();
+        if row.is_alive() && changed_at(rows, &entity_key, &row)?.is_some_and(|at| at < since) {
+            found.push(entity_key);
+        }
+        if looked + 1 >= limit {
+            return Ok(Page {
+                found,
+                next: Some(id),
+            });
+        }
+    }
+    Ok(Page { found, next: None })
+}
+
+/// When an entity last changed, whatever the change was.
+pub(crate) fn changed_at(
+    rows: &dyn View,
+    entity_key: &EntityKey,
+    row: &EntityRow,
+) -> Result<Option<Timestamp>, ReadError> {
+    let mut changed = None;
+    if let Some(newest) = row.newest_change {
+        let key = key::change(entity_key.slot(), SlotSequence(newest));
+        if let Some(value) = rows.get(&key)? {
+            let row: ChangeRow = decode_row(&key, value)?;
+            changed = Some(Timestamp(row.at));
+        }
+    }
+    if row.last_event > 0 {
+        changed = changed.max(event_at(rows, entity_key, row, row.last_event)?);
+    }
+    Ok(changed)
+}
+
+/// Removes events up to a number, as far as a snapshot covers them, and at most
+/// [`TRIM_EVENTS_MAX`]. A deleted entity is left to the end of its grace.
+pub(crate) fn trim(rows: &mut Overlay<'_>, trim: &Trim) -> Result<(), ReadError> {
+    let mut entity = entity_row(rows, &trim.key)?;
+    let through = trim.through.min(entity.trimmed + TRIM_EVENTS_MAX);
+    let Some(through) = removable(&entity, through) else {
+        return Ok(());
+    };
+    let slot = trim.key.slot();
+    let mut change = None;
+    for number in entity.trimmed + 1..=through + 1 {
+        let key = key::event(&trim.key, entity.generation, number);
+        let Some(value) = rows.get(&key)? else {
+            continue;
+        };
+        let event: EventRow = decode_row(&key, value)?;
+        let ended = change.replace(event.sequence);
+        if let Some(ended) = ended.filter(|ended| *ended != event.sequence) {
+            rows.delete(key::change(slot, SlotSequence(ended)));
+        }
+        if number <= through {
+            rows.delete(key);
+        }
+    }
+    entity.trimmed = through;
+    rows.put(key::entity(Space::Entity, &trim.key), encode(&entity));
+    Ok(())
+}
+
+/// The last event up to `through` that loading does not need; `None` if there is none.
+fn removable(row: &EntityRow, through: u64) -> Option<u64> {
+    let snapshot = row.snapshot.filter(|_| row.deleted_until.is_none())?;
+    let through = through.min(snapshot).min(row.last_event.saturating_sub(1));
+    (through > row.trimmed).then_some(through)
+}
+
+/// The last event of an entity that is not to be kept; `None` if there is none.
+fn unwanted(
+    rows: &dyn View,
+    entity_key: &EntityKey,
+    row: &EntityRow,
+    keep: Keep,
+) -> Result<Option<u64>, ReadError> {
+    let Some(last) = removable(row, u64::MAX) else {
+        return Ok(None);
+    };
+    let through = match keep {
+        Keep::Last(count) => {
+            let snapshot = row.snapshot.unwrap_or_default();
+            last.min(snapshot.saturating_sub(count))
+        }
+        Keep::Since(since) => last_before(rows, entity_key, row, last, since)?,
+    };
+    Ok(Some(through).filter(|through| *through > row.trimmed))
+}
+
+/// The last event up to `last` from before a time. Events follow each other in time, but for a clock
+/// that was set back; then it is one of those at which the time passes `since`.
+fn last_before(
+    rows: &dyn View,
+    entity_key: &EntityKey,
+    row: &EntityRow,
+    last: u64,
+    since: Timestamp,
+) -> Result<u64, ReadError> {
+    let (mut before, mut from) = (row.trimmed, last + 1);
+    while from - before > 1 {
+        let middle = before + (from - before) / 2;
+        match event_at(rows, entity_key, row, middle)? {
+            Some(at) if at < since => before = middle,
+            _ => from = middle,
+        }
+    }
+    Ok(before)
+}
+
+fn event_at(
+    rows: &dyn View,
+    entity_key: &EntityKey,
+    row: &EntityRow,
+    number: u64,
+) -> Result<Option<Timestamp>, ReadError> {
+    let key = key::event(entity_key, row.generation, number);
+    let Some(value) = rows.get(&key)? else {
+        return Ok(None);
+    };
+    let row: EventRow = decode_row(&key, value)?;
+    Ok(Some(Timestamp(row.at)))
+}
+
+/// The rows of the entities of a component after `after`.
+fn entities<'a>(
+    rows: &'a dyn View,
+    storage: &StorageName,
+    after: Option<&str>,
+) -> Box<dyn Iterator<Item = Entry> + 'a> {
+    let prefix = key::entities(storage);
+    let from = after.map_or_else(
+        || prefix.clone(),
+        |after| {
+            let after = EntityKey::new(storage.clone(), after);
+            successor(key::entity(Space::Entity, &after))
+        },
+    );
+    rows.scan(from, key::after_prefix(&prefix))
+}
+
+fn entity_of(row: Entry) -> Result<(EntityKey, EntityRow), ReadError> {
+    let (key, value) = row?;
+    let row: EntityRow = decode_row(&key, value)?;
+    Ok((named(&key, row.full_key.clone())?, row))
+}
