@@ -204,6 +204,10 @@ pub enum Code {
     SlotsTaken = 5019,
     /// Another Firn has taken the slots of this one.
     SlotsLost = 5020,
+    /// The store did not write a commit.
+    CommitNotWritten = 5021,
+    /// Whether this Firn still owns the slot of an entity is not known.
+    OwnerUnsure = 5022,
     /// The store is sealed, and a key that it uses was not given.
     KeyNotGiven = 5030,
     /// The store is sealed with another key than the one given under its id.
@@ -326,6 +330,8 @@ impl Code {
         Self::DatabaseReadOnly,
         Self::SlotsTaken,
         Self::SlotsLost,
+        Self::CommitNotWritten,
+        Self::OwnerUnsure,
         Self::KeyNotGiven,
         Self::KeyWrong,
         Self::StoreUnsealed,
@@ -487,6 +493,8 @@ impl Code {
             Self::DatabaseReadOnly => "the database takes no writes",
             Self::SlotsTaken => "another Firn has the slots",
             Self::SlotsLost => "another Firn has taken the slots of this one",
+            Self::CommitNotWritten => "the store did not write a commit",
+            Self::OwnerUnsure => "whether this Firn still owns an entity is not known",
             Self::KeyNotGiven => "the store is sealed, and a key that it uses was not given",
             Self::KeyWrong => {
                 "the store is sealed with another key than the one given under its id"

@@ -38,7 +38,7 @@ use crate::calls::OwnCall;
 use crate::driver::{Message, ReplyTo};
 use crate::engine::Served;
 use crate::identity::{Occasion, entity_id};
-use crate::lane::{Caused, Command, Idempotency, Input, Origin, Settled};
+use crate::lane::{Caused, Command, Idempotency, Input, Origin, Rests, Settled};
 use crate::link::{ActionAnswer, ActionCall, MessageStream};
 use crate::refusal::Refusal;
 use crate::replicated::driver::Handle as Replicas;
@@ -197,7 +197,7 @@ impl Dispatcher {
                     dispatcher.effects(effects, &after).await;
                     return None;
                 }
-                let settled = dispatcher.settle(Settled { answer, effects }, after).await;
+                let settled = dispatcher.settle(Settled::new(answer, effects), after).await;
                 Some(settled.map_err(|refused| refused.status))
             }
         });
@@ -290,7 +290,7 @@ impl Dispatcher {
             .map_err(|_| stopped())?;
         drop(begun);
         match (&mut waiting.answer).await {
-            Ok(Ok(settled)) => self.still_owned(slot, &component, settled, hops).await,
+            Ok(Ok(settled)) => self.still_owned(slot, &component, settled).await,
             Ok(Err(refusal)) => Err(Refused {
                 status: refusal.status(&component),
                 // Nothing that a function was doing when it went away was an answer.
@@ -302,21 +302,28 @@ impl Dispatcher {
 
     /// Lets an answer go that rests on what this node knows of a slot, once it is sure that nobody
     /// else has gone on with the slot meanwhile.
+    ///
+    /// One that a landed commit carries goes at once: the fence has compared the owner with the
+    /// commit, and what was true then may be said later. What is not let go has committed nothing,
+    /// so its effects end with it; only what is written behind may land yet.
     async fn still_owned(
-        self: &Arc<Self>,
+        &self,
         slot: Slot,
         component: &Component,
         settled: Settled,
-        hops: u32,
     ) -> Result<Settled, Refused> {
         let store = &self.replicas.store;
-        if store.is_sure() || store.holds(slot).await == Ok(true) {
+        if settled.rests == Rests::Landed || store.is_sure() {
             return Ok(settled);
         }
-        // What was committed goes on its way, whatever its caller is told.
-        self.orphaned(settled.effects, hops);
+        let refusal = match (store.holds(slot).await, settled.rests) {
+            (Ok(true), _) => return Ok(settled),
+            (_, Rests::UnderWay) => Refusal::CommitUnknown,
+            (Ok(false), _) => Refusal::CommitRefused,
+            (Err(_), _) => Refusal::OwnerUnsure,
+        };
         Err(Refused {
-            status: Refusal::CommitUnknown.status(component),
+            status: refusal.status(component),
             again: true,
         })
     }
@@ -357,10 +364,9 @@ impl Dispatcher {
         };
         let call = served.link.act(call, message);
         match tokio::time::timeout_at(deadline.into(), call).await {
-            Ok(Ok(ActionAnswer { answer, effects })) => Ok(Settled {
-                answer,
-                effects: without_origin(effects),
-            }),
+            Ok(Ok(ActionAnswer { answer, effects })) => {
+                Ok(Settled::new(answer, without_origin(effects)))
+            }
             Ok(Err(status)) => Err(Refused {
                 // What the function chose comes as an answer, what it did wrong counts as one.
                 again: status.code == GrpcCode::Unavailable,

@@ -172,6 +172,38 @@ pub struct Settled {
     pub answer: Answer,
     /// What else is to be done.
     pub effects: Vec<Caused>,
+    /// What makes the answer true. Nobody asks it of what has no slot.
+    pub rests: Rests,
+}
+
+/// What an answer rests on, and so how long it is true.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rests {
+    /// On what this node has in memory: nothing was to be committed, and the answer is true as long
+    /// as nobody else has gone on with the slot.
+    Memory,
+    /// On a commit that is still under way, as its component is written behind. It may land yet.
+    UnderWay,
+    /// On a commit that has landed, which the fence let through: the answer was true at that moment,
+    /// whoever owns the slot now.
+    Landed,
+}
+
+impl Settled {
+    /// A decision that rests on memory.
+    pub(crate) fn new(answer: Answer, effects: Vec<Caused>) -> Self {
+        Self {
+            answer,
+            effects,
+            rests: Rests::Memory,
+        }
+    }
+
+    /// The same, once its commit has landed, or that of all that it has seen.
+    pub(crate) fn landed(self) -> Self {
+        let rests = Rests::Landed;
+        Self { rests, ..self }
+    }
 }
 
 /// An effect that may run now.

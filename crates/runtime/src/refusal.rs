@@ -30,6 +30,11 @@ pub enum Refusal {
     },
     /// Another owner has the slot. Not applied.
     CommitRefused,
+    /// The store did not write the commit, or one that it would have followed upon. Not applied.
+    CommitNotWritten,
+    /// The store does not tell whether somebody else has gone on with the slot, on which an answer
+    /// without a commit rests. Not applied.
+    OwnerUnsure,
     /// The store could not tell the outcome. May have been applied.
     CommitUnknown,
     /// The entity was deleted and its tombstone accepts no change. Not applied.
@@ -120,6 +125,16 @@ impl Refusal {
                 GrpcCode::Unavailable,
                 Code::CommitRefused,
                 "another owner has the entity; not applied",
+            ),
+            Self::CommitNotWritten => Status::refused(
+                GrpcCode::Unavailable,
+                Code::CommitNotWritten,
+                "the store did not write the commit; not applied",
+            ),
+            Self::OwnerUnsure => Status::refused(
+                GrpcCode::Unavailable,
+                Code::OwnerUnsure,
+                "the store does not tell who owns the entity now; not applied",
             ),
             Self::CommitUnknown => Status::refused(
                 GrpcCode::Unavailable,
@@ -282,6 +297,18 @@ mod tests {
             Refusal::CommitRefused,
             Unavailable,
             Code::CommitRefused,
+            "not applied",
+        );
+        check(
+            Refusal::CommitNotWritten,
+            Unavailable,
+            Code::CommitNotWritten,
+            "not applied",
+        );
+        check(
+            Refusal::OwnerUnsure,
+            Unavailable,
+            Code::OwnerUnsure,
             "not applied",
         );
         check(

@@ -175,6 +175,14 @@ pub enum Outcome {
         /// The head that the store holds.
         head: Head,
     },
+    /// None was applied, and as far as is known nobody else has the slot: the store could not write
+    /// them, or cannot hold them.
+    NotWritten {
+        /// The head upon which they were to follow.
+        head: Head,
+        /// The backend's own words.
+        cause: String,
+    },
     /// The store cannot tell whether they were applied.
     Unknown {
         /// The backend's own words.

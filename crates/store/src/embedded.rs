@@ -416,8 +416,9 @@ impl Writer {
             batch.iter().map(|commit| commit.slot).collect();
         let refused = |slot: Slot| SlotOutcome {
             slot,
-            outcome: Outcome::Refused {
+            outcome: Outcome::NotWritten {
                 head: heads.get(&slot).copied().unwrap_or_default(),
+                cause: "the embedded store is closed".to_owned(),
             },
         };
         slots.into_iter().map(refused).collect()

@@ -218,7 +218,7 @@ fn check_refusal(refused: &Status) {
         .and_then(|code| code.to_str().ok());
     assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
     assert!(
-        matches!(code, Some("FIRN-5006" | "FIRN-5007" | "FIRN-5008")),
+        matches!(code, Some("FIRN-5007" | "FIRN-5008" | "FIRN-5021")),
         "{refused:?}"
     );
 }

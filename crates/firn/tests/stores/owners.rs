@@ -110,7 +110,7 @@ async fn a_firn_that_cannot_ask_answers_no_reads_from_memory() {
         .and_then(|code| code.to_str().ok());
     assert_eq!(
         (refused.code(), code),
-        (Code::Unavailable, Some("FIRN-5007")),
+        (Code::Unavailable, Some("FIRN-5022")),
         "{refused:?}"
     );
     cut.rule(Rule::Pass);

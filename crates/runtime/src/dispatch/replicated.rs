@@ -29,10 +29,7 @@ impl Dispatcher {
         let origin = request.origin;
         let (command, key) = self.replica_command(request, false)?;
         if self.was_received(&key, origin).await? {
-            return Ok(Settled {
-                answer: Answer::Nothing,
-                effects: Vec::new(),
-            });
+            return Ok(Settled::new(Answer::Nothing, Vec::new()));
         }
         let (caller, answer) = oneshot::channel();
         let stopped = || again(Refusal::ShuttingDown.status(&component));
@@ -165,9 +162,12 @@ fn answers(watching: Watching, component: Arc<Component>) -> AnswerStream {
         async move {
             let mut watching = watching?;
             let refusal = match watching.answers.next().await {
-                Some(Told::Next(Settled { answer, effects })) => {
-                    let effects = effects.into_iter().map(|it| it.effect).collect();
-                    let answer = ActionAnswer { answer, effects };
+                Some(Told::Next(settled)) => {
+                    let effects = settled.effects.into_iter().map(|it| it.effect).collect();
+                    let answer = ActionAnswer {
+                        answer: settled.answer,
+                        effects,
+                    };
                     return Some((Ok(answer), Some(watching)));
                 }
                 Some(Told::End(Ok(()))) => return None,

@@ -12,7 +12,7 @@ use firn_store::{Change, Commit, ReplyRecord, StoredAnswer, Timestamp};
 use super::due::Item;
 use super::instance::{Accepted, Instance, Phase, Stream, Then};
 use super::pipeline::{self, Committing};
-use super::{Caused, Lane, Now, Origin, Output, Settled, Ticket};
+use super::{Caused, Lane, Now, Origin, Output, Rests, Settled, Ticket};
 use crate::refusal::Refusal;
 use crate::reply::chosen;
 
@@ -50,7 +50,9 @@ impl<R> Lane<R> {
             }
         };
         if self.is_in_trouble(index) {
-            self.refuse(command.reply, Refusal::CommitRefused);
+            let slot = self.instances[index].slot;
+            let refusal = self.slot(slot).why_not().refusal();
+            self.refuse(command.reply, refusal);
             return self.suspend(index);
         }
         let (delayed, effects): (Vec<Effect>, Vec<Effect>) = effects
@@ -73,7 +75,7 @@ impl<R> Lane<R> {
             commit.hops = command.hops;
             let effects = self.cause(&mut commit, effects, &stored);
             self.set_timers(&mut commit, timers, delayed);
-            self.commit_for(index, command, commit, Settled { answer, effects });
+            self.commit_for(index, command, commit, Settled::new(answer, effects));
         } else {
             let effects = effects
                 .into_iter()
@@ -82,7 +84,7 @@ impl<R> Lane<R> {
                     origin: None,
                 })
                 .collect();
-            self.settle(index, command, Ok(Settled { answer, effects }));
+            self.settle(index, command, Ok(Settled::new(answer, effects)));
         }
         if restarts {
             return self.restart(index, now);
@@ -129,14 +131,11 @@ impl<R> Lane<R> {
     /// Answers a command; gives what is to be done when its commit has landed.
     fn answer_before(&mut self, reply: R, settled: Settled) -> Settled {
         let answer = Settled {
-            answer: settled.answer,
-            effects: Vec::new(),
+            rests: Rests::UnderWay,
+            ..Settled::new(settled.answer, Vec::new())
         };
         self.out.push(Output::Answer(reply, Ok(answer)));
-        Settled {
-            answer: Answer::Nothing,
-            effects: settled.effects,
-        }
+        Settled::new(Answer::Nothing, settled.effects)
     }
 
     /// Answers a command once everything that it may have seen is durable, or need not be.
@@ -253,10 +252,7 @@ impl<R> Lane<R> {
 
     /// Hands over a commit that no command waits for.
     pub(super) fn commit_own(&mut self, index: usize, change: Change, now: Now) {
-        let settled = Settled {
-            answer: Answer::Nothing,
-            effects: Vec::new(),
-        };
+        let settled = Settled::new(Answer::Nothing, Vec::new());
         let mut commit = self.begin_commit(index, now);
         commit.change = Some(change);
         self.commit(index, commit, None, settled);

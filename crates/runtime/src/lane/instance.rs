@@ -176,12 +176,8 @@ impl<R> Accepted<R> {
         use firn_model::decision::{Answer, Failure};
         use firn_store::StoredAnswer;
 
-        let settled = |answer| {
-            Verdict::Answer(Ok(Settled {
-                answer,
-                effects: Vec::new(),
-            }))
-        };
+        // What is remembered has landed.
+        let settled = |answer| Verdict::Answer(Ok(Settled::new(answer, Vec::new()).landed()));
         if known.received {
             return settled(Answer::Nothing);
         }

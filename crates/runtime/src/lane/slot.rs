@@ -6,6 +6,7 @@ use firn_model::id::{EffectId, Epoch, SlotSequence};
 use firn_store::{Head, TimerId, Timestamp};
 
 use super::Ticket;
+use crate::refusal::Refusal;
 
 /// The lane's side of a slot.
 #[derive(Debug)]
@@ -59,11 +60,30 @@ impl UnderWay {
 /// Why nothing of a slot may be written now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Trouble {
-    /// A commit was refused; once all that is under way has been refused too, this is the head.
-    Refused(Head),
+    /// A commit was not applied; once all that is under way was refused too, this is the head.
+    Refused(Head, Why),
     /// The outcome of commits is not known. The store is asked for the head once the committer has
     /// told about all that is under way: a later commit could still land behind the question.
     Unknown,
+}
+
+/// Why a commit was not applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Why {
+    /// Somebody else has written to the slot.
+    Owner,
+    /// The store did not write it, or one that it would have followed upon.
+    Store,
+}
+
+impl Why {
+    /// What callers are told.
+    pub(super) fn refusal(self) -> Refusal {
+        match self {
+            Self::Owner => Refusal::CommitRefused,
+            Self::Store => Refusal::CommitNotWritten,
+        }
+    }
 }
 
 impl SlotState {
@@ -76,6 +96,24 @@ impl SlotState {
             trouble: None,
             open: BTreeSet::new(),
             delivered: Vec::new(),
+        }
+    }
+
+    /// Why the fence has refused a commit, whose slot has this head. One that follows upon what was
+    /// not written is refused for that alone.
+    pub(super) fn why_refused(&self, head: Head) -> Why {
+        match self.trouble {
+            Some(Trouble::Refused(_, why)) if head.epoch == self.epoch => why,
+            _ => Why::Owner,
+        }
+    }
+
+    /// Why nothing of the slot is written now.
+    pub(super) fn why_not(&self) -> Why {
+        match self.trouble {
+            Some(Trouble::Refused(_, why)) => why,
+            // Whoever else may have the slot, what is refused for this was never handed over.
+            Some(Trouble::Unknown) | None => Why::Store,
         }
     }
 

@@ -244,8 +244,10 @@ impl<R> Lane<R> {
         if self.draining {
             return self.refuse(keep.reply, Refusal::ShuttingDown);
         }
-        if self.slot(slot).trouble.is_some() {
-            return self.refuse(keep.reply, Refusal::CommitRefused);
+        let state = self.slot(slot);
+        if state.trouble.is_some() {
+            let refusal = state.why_not().refusal();
+            return self.refuse(keep.reply, refusal);
         }
         let mut commit = self.begin_slot_commit(slot, None, now.wall);
         commit.key = Some(keep.key);
@@ -270,10 +272,7 @@ impl<R> Lane<R> {
                 self.timer_done(id, true);
             }
             Some(Awaiting::Kept(reply)) => {
-                let settled = Settled {
-                    answer: Answer::Nothing,
-                    effects: Vec::new(),
-                };
+                let settled = Settled::new(Answer::Nothing, Vec::new()).landed();
                 self.out.push(Output::Answer(reply, Ok(settled)));
             }
             None => {}

@@ -1,7 +1,7 @@
 //! What becomes of commits: landed, refused, or nobody knows; and how a slot gets out of trouble.
 //!
 //! # How it works
-//! A landed commit opens the gate for its answer. A refused one means that what the instances of the
+//! A landed commit opens the gate for its answer. A refused one, or one that the store did not write, means that what the instances of the
 //! slot hold may be ahead of the store: all of them are dropped, and begin again once everything
 //! that is under way has been refused too and the stored head is known. An unknown outcome waits
 //! until the committer has told about all commits of the slot; then the store is asked for its head,
@@ -12,8 +12,8 @@ use firn_store::{Head, Outcome};
 
 use super::instance::Phase;
 use super::pipeline::{Committing, Then};
-use super::slot::{Trouble, UnderWay};
-use super::{Lane, Now, Output, Ticket};
+use super::slot::{Trouble, UnderWay, Why};
+use super::{Lane, Now, Output, Settled, Ticket};
 use crate::refusal::Refusal;
 
 impl<R> Lane<R> {
@@ -29,11 +29,15 @@ impl<R> Lane<R> {
                 }
             }
             Outcome::Refused { head } if state.trouble != Some(Trouble::Unknown) => {
-                state.trouble = Some(Trouble::Refused(head));
-                self.refuse_commits(slot, last, &Refusal::CommitRefused, now);
-                self.suspend_slot(slot);
+                let why = state.why_refused(head);
+                self.not_applied(slot, last, Trouble::Refused(head, why), now);
             }
-            Outcome::Refused { .. } | Outcome::Unknown { .. } => {
+            Outcome::NotWritten { head, .. } if state.trouble != Some(Trouble::Unknown) => {
+                // Behind one that was refused, the store was never asked for the head.
+                let trouble = state.trouble.unwrap_or(Trouble::Refused(head, Why::Store));
+                self.not_applied(slot, last, trouble, now);
+            }
+            Outcome::Refused { .. } | Outcome::NotWritten { .. } | Outcome::Unknown { .. } => {
                 state.trouble = Some(Trouble::Unknown);
             }
         }
@@ -48,18 +52,27 @@ impl<R> Lane<R> {
     pub(super) fn resolved(&mut self, slot: Slot, head: Head, now: Now) {
         let state = self.slot(slot);
         let last = state.last();
-        if head.epoch == state.epoch() {
+        let why = if head.epoch == state.epoch() {
             for commit in state.land(head.sequence) {
                 self.commit_landed(slot, &commit, now);
             }
+            Why::Store
         } else {
             // Another owner went on from there: whether from our commits nobody can tell.
             self.refuse_commits(slot, head.sequence, &Refusal::CommitUnknown, now);
-        }
-        self.slot(slot).trouble = Some(Trouble::Refused(head));
-        self.refuse_commits(slot, last, &Refusal::CommitRefused, now);
-        self.suspend_slot(slot);
+            Why::Owner
+        };
+        self.not_applied(slot, last, Trouble::Refused(head, why), now);
         self.recover(slot, now);
+    }
+
+    /// The commits up to `last` were not applied: the slot is in trouble.
+    fn not_applied(&mut self, slot: Slot, last: SlotSequence, trouble: Trouble, now: Now) {
+        let state = self.slot(slot);
+        state.trouble = Some(trouble);
+        let refusal = state.why_not().refusal();
+        self.refuse_commits(slot, last, &refusal, now);
+        self.suspend_slot(slot);
     }
 
     /// A commit is durable: whoever waits for it goes on.
@@ -80,7 +93,10 @@ impl<R> Lane<R> {
                     reply: Some((reply, _)),
                     answer,
                     ..
-                } => self.out.push(Output::Answer(reply, answer)),
+                } => {
+                    let answer = answer.map(Settled::landed);
+                    self.out.push(Output::Answer(reply, answer));
+                }
                 Then::Answer {
                     reply: None,
                     answer: Ok(settled),
@@ -154,6 +170,8 @@ impl<R> Lane<R> {
     /// Drops what an instance holds and keeps its queue until the slot has recovered. Commits that
     /// are under way go on to their outcome.
     pub(super) fn suspend(&mut self, index: usize) {
+        let slot = self.instances[index].slot;
+        let refusal = self.slot(slot).why_not().refusal();
         let instance = &mut self.instances[index];
         let phase = std::mem::replace(&mut instance.phase, Phase::Suspended);
         if let Phase::Looking(Some(next)) = phase {
@@ -164,7 +182,7 @@ impl<R> Lane<R> {
             waiting.is_new = false;
         }
         for running in instance.pipeline.take_running() {
-            let refused = Err(Refusal::CommitRefused);
+            let refused = Err(refusal.clone());
             self.out.push(Output::Answer(running.reply, refused));
         }
         self.reset_stream(index);
@@ -173,7 +191,7 @@ impl<R> Lane<R> {
     /// Lets a slot go on once nothing of it is under way any more.
     fn recover(&mut self, slot: Slot, now: Now) {
         let state = self.slot(slot);
-        let Some(Trouble::Refused(head)) = state.trouble else {
+        let Some(Trouble::Refused(head, _)) = state.trouble else {
             return;
         };
         if !state.is_quiet() {

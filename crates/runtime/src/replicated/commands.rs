@@ -65,10 +65,7 @@ impl Replicas {
     }
 
     fn wait_for_write(&mut self, index: usize, call: CallId, version: u64, now: Now) {
-        let answers = vec![Settled {
-            answer: Answer::Nothing,
-            effects: Vec::new(),
-        }];
+        let answers = vec![Settled::new(Answer::Nothing, Vec::new())];
         self.entities[index].confirming.push(Confirming {
             call,
             answers,
@@ -201,10 +198,7 @@ impl Replicas {
             return self.crash(index, Fault::Reply, text);
         }
         let failed = matches!(reply.answer, Answer::Failure(_));
-        let settled = Settled {
-            answer: reply.answer,
-            effects: caused(reply.effects),
-        };
+        let settled = Settled::new(reply.answer, caused(reply.effects));
         let deletes = deletes(reply.change.as_ref());
         match self.change(index, reply.change, failed, origin, now) {
             Err(refusal) => {
@@ -385,10 +379,7 @@ impl Replicas {
         if ends {
             entity.open.remove(&number);
         }
-        let settled = Settled {
-            answer: message.answer,
-            effects: caused(message.effects),
-        };
+        let settled = Settled::new(message.answer, caused(message.effects));
         // Nothing overtakes the first answer.
         let waiting = entity.confirming.iter_mut().find(|it| it.call == call);
         if let Some(waiting) = waiting {

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
 mod tally;
+pub(crate) mod unsure;
 
 use std::collections::HashSet;
 use std::num::NonZeroUsize;

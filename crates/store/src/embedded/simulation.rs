@@ -455,7 +455,7 @@ fn a_closed_store_refuses_writes_and_answers_reads() {
     store.close();
     store.close();
     let outcomes = block_on(store.commit(model.batch(&mut Chance::new(1))));
-    assert!(matches!(outcomes[0].outcome, Outcome::Refused { .. }));
+    assert!(matches!(outcomes[0].outcome, Outcome::NotWritten { .. }));
     model.open.clear();
     let closed = WriteError::Unavailable {
         cause: "the embedded store is closed".to_owned(),

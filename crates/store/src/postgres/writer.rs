@@ -209,7 +209,7 @@ impl Writer {
             Meaning::Never => {
                 for slot in std::mem::take(&mut work.slots) {
                     tracing::error!(slot = %slot.slot, cause = %work.cause, "a commit cannot be stored");
-                    work.outcomes.push(not_applied(&slot));
+                    work.outcomes.push(not_written(&slot, &work.cause));
                 }
             }
             Meaning::Repeat | Meaning::Later | Meaning::Lost => work.wait().await,
@@ -225,7 +225,7 @@ impl Writer {
             .collect();
         for slot in std::mem::take(&mut work.slots) {
             let Some(row) = told.get(&slot.slot) else {
-                work.outcomes.push(not_applied(&slot));
+                work.outcomes.push(not_written(&slot, "there is no such slot"));
                 continue;
             };
             let known = self.fences.insert(slot.slot, row.fence).unwrap_or_default();
@@ -260,10 +260,15 @@ impl Writer {
 
     /// Gives what is known of what is left.
     fn give_up(&self, work: &mut Work) {
-        for slot in std::mem::take(&mut work.slots) {
+        let slots = std::mem::take(&mut work.slots);
+        if !slots.is_empty() {
+            let (slots, cause) = (slots.len(), &work.cause);
+            tracing::warn!(slots, %cause, "commits could not be written in time");
+        }
+        for slot in slots {
             let is_known = !self.in_doubt.contains(&slot.slot);
             work.outcomes.push(match is_known {
-                true => not_applied(&slot),
+                true => not_written(&slot, &work.cause),
                 false => SlotOutcome {
                     slot: slot.slot,
                     outcome: Outcome::Unknown {
@@ -375,14 +380,15 @@ impl Work {
 }
 
 /// The slot was not written: it stands where it stood.
-fn not_applied(slot: &SlotCommits) -> SlotOutcome {
+fn not_written(slot: &SlotCommits, cause: &str) -> SlotOutcome {
     SlotOutcome {
         slot: slot.slot,
-        outcome: Outcome::Refused {
+        outcome: Outcome::NotWritten {
             head: Head {
                 epoch: slot.epoch(),
                 sequence: slot.before(),
             },
+            cause: cause.to_owned(),
         },
     }
 }
@@ -491,7 +497,7 @@ mod tests {
             work.settled(&HashMap::from([(Slot::new(1).unwrap(), settled)]));
             let outcome = work.outcomes.first().map(|outcome| match outcome.outcome {
                 Outcome::Landed => "landed",
-                Outcome::Refused { .. } => "refused",
+                Outcome::Refused { .. } | Outcome::NotWritten { .. } => "refused",
                 Outcome::Unknown { .. } => "unknown",
             });
             assert_eq!(outcome, expected, "{head:?} {batch}");

@@ -280,6 +280,21 @@ impl Bench {
         });
     }
 
+    /// The store did not write commits that were to follow upon this head.
+    pub(super) fn not_written(&mut self, commit: &Commit, head: u64) {
+        let (slot, last) = (commit.slot, commit.sequence);
+        let head = Head {
+            epoch: Epoch(0),
+            sequence: SlotSequence(head),
+        };
+        let cause = "full".into();
+        self.on(Input::Committed {
+            slot,
+            last,
+            outcome: Outcome::NotWritten { head, cause },
+        });
+    }
+
     /// The function decides.
     pub(super) fn decide(&mut self, ticket: Ticket, decision: Decision) {
         self.on(Input::Stream(ticket, StreamEvent::Decided(decision)));

@@ -7,7 +7,7 @@ use firn_model::id::SlotSequence;
 use firn_store::Entity;
 
 use super::bench::*;
-use crate::lane::{Input, Output};
+use crate::lane::{Input, Output, Rests};
 use crate::refusal::Refusal;
 
 #[test]
@@ -33,6 +33,50 @@ fn refused_commit_answers_not_applied_and_begins_again_from_the_stored_head() {
 }
 
 #[test]
+fn commit_that_was_not_written_is_told_as_such_with_all_that_follow_upon_it() {
+    let mut bench = Bench::new();
+    let [a, b] = of_one_slot();
+    let (first, second) = (bench.running_cart(&a, 1), bench.running_cart(&b, 2));
+    bench.decide(first, append(&["x"]));
+    let full = bench.commit();
+    bench.decide(second, append(&["y"]));
+    let behind = bench.commit();
+    bench.not_written(&full, 0);
+    assert_eq!(bench.answer(1), Err(Refusal::CommitNotWritten));
+    // The fence refuses what does not follow; nobody else is to blame.
+    bench.refuse(&behind, 0);
+    assert_eq!(bench.answer(2), Err(Refusal::CommitNotWritten));
+    bench.cart(&a, 3);
+    let again = bench.load(Entity::default());
+    bench.sent();
+    bench.decide(again, append(&["z"]));
+    let commit = bench.commit();
+    assert_eq!(commit.sequence, SlotSequence(1));
+    bench.land(&commit);
+    assert!(bench.answer(3).is_ok());
+}
+
+#[test]
+fn head_of_a_refused_slot_stays_though_the_store_then_writes_nothing() {
+    let mut bench = Bench::new();
+    let [a, b] = of_one_slot();
+    let (first, second) = (bench.running_cart(&a, 1), bench.running_cart(&b, 2));
+    bench.decide(first, append(&["x"]));
+    let refused = bench.commit();
+    bench.decide(second, append(&["y"]));
+    let behind = bench.commit();
+    bench.refuse(&refused, 41);
+    bench.not_written(&behind, 1);
+    assert_eq!(bench.answer(1), Err(Refusal::CommitRefused));
+    assert_eq!(bench.answer(2), Err(Refusal::CommitRefused));
+    bench.cart(&a, 3);
+    let again = bench.load(Entity::default());
+    bench.sent();
+    bench.decide(again, append(&["z"]));
+    assert_eq!(bench.commit().sequence, SlotSequence(42));
+}
+
+#[test]
 fn unknown_outcome_answers_nobody_until_the_store_has_told() {
     let landed = |stored: u64| {
         let mut bench = Bench::new();
@@ -42,10 +86,10 @@ fn unknown_outcome_answers_nobody_until_the_store_has_told() {
         bench.lose(&commit);
         assert!(!bench.has_answer(1));
         bench.resolve(0, stored);
-        bench.answer(1).is_ok()
+        bench.answer(1).map(|settled| settled.rests)
     };
-    assert!(landed(1));
-    assert!(!landed(0));
+    assert_eq!(landed(1), Ok(Rests::Landed));
+    assert_eq!(landed(0), Err(Refusal::CommitNotWritten));
 }
 
 #[test]

@@ -580,8 +580,17 @@ impl World {
         let unknown = || Outcome::Unknown {
             cause: "chance".to_owned(),
         };
+        let first = &batch[0];
+        let before = Head {
+            epoch: first.epoch,
+            sequence: SlotSequence(first.sequence.0 - 1),
+        };
         let outcome = match how % 8 {
             0 => unknown(),
+            7 => Outcome::NotWritten {
+                head: before,
+                cause: "chance".to_owned(),
+            },
             other => match self.store.write(&batch, &self.causes) {
                 _ if other == 1 => unknown(),
                 Ok(()) => Outcome::Landed,

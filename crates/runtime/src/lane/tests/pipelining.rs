@@ -201,7 +201,7 @@ fn command_decided_while_nobody_knows_an_outcome_is_refused_and_nothing_more_is_
     let commit = bench.commit();
     bench.lose(&commit);
     bench.decide(ticket, append(&["y"]));
-    assert_eq!(bench.answer(2), Err(Refusal::CommitRefused));
+    assert_eq!(bench.answer(2), Err(Refusal::CommitNotWritten));
     bench.cart("a", 3);
     assert!(!bench.has_sent());
     bench.resolve(0, 1);

@@ -358,9 +358,9 @@ fn effects_without_a_commit_of_their_own_are_kept_in_one() {
     assert!(bench.answer(1).is_ok());
     bench.lose(&behind);
     bench.on(Input::Keep(keep(3)));
-    assert_eq!(bench.answer(3), Err(Refusal::CommitRefused));
+    assert_eq!(bench.answer(3), Err(Refusal::CommitNotWritten));
     bench.resolve(0, 1);
-    assert_eq!(bench.answer(2), Err(Refusal::CommitRefused));
+    assert_eq!(bench.answer(2), Err(Refusal::CommitNotWritten));
     assert!(bench.lane.is_empty());
 }
 

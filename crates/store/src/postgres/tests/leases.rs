@@ -193,7 +193,9 @@ async fn no_entity_gets_two_histories() {
                         acknowledged.push((key, commit.sequence.0, commit.epoch.0));
                     }
                     Outcome::Refused { .. } => {}
-                    Outcome::Unknown { cause } => panic!("{cause}"),
+                    Outcome::NotWritten { cause, .. } | Outcome::Unknown { cause } => {
+                        panic!("{cause}")
+                    }
                 }
             }
             let half: Vec<Slot> = slots.iter().copied().step_by(2).collect();
