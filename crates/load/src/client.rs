@@ -91,6 +91,9 @@ pub enum Fault {
         /// What the server says.
         message: String,
     },
+    /// The request could not be made, so nothing was sent.
+    #[error("the request could not be made: {0}")]
+    Unmade(String),
     /// The connection is gone; no call on it will succeed. This one may have run.
     #[error("the connection was lost: {0}")]
     Lost(String),
@@ -99,6 +102,11 @@ pub enum Fault {
 fn lost(error: impl Display) -> Fault {
     Fault::Lost(error.to_string())
 }
+
+/// How much may come on a connection before it was read. `h2` ends a connection on which too many
+/// small frames were not read yet, and takes half of this for the bound: room for 9,000 answers at
+/// once, where its own default has room for 140.
+const WINDOW_BYTES: u32 = 4 << 20;
 
 /// A connection on which calls are made.
 #[derive(Clone)]
@@ -117,7 +125,10 @@ impl Client {
         let authority = server.parse().map_err(lost)?;
         let socket = TcpStream::connect(&server).await.map_err(lost)?;
         socket.set_nodelay(true).map_err(lost)?;
-        let (sender, connection) = h2::client::handshake(socket).await.map_err(lost)?;
+        let handshake = h2::client::Builder::new()
+            .initial_connection_window_size(WINDOW_BYTES)
+            .handshake(socket);
+        let (sender, connection) = handshake.await.map_err(lost)?;
         // It ends with the last sender.
         tokio::spawn(connection);
         Ok(Self { sender, authority })

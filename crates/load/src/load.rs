@@ -149,9 +149,9 @@ impl Outcome {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// A connection was refused or lost.
+    /// There is no use in further calls: a connection was lost, or a request cannot be made.
     #[error("{0}")]
-    Lost(String),
+    Ended(Fault),
     /// A process could not be looked at, because it ended or is not ours.
     #[error("cannot look at {name}: {error}")]
     Process {
@@ -205,7 +205,7 @@ struct Shared {
     outstanding: AtomicUsize,
     is_stopped: AtomicBool,
     notes: [Mutex<Notes>; SHARDS],
-    lost: watch::Sender<Option<String>>,
+    fatal: watch::Sender<Option<Fault>>,
 }
 
 impl Shared {
@@ -216,7 +216,7 @@ impl Shared {
             outstanding: AtomicUsize::new(0),
             is_stopped: AtomicBool::new(false),
             notes: std::array::from_fn(|_| Mutex::default()),
-            lost: watch::Sender::new(None),
+            fatal: watch::Sender::new(None),
         })
     }
 
@@ -227,6 +227,14 @@ impl Shared {
     fn notes(&self, number: u64) -> MutexGuard<'_, Notes> {
         let notes = &self.notes[(number % SHARDS as u64) as usize];
         notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until there is no use in further calls; gives why.
+    async fn ended_early(&self) -> Fault {
+        let mut fatal = self.fatal.subscribe();
+        let fault = fatal.wait_for(Option::is_some).await;
+        let fault = fault.expect("the sender is in self").clone();
+        fault.expect("it was waited for")
     }
 
     /// Notes how a call ended; gives whether there is any use in further ones.
@@ -251,10 +259,10 @@ impl Shared {
                 };
                 failures.entry(key).or_insert((0, message)).0 += 1;
             }
-            Err(Fault::Lost(cause)) => {
-                self.lost.send_if_modified(|lost| {
-                    let is_first = lost.is_none();
-                    lost.get_or_insert(cause);
+            Err(fatal @ (Fault::Lost(_) | Fault::Unmade(_))) => {
+                self.fatal.send_if_modified(|first| {
+                    let is_first = first.is_none();
+                    first.get_or_insert(fatal);
                     is_first
                 });
                 return false;
@@ -361,13 +369,11 @@ async fn drained(
     ended: impl Future<Output = ()>,
     left: impl FnOnce() -> usize,
 ) -> Result<(), Error> {
-    let mut lost = shared.lost.subscribe();
     tokio::select! {
+        biased;
+        fault = shared.ended_early() => Err(Error::Ended(fault)),
         ended = timeout(DRAIN_MAX, ended) => {
             ended.map_err(|_| Error::Unanswered { count: left() })
-        }
-        Ok(cause) = lost.wait_for(Option::is_some) => {
-            Err(Error::Lost(cause.clone().unwrap_or_default()))
         }
     }
 }
@@ -485,12 +491,10 @@ impl Measurement<'_> {
     }
 
     async fn pause(&self, time: Duration) -> Result<(), Error> {
-        let mut lost = self.shared.lost.subscribe();
         tokio::select! {
+            biased;
+            fault = self.shared.ended_early() => Err(Error::Ended(fault)),
             () = sleep(time) => Ok(()),
-            Ok(cause) = lost.wait_for(Option::is_some) => {
-                Err(Error::Lost(cause.clone().unwrap_or_default()))
-            }
         }
     }
 
@@ -652,10 +656,7 @@ mod tests {
         ] {
             let lost = |_| ready(Err(Fault::Lost("gone".to_owned())));
             let error = run(&pace, lost, &[]).await.unwrap_err();
-            assert!(
-                matches!(&error, Error::Lost(cause) if cause == "gone"),
-                "{error}"
-            );
+            assert_eq!(error.to_string(), "the connection was lost: gone");
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::load::{self, Error, Load, Outcome};
 use crate::usage::Watched;
 
 /// Makes the request of a call by its number.
-type Requests = Arc<dyn Fn(u64) -> Request + Send + Sync>;
+type Requests = Arc<dyn Fn(u64) -> Result<Request, Fault> + Send + Sync>;
 
 /// Over how many connections a server is loaded unless said otherwise: enough that none of them is
 /// what is measured.
@@ -30,6 +30,14 @@ impl Target {
     pub fn new(
         server: impl Display,
         request: impl Fn(u64) -> Request + Send + Sync + 'static,
+    ) -> Self {
+        Self::trying(server, move |number| Ok(request(number)))
+    }
+
+    /// The same where a request may be impossible, which ends the load.
+    pub fn trying(
+        server: impl Display,
+        request: impl Fn(u64) -> Result<Request, Fault> + Send + Sync + 'static,
     ) -> Self {
         Self {
             server: server.to_string(),
@@ -80,14 +88,13 @@ impl Target {
         let mut clients = Vec::new();
         for _ in 0..self.connections {
             let client = Client::connect(&self.server).await;
-            clients.push(client.map_err(|fault| match fault {
-                Fault::Lost(cause) | Fault::Refused { message: cause, .. } => Error::Lost(cause),
-            })?);
+            clients.push(client.map_err(Error::Ended)?);
         }
         let requests = self.requests.clone();
         let calls = move |number: u64| {
             let client = &clients[(number % clients.len() as u64) as usize];
-            client.send(requests(number))
+            let call = requests(number).map(|request| client.send(request));
+            async move { call?.await }
         };
         load::run(load, calls, watched).await
     }
