@@ -1,0 +1,120 @@
+//! The slowest calls at 70 % of the highest rate, beside those in the middle.
+//!
+//! The highest rate is that of a closed loop with many calls in flight, measured in the same round.
+//! Then calls begin on a schedule, 70 % as many in a second, and each counts from when it was due.
+//! [`steady`] does the same for long: then the store's own work, which goes on in waves, is met as
+//! often as it is.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use firn_load::{Load, Target};
+
+use super::served::Served;
+use super::{AddItem, turns};
+use crate::figure::{Bound, Figure, Unit};
+use crate::load::{self, Outcome};
+use crate::measurement::Measurement;
+use crate::own;
+use crate::rig::Programs;
+
+/// How often each is loaded.
+const ROUNDS: usize = 5;
+
+/// How many entities are written to.
+const ENTITIES: u64 = 1000;
+
+/// How many calls are in flight at the highest rate.
+const IN_FLIGHT: usize = 256;
+
+/// The part of the highest rate that is looked at.
+const PART: f64 = 0.7;
+
+/// What 99 of 100 calls may take of the time that half of them take, and what is fought for.
+const TAIL_MAX: f64 = 5.0;
+const TAIL_FOUGHT_FOR: f64 = 3.0;
+
+/// What 999 of 1,000 durable commands may take in the long run, in milliseconds, and what is fought
+/// for.
+const STEADY_MS_MAX: f64 = 20.0;
+const STEADY_MS_FOUGHT_FOR: f64 = 5.0;
+
+const WARM: Duration = Duration::from_millis(500);
+const HIGHEST: Duration = Duration::from_secs(2);
+const MEASURED: Duration = Duration::from_secs(4);
+const STEADY: Duration = Duration::from_secs(600);
+
+/// What came of one round.
+struct Round {
+    highest: Outcome,
+    steady: Outcome,
+}
+
+pub(super) async fn run(programs: &Programs) -> Result<Vec<Figure>> {
+    let served = Served::start(programs, &[]).await?;
+    let (mut actions, mut events) = (Vec::new(), Vec::new());
+    for _ in 0..programs.effort.rounds(ROUNDS) {
+        for (path, rounds) in [(own::ECHO, &mut actions), (own::ADD, &mut events)] {
+            rounds.push(Round::run(programs, &served, path, MEASURED).await?);
+        }
+    }
+    served.stop().await?;
+    let tail = |name: &str, rounds: &[Round]| {
+        let samples = rounds
+            .iter()
+            .map(|it| it.steady.time_ms(0.99) / it.steady.time_ms(0.5));
+        let what = format!("firn.v1, {name} at 70 % of the highest rate: p99 over p50");
+        measured(
+            Figure::new(what, Unit::Ratio, samples.collect()),
+            name,
+            rounds,
+        )
+        .bound(Bound::AtMost(TAIL_MAX))
+        .stretch(Bound::AtMost(TAIL_FOUGHT_FOR))
+    };
+    Ok(vec![tail("actions", &actions), tail("events", &events)])
+}
+
+/// Durable commands for ten minutes.
+pub(super) async fn steady(programs: &Programs) -> Result<Vec<Figure>> {
+    let served = Served::start(programs, &[]).await?;
+    let round = Round::run(programs, &served, own::ADD, STEADY).await?;
+    served.stop().await?;
+    let figure = Figure::new(
+        "firn.v1, durable events at 70 % of the highest rate, 10 minutes: p99.9",
+        Unit::Milliseconds,
+        vec![round.steady.time_ms(0.999)],
+    );
+    let figure = figure
+        .bound(Bound::AtMost(STEADY_MS_MAX))
+        .stretch(Bound::AtMost(STEADY_MS_FOUGHT_FOR));
+    Ok(vec![measured(figure, "events", &[round])])
+}
+
+impl Round {
+    async fn run(
+        programs: &Programs,
+        served: &Served,
+        path: &str,
+        measured: Duration,
+    ) -> Result<Self> {
+        let message = |number| AddItem::to(number % ENTITIES);
+        let target = Target::grpc(served.firn.clients, path, message);
+        let watched = turns::watched(&served.processes());
+        let highest = Load::closed(IN_FLIGHT, WARM, programs.effort.time(HIGHEST));
+        let highest = load::on(&target, &highest, &watched).await?;
+        let load = programs.effort.open(PART * highest.rate, WARM, measured);
+        let steady = load::on(&target, &load, &watched).await?;
+        Ok(Self { highest, steady })
+    }
+}
+
+/// The same figure, with the loads that it comes from.
+fn measured(figure: Figure, name: &str, rounds: &[Round]) -> Figure {
+    let of = |outcome: fn(&Round) -> &Outcome| {
+        Measurement::of(name, &rounds.iter().map(outcome).collect::<Vec<_>>())
+    };
+    figure
+        .measured(of(|it| &it.highest))
+        .measured(of(|it| &it.steady))
+}
