@@ -215,6 +215,11 @@ impl Engine {
             async move { dispatcher.clean_tombstones(&*store).await }
         });
         dispatcher.spawn({
+            let (dispatcher, store) = (dispatcher.clone(), store.clone());
+            let retention = config.lane.retention.clone();
+            async move { dispatcher.retain(store, &retention).await }
+        });
+        dispatcher.spawn({
             let dispatcher = dispatcher.clone();
             async move { dispatcher.watch_timers(&*store).await }
         });

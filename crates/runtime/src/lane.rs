@@ -56,6 +56,7 @@ use slab::Slab;
 
 use crate::link::{EntityCommand, Opening, StreamEvent};
 use crate::refusal::Refusal;
+use crate::retention::Retention;
 use due::Due;
 use instance::Instance;
 use slot::SlotState;
@@ -92,6 +93,8 @@ pub struct Config {
     pub stream_grace: Duration,
     /// How long the answer to an idempotency key is kept.
     pub reply_record_ttl: Duration,
+    /// What is kept of what is stored.
+    pub retention: Arc<Retention>,
 }
 
 impl Default for Config {
@@ -102,6 +105,7 @@ impl Default for Config {
             passivate_after: limit::PASSIVATE_AFTER,
             stream_grace: limit::STREAM_GRACE,
             reply_record_ttl: Duration::from_secs(24 * 60 * 60),
+            retention: Arc::default(),
         }
     }
 }
@@ -254,7 +258,8 @@ pub enum Input<R> {
     Delivered(EffectId),
     /// An effect found in the outbox at start.
     Recovered(EffectId),
-    /// The store holds a tombstone of this entity whose grace is over.
+    /// The store holds a tombstone of this entity whose grace is over, or nobody has written it for as
+    /// long as its component says.
     Expired(EntityKey),
     /// A timer's time has come.
     Due(TimerId),

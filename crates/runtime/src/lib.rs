@@ -25,6 +25,7 @@ mod outbox;
 pub mod refusal;
 pub mod replicated;
 mod reply;
+pub mod retention;
 mod streams;
 mod timers;
 mod tombstones;

@@ -238,7 +238,7 @@ impl<R> Lane<R> {
         settled: Settled,
     ) {
         let instance = &mut self.instances[index];
-        instance.note(commit.change.as_ref());
+        instance.note(commit.change.as_ref(), commit.at);
         instance.pipeline.wait(Committing {
             commit: Some(commit.sequence),
             then: pipeline::Then::Answer {
@@ -416,7 +416,15 @@ impl<R> Instance<R> {
     }
 
     /// Follows a change that is being written.
-    fn note(&mut self, change: Option<&Change>) {
+    fn note(&mut self, change: Option<&Change>, at: Timestamp) {
+        self.changed_at = match change {
+            Some(Change::Set(_)) => Some(at),
+            Some(Change::Append { deleted_until, .. }) => {
+                Some(at).filter(|_| deleted_until.is_none())
+            }
+            Some(Change::Delete { .. } | Change::Clean) => None,
+            Some(Change::Snapshot { .. }) | None => self.changed_at,
+        };
         match change {
             Some(Change::Append {
                 events,
@@ -441,9 +449,12 @@ impl<R> Instance<R> {
         }
     }
 
-    /// Whether the grace of its tombstone is over.
+    /// Whether its time is over, or the grace of its tombstone.
     pub(super) fn is_expired(&self, wall: Timestamp) -> bool {
-        self.deleted_until.is_some_and(|until| until <= wall)
+        let ends = self.changed_at.zip(self.ttl).map(|(at, ttl)| at.plus(ttl));
+        self.deleted_until
+            .or(ends)
+            .is_some_and(|until| until <= wall)
     }
 
     /// Whether it is time to ask for a snapshot.

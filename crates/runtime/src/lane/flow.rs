@@ -65,6 +65,8 @@ impl<R> Lane<R> {
             last_event: 0,
             last_snapshot: 0,
             deleted_until: None,
+            changed_at: None,
+            ttl: None,
             idle_max: self.config.passivate_after,
             active_at: now.instant,
             idle_stamp: 0,
@@ -75,8 +77,9 @@ impl<R> Lane<R> {
         index
     }
 
-    /// A tombstone that nobody touches is to go. An instance that is active sees to it itself; else
-    /// one is loaded, finds out whether the tombstone is still there, and is forgotten again.
+    /// A tombstone that nobody touches is to go, or an entity that nobody writes. An instance that is
+    /// active sees to it itself; else one is loaded, finds out whether that is still so, and is
+    /// forgotten again.
     pub(super) fn expired(&mut self, key: EntityKey, now: Now) {
         if self.draining || self.by_key.contains_key(&key) {
             return;
@@ -111,6 +114,7 @@ impl<R> Lane<R> {
         }
         let own = instance.component.policies.passivate_after;
         instance.idle_max = own.unwrap_or(self.config.passivate_after);
+        instance.ttl = self.config.retention.ttl_of(&instance.component);
         let (key, replay) = (instance.key.clone(), instance.component.policies.replay);
         if self.is_in_trouble(index) {
             return self.suspend(index);
@@ -141,9 +145,14 @@ impl<R> Lane<R> {
             }
         };
         if entity.deleted_until.is_some_and(|until| until <= now.wall) {
-            return self.clean(ticket.index, now);
+            return self.remove(ticket.index, Change::Clean, now);
         }
         let instance = &mut self.instances[ticket.index];
+        instance.deleted_until = entity.deleted_until;
+        instance.changed_at = entity.changed_at.filter(|_| entity.is_alive());
+        if instance.is_expired(now.wall) {
+            return self.remove(ticket.index, Change::Delete { until: None }, now);
+        }
         if instance.queue.is_empty() {
             // Those it was loaded for have stopped waiting.
             return self.forget(ticket.index);
@@ -153,18 +162,17 @@ impl<R> Lane<R> {
             .snapshot
             .as_ref()
             .map_or(0, |snapshot| snapshot.sequence);
-        instance.deleted_until = entity.deleted_until;
         instance.phase = Phase::Connecting(Box::new(entity));
         self.out.push(Output::AcquireStream(ticket));
     }
 
-    /// A tombstone's grace is over: removes what is left of the entity, then loads again.
-    fn clean(&mut self, index: usize, now: Now) {
+    /// An entity's time is over, or its tombstone's: removes what is left of it, then loads again.
+    fn remove(&mut self, index: usize, change: Change, now: Now) {
         if self.is_in_trouble(index) {
             return self.suspend(index);
         }
         self.instances[index].phase = Phase::Settling(Then::BeginAgain);
-        self.commit_own(index, Change::Clean, now);
+        self.commit_own(index, change, now);
     }
 
     /// A stream may be opened.

@@ -35,6 +35,10 @@ pub(super) struct Instance<R> {
     pub(super) last_snapshot: u64,
     /// The tombstone's end, while there is one.
     pub(super) deleted_until: Option<Timestamp>,
+    /// When the entity last changed, as decided; `None` if there is nothing of it.
+    pub(super) changed_at: Option<Timestamp>,
+    /// How long the entity is kept if nobody writes it.
+    pub(super) ttl: Option<Duration>,
     /// How long it may be idle before it leaves memory.
     pub(super) idle_max: Duration,
     /// When the instance last had something to do.

@@ -8,5 +8,6 @@ mod failures;
 mod interleavings;
 mod lost;
 mod pipelining;
+mod retention;
 mod room;
 mod timers;

@@ -1,0 +1,256 @@
+//! Retention: which events go once a snapshot covers them, and which entities go when nobody writes
+//! them any more.
+//!
+//! # How it works
+//! Now and then the service goes through the components that something is said of, a page of entities
+//! at a time. Events it removes itself: what a snapshot covers is in nobody's way, whoever owns the
+//! entity. Of an entity that was not written for as long as its component says, it tells the lane, like
+//! of a tombstone whose grace is over; the lane loads it, finds out whether that is still so, and
+//! deletes it. A command that comes for such an entity finds the same, whether the service has been
+//! there or not: an entity is never served beyond its time.
+//!
+//! # Fate
+//! It begins with the first contract and ends when the engine drains.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use firn_model::contract::{Component, Kind};
+use firn_model::policy::Replay;
+use firn_store::{Covered, Keep, ReadError, Store, TRIM_EVENTS_MAX, Timestamp, WriteError};
+use futures_executor::block_on;
+use tracing::warn;
+
+use crate::dispatch::Dispatcher;
+use crate::lane::Input;
+
+/// How many entities are looked at at once.
+const PAGE: usize = 256;
+
+/// Between two pages that gave something to do: callers come first.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// Which events are kept that a snapshot covers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Events {
+    /// All of them.
+    #[default]
+    All,
+    /// Those that are no older than this.
+    For(Duration),
+    /// The last so many before the snapshot.
+    Last(u64),
+}
+
+/// What is kept of a component.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Rule {
+    /// Its events; `None` leaves that to [`Retention::events`].
+    pub events: Option<Events>,
+    /// How long an entity is kept that nobody writes; `None` for ever.
+    pub ttl: Option<Duration>,
+}
+
+/// What is kept of what is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retention {
+    /// The events of components of which nothing else is said. Default all, since 0.1.
+    pub events: Events,
+    /// Components by the name of their service or of their storage. Default none, since 0.1.
+    pub components: BTreeMap<String, Rule>,
+    /// How long to wait between two looks at everything. Default 10 min, since 0.1.
+    pub every: Duration,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self {
+            events: Events::All,
+            components: BTreeMap::new(),
+            every: Duration::from_secs(600),
+        }
+    }
+}
+
+impl Events {
+    /// What a store is asked to keep at this time; `None` for everything.
+    pub fn keep(self, now: Timestamp) -> Option<Keep> {
+        match self {
+            Self::All => None,
+            Self::For(age) => {
+                let age = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+                Some(Keep::Since(Timestamp(now.0.saturating_sub(age))))
+            }
+            Self::Last(count) => Some(Keep::Last(count)),
+        }
+    }
+}
+
+impl Retention {
+    /// How long an entity of this component is kept that nobody writes.
+    pub fn ttl_of(&self, component: &Component) -> Option<Duration> {
+        self.rule_of(component).and_then(|rule| rule.ttl)
+    }
+
+    /// Why what is said of a component cannot be done, if it cannot.
+    pub fn misfit(&self, component: &Component) -> Option<&'static str> {
+        let rule = self.rule_of(component)?;
+        let sets_events = rule.events.is_some_and(|events| events != Events::All);
+        if component.kind == Kind::Replicated {
+            return Some(
+                "it is replicated: its data is on every node, and no one of them may delete it for \
+                 all; delete its entities by a command",
+            );
+        }
+        if !component.kind.is_entity() {
+            return Some("it keeps nothing");
+        }
+        if sets_events && component.kind != Kind::EventSourced {
+            return Some("it has no events; ttl works for it");
+        }
+        if sets_events && component.policies.replay == Replay::AllEvents {
+            return Some("its SDK cannot begin with a snapshot, so it needs all events");
+        }
+        None
+    }
+
+    fn rule_of(&self, component: &Component) -> Option<&Rule> {
+        if self.components.is_empty() {
+            return None;
+        }
+        let by_service = self.components.get(&*component.service);
+        by_service.or_else(|| self.components.get(component.storage.as_str()))
+    }
+
+    /// Which events of a component are kept.
+    fn events_of(&self, component: &Component) -> Events {
+        let is_fit = component.kind == Kind::EventSourced
+            && component.policies.replay == Replay::FromSnapshot;
+        match self.rule_of(component).and_then(|rule| rule.events) {
+            _ if !is_fit => Events::All,
+            Some(events) => events,
+            None => self.events,
+        }
+    }
+
+    fn is_nothing(&self) -> bool {
+        self.events == Events::All && self.components.is_empty()
+    }
+}
+
+/// Why the service could not go on.
+#[derive(Debug, thiserror::Error)]
+enum Trouble {
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error(transparent)]
+    Write(#[from] WriteError),
+}
+
+impl Dispatcher {
+    /// Removes what need not be kept, from when a function is known until the engine is drained.
+    pub(crate) async fn retain(&self, store: Arc<dyn Store>, retention: &Retention) {
+        if retention.is_nothing() {
+            return;
+        }
+        let retaining = async {
+            let mut served = self.served.clone();
+            loop {
+                let found = served.wait_for(Option::is_some).await;
+                let Some(contract) = found
+                    .ok()
+                    .and_then(|served| served.as_ref().map(|served| served.contract.clone()))
+                else {
+                    return;
+                };
+                for component in &contract.components {
+                    if let Err(error) = self.retain_of(&store, retention, component).await {
+                        let component = &component.service;
+                        warn!(%component, %error, "what need not be kept is not removed");
+                    }
+                }
+                tokio::time::sleep(retention.every).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.quiet.cancelled() => {}
+            () = retaining => {}
+        }
+    }
+
+    async fn retain_of(
+        &self,
+        store: &Arc<dyn Store>,
+        retention: &Retention,
+        component: &Component,
+    ) -> Result<(), Trouble> {
+        if retention.misfit(component).is_some() {
+            return Ok(());
+        }
+        if let Some(keep) = retention.events_of(component).keep(self.clock.now()) {
+            self.trim(store, component, keep).await?;
+        }
+        if let Some(ttl) = retention.ttl_of(component) {
+            self.find_unwritten(&**store, component, ttl).await?;
+        }
+        Ok(())
+    }
+
+    async fn trim(
+        &self,
+        store: &Arc<dyn Store>,
+        component: &Component,
+        keep: Keep,
+    ) -> Result<(), Trouble> {
+        let mut after: Option<String> = None;
+        loop {
+            let storage = &component.storage;
+            let page = store.covered(storage, keep, after.as_deref(), PAGE).await?;
+            // A page of which more is left than goes at once is looked at again.
+            let is_done = page.found.iter().all(|it| it.count() <= TRIM_EVENTS_MAX);
+            if !page.found.is_empty() {
+                let trims = page.found.iter().map(Covered::trim).collect();
+                let writing = store.clone();
+                let trimming = move || block_on(writing.trim(trims));
+                match tokio::task::spawn_blocking(trimming).await {
+                    Ok(trimmed) => trimmed?,
+                    Err(_) => return Ok(()),
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+            match page.next {
+                _ if !is_done => {}
+                Some(next) => after = Some(next),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    async fn find_unwritten(
+        &self,
+        store: &dyn Store,
+        component: &Component,
+        ttl: Duration,
+    ) -> Result<(), ReadError> {
+        let ttl = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
+        let mut after: Option<String> = None;
+        loop {
+            let since = Timestamp(self.clock.now().0.saturating_sub(ttl));
+            let storage = &component.storage;
+            let page = store.unwritten(storage, since, after.as_deref(), PAGE);
+            let page = page.await?;
+            if !page.found.is_empty() {
+                for key in page.found {
+                    self.tell(key.slot(), Input::Expired(key));
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+            match page.next {
+                Some(next) => after = Some(next),
+                None => return Ok(()),
+            }
+        }
+    }
+}
