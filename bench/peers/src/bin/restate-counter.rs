@@ -44,6 +44,7 @@ async fn main() -> Result<()> {
     // inherit from the socket that they were accepted at.
     let socket = TcpSocket::new_v4()?;
     socket.set_nodelay(true)?;
+    socket.set_reuseaddr(true)?;
     socket.bind(address.parse()?)?;
     let listener = socket.listen(CONNECTIONS_QUEUED)?;
     HttpServer::new(Endpoint::builder().bind(Counter).build())
