@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `/healthz` | 200 while the process lives |
 //! | `/readyz` | 200 while the function is connected and Firn is not stopping, else 503 |
+//! | `/metrics` | [metrics] as OpenMetrics text |
 //! | `/v1/contract` | the contract as JSON |
 //! | `/v1/replicas` | this node among the members, and how many changed replicas are not written, or not confirmed by members |
 //! | `/v1/store/backup` | everything in the store, as an export file; to callers on this machine only |
@@ -14,6 +15,7 @@
 //! Ids travel as a query parameter: they may hold any character, also slashes.
 
 mod backup;
+mod metrics;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -40,6 +42,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use crate::contract_json::{self, decoded};
+use crate::store::OpenStore;
+pub(crate) use metrics::Measured;
+use metrics::Metrics;
 
 /// How many ids or events one answer holds at most.
 const PAGE_MAX: usize = 1000;
@@ -50,6 +55,7 @@ pub(crate) struct Admin {
     engine: Arc<Engine>,
     store: Arc<dyn Store>,
     keys: Option<Arc<Keys>>,
+    metrics: Arc<Metrics>,
     ready: watch::Sender<bool>,
     stop: CancellationToken,
 }
@@ -71,6 +77,7 @@ struct Shared {
     store: Arc<dyn Store>,
     /// What backups are sealed with.
     keys: Option<Arc<Keys>>,
+    metrics: Arc<Metrics>,
     me: Replica,
     unfinished: Unfinished,
     members: watch::Receiver<Arc<Membership>>,
@@ -83,15 +90,17 @@ impl Admin {
     pub(crate) fn new(
         listener: TcpListener,
         engine: Arc<Engine>,
-        store: Arc<dyn Store>,
+        store: &OpenStore,
         keys: Option<Arc<Keys>>,
         stop: CancellationToken,
     ) -> Self {
+        let metrics = Metrics::new(engine.metrics(), engine.unfinished(), store.measured());
         Self {
             listener,
             engine,
-            store,
+            store: store.store(),
             keys,
+            metrics: Arc::new(metrics),
             ready: watch::Sender::new(false),
             stop,
         }
@@ -116,6 +125,7 @@ impl Admin {
             contract: self.engine.contracts(),
             store: self.store,
             keys: self.keys,
+            metrics: self.metrics,
             me: self.engine.replica(),
             unfinished: self.engine.unfinished(),
             members: self.engine.membership(),
@@ -127,6 +137,7 @@ impl Admin {
         let router = Router::new()
             .route("/healthz", get(|| async { "ok\n" }))
             .route("/readyz", get(readyz))
+            .route("/metrics", get(metrics::metrics))
             .route("/v1/contract", get(contract))
             .route("/v1/replicas", get(replicas))
             .route(crate::store_cmd::BACKUP_PATH, get(backup::backup))
@@ -164,6 +175,10 @@ impl From<ReadError> for Refused {
 }
 
 impl Shared {
+    fn is_ready(&self) -> bool {
+        *self.ready.borrow() && !self.stop.is_cancelled()
+    }
+
     fn contract(&self) -> Result<Arc<Contract>, Refused> {
         let contract = self.contract.borrow().clone();
         contract.ok_or_else(|| {
@@ -199,7 +214,7 @@ impl Shared {
 }
 
 async fn readyz(State(shared): State<Shared>) -> Response {
-    if *shared.ready.borrow() && !shared.stop.is_cancelled() {
+    if shared.is_ready() {
         "ready\n".into_response()
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "not ready\n").into_response()

@@ -12,6 +12,7 @@ use firn_store::memory::Memory;
 use firn_store::postgres::{self, Deposed, Owner, Postgres};
 use tracing::error;
 
+use crate::admin::Measured;
 use crate::exit::{FAILED, Failure};
 use crate::settings::{Config, StoreUrl};
 
@@ -80,6 +81,15 @@ impl OpenStore {
             Self::Memory(memory) => memory.clone(),
             Self::Embedded(embedded, _) => embedded.clone(),
             Self::Postgres(postgres, _) => postgres.clone(),
+        }
+    }
+
+    /// The store for who wants to know what it does.
+    pub(crate) fn measured(&self) -> Measured {
+        match self {
+            Self::Memory(_) => Measured::Memory,
+            Self::Embedded(embedded, _) => Measured::Embedded(embedded.clone()),
+            Self::Postgres(postgres, _) => Measured::Postgres(postgres.clone()),
         }
     }
 

@@ -197,7 +197,8 @@ impl Dispatcher {
                     dispatcher.effects(effects, &after).await;
                     return None;
                 }
-                let settled = dispatcher.settle(Settled::new(answer, effects), after).await;
+                let settled = Settled::new(answer, effects);
+                let settled = dispatcher.settle(settled, after).await;
                 Some(settled.map_err(|refused| refused.status))
             }
         });

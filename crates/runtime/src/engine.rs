@@ -23,6 +23,7 @@ use crate::dispatch::Dispatcher;
 use crate::driver::{self, Driver, INBOX_COMMANDS, Message, ReplyTo};
 use crate::lane::{self, Input, Lane};
 use crate::link::Link;
+use crate::metrics::{Commits, Metrics};
 use crate::replicated;
 use crate::replicated::driver::{self as replicas, Pending};
 use crate::replicated::network::{Membership, Network};
@@ -90,6 +91,7 @@ pub struct Engine {
     served: watch::Sender<Option<Arc<Served>>>,
     contracts: watch::Sender<Option<Arc<Contract>>>,
     streams: Arc<Streams>,
+    commits: Arc<Commits>,
     inboxes: Arc<[mpsc::UnboundedSender<Message>]>,
     machines: Arc<[mpsc::UnboundedSender<replicas::Message>]>,
     me: Replica,
@@ -121,10 +123,12 @@ impl Engine {
             (0..lanes).map(|_| mpsc::unbounded_channel()).unzip();
         let inboxes: Arc<[_]> = inboxes.into();
         let told = inboxes.clone();
-        let (committer, thread) = committer::start(store.clone(), move |written| {
-            let lane = usize::from(written.slot.number()) % told.len();
-            let _ = told[lane].send(Message::Input(committed(written)));
-        })?;
+        let commits = Arc::new(Commits::new());
+        let (committer, thread) =
+            committer::start(store.clone(), commits.clone(), move |written| {
+                let lane = usize::from(written.slot.number()) % told.len();
+                let _ = told[lane].send(Message::Input(committed(written)));
+            })?;
         let (served, watching) = watch::channel(None);
         let (machines, machine_receivers): (Vec<_>, Vec<_>) =
             (0..lanes).map(|_| mpsc::unbounded_channel()).unzip();
@@ -229,6 +233,7 @@ impl Engine {
             served,
             contracts: watch::Sender::new(None),
             streams,
+            commits,
             inboxes,
             machines,
             me,
@@ -255,6 +260,14 @@ impl Engine {
     /// Tells what is still to be done about changes of replicated entities.
     pub fn unfinished(&self) -> Unfinished {
         Unfinished(self.pending.clone())
+    }
+
+    /// Tells what it is doing.
+    pub fn metrics(&self) -> Metrics {
+        Metrics {
+            commits: self.commits.clone(),
+            streams: self.streams.clone(),
+        }
     }
 
     /// The nodes that hold replicas, as this node knows them.

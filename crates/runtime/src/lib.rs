@@ -11,7 +11,8 @@
 //! `streams` caps the open streams, `committer` groups commits, `outbox` delivers effects, `timers`
 //! has those fired that are due, `tombstones`
 //! has expired ones cleaned, `trace` remembers what led to one, [`waits`] who waits for whom,
-//! [`calls`] are those of the function itself, [`refusal`] says why a call got no answer, [`engine`] puts all of it together.
+//! [`calls`] are those of the function itself, [`refusal`] says why a call got no answer, [`metrics`]
+//! what is counted, [`engine`] puts all of it together.
 
 pub mod calls;
 mod committer;
@@ -21,6 +22,7 @@ pub mod engine;
 mod identity;
 pub mod lane;
 pub mod link;
+pub mod metrics;
 mod outbox;
 pub mod refusal;
 pub mod replicated;

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::lane::Ticket;
+use crate::metrics::EntityMetrics;
 
 /// What an owner of streams is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +86,16 @@ impl Streams {
         let mut state = self.state();
         state.cap = cap;
         state.grant(&self.owners);
+    }
+
+    /// How many are open, may be open and are waited for.
+    pub(crate) fn count(&self) -> EntityMetrics {
+        let state = self.state();
+        EntityMetrics {
+            open: state.open,
+            max: state.cap,
+            waiting: state.waiting.len(),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

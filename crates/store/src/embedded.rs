@@ -29,6 +29,7 @@ mod error;
 pub mod faults;
 mod folder;
 mod log;
+mod metrics;
 mod readers;
 mod replay;
 mod replicas;
@@ -39,6 +40,7 @@ mod trims;
 
 pub use checking::check;
 pub use error::{Fatal, OpenError};
+pub use metrics::{Metrics, Sizes};
 pub use restore::restore;
 pub use rotate::rotate_keys;
 
@@ -61,6 +63,7 @@ use crate::clock::Clock;
 use crate::commit::{Commit, Head, Outcome, ReplyRecord, SlotOutcome};
 use crate::entity::{Entity, Event, Timestamp};
 use crate::fence::{Fence, Progress};
+use crate::metrics::Histogram;
 use crate::replica::{IncarnateError, ReplicaWrite, WriteError};
 use crate::retention::{Covered, Keep, Page, Trim};
 use crate::rows::{self, View, read};
@@ -137,6 +140,8 @@ struct Shared {
     acknowledged: Acknowledged,
     has_failed: AtomicBool,
     on_fatal: OnFatal,
+    /// How long writes of the log took, with their flushes.
+    flushes: Histogram,
 }
 
 type OnFatal = Box<dyn Fn(&Fatal) + Send + Sync>;
@@ -241,6 +246,7 @@ impl Embedded {
             acknowledged: Acknowledged::new(reached),
             has_failed: AtomicBool::new(false),
             on_fatal,
+            flushes: Histogram::of_times(),
         });
         let applier = Applier {
             table: shared.table.clone(),
@@ -315,6 +321,7 @@ impl Embedded {
         if let Some(format) = format.filter(|format| *format > writer.format) {
             self.raise_format(writer, format)?;
         }
+        let began = Instant::now();
         let appended = match writer.log.append(&writes) {
             Ok(appended) => appended,
             Err(error) => {
@@ -323,6 +330,7 @@ impl Embedded {
                 return None;
             }
         };
+        self.shared.flushes.observe_time(began.elapsed());
         let batch = Batch {
             writes,
             last: appended.last,

@@ -31,6 +31,7 @@ mod write;
 pub mod archive;
 pub mod embedded;
 pub mod memory;
+pub mod metrics;
 pub mod postgres;
 pub mod seal;
 

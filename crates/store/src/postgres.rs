@@ -24,6 +24,7 @@ mod batch;
 mod connection;
 mod error;
 mod lease;
+mod metrics;
 mod names;
 mod read;
 mod replicas;
@@ -58,6 +59,7 @@ use tokio_postgres::types::ToSql;
 
 pub use error::{Deposed, OpenError};
 pub use lease::Owner;
+pub use metrics::{Connections, LeaseMetrics, Metrics, Use};
 pub use schema::Migrate;
 pub use url::{Url, UrlError};
 
@@ -73,6 +75,7 @@ use crate::{Pending, ReadError, Store, Tailed, Tombstone};
 use connection::Session;
 use error::Meaning;
 use lease::{Lease, Renewal};
+use metrics::Counts;
 use replicas::ReplicaWriter;
 use value::Values;
 use writer::{Writer, divide};
@@ -142,6 +145,7 @@ struct Inner {
     next_reader: AtomicUsize,
     replicas: Mutex<ReplicaWriter>,
     lease: Option<Lease>,
+    counts: Arc<Counts>,
     /// How often heads were asked for, and the last answer.
     heads_asked: AtomicU64,
     last_heads: Mutex<Heads>,
@@ -192,17 +196,20 @@ impl Postgres {
         schema::prepare(&session, config.migrate).await?;
         verify_keys(&session, config.keys.as_deref()).await?;
         let of = config.writers.max(1);
+        let counts = Arc::new(Counts::new());
+        let session = session.counted(counts.open(Use::Reads));
         let inner = Arc::new(Inner {
             url: config.url,
             clock: config.clock,
             values: Values::sealed_with(config.keys),
             writers: (0..of)
-                .map(|index| Mutex::new(Writer::new(index, of)))
+                .map(|index| Mutex::new(Writer::new(index, of, counts.clone())))
                 .collect(),
             readers: [Mutex::new(Some(Arc::new(session))), Mutex::default()],
             next_reader: AtomicUsize::new(0),
-            replicas: Mutex::default(),
+            replicas: Mutex::new(ReplicaWriter::new(counts.clone())),
             lease: config.owner.map(Lease::new),
+            counts,
             heads_asked: AtomicU64::new(0),
             last_heads: Mutex::new(Heads {
                 asked: 0,
@@ -389,7 +396,7 @@ impl Inner {
         let session = match reader.as_ref().filter(|session| !session.is_lost()) {
             Some(session) => session.clone(),
             None => {
-                let session = Session::connect(&self.url).await;
+                let session = self.counts.connect(&self.url, Use::Reads).await;
                 let session = session.map_err(|error| (Meaning::Lost, url::told(&error)))?;
                 reader.insert(Arc::new(session)).clone()
             }
@@ -404,10 +411,14 @@ impl Inner {
         let Some(lease) = &self.lease else { return };
         loop {
             match self.renew(lease).await {
-                Ok(Renewal::Renewed) => sleep(lease.renew_every()).await,
+                Ok(Renewal::Renewed) => {
+                    self.counts.renewed.add(1);
+                    sleep(lease.renew_every()).await;
+                }
                 Ok(Renewal::Deposed) => return deposed(Deposed),
                 // At once again: it has been tried for long already, and the lease goes on to run out.
                 Err(error) => {
+                    self.counts.not_renewed.add(1);
                     tracing::warn!(%error, "the lease of the slots could not be renewed");
                     sleep(READ_PAUSE).await;
                 }

@@ -98,7 +98,7 @@ impl Proxy {
         let admin = Admin::new(
             admin,
             engine.clone(),
-            store.store(),
+            &store,
             config.keys.clone(),
             stop.clone(),
         );

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use firn_testkit::client::Client;
+use firn_testkit::client::{Client, http};
 use firn_testkit::postgres::{Cut, Postgres, Rule};
 use tonic::{Code, Status};
 
@@ -93,16 +93,106 @@ async fn connections_that_are_cut_lose_nothing() {
     assert!(cut.cut_count() > 10, "{} were cut", cut.cut_count());
 }
 
+/// A call that the caller waits for only so long; gives its status and code.
+async fn add_within(clients: SocketAddr, product: &str, deadline: &str) -> (u16, String) {
+    let body = item("a", product).to_string();
+    let request = http::Request::post("/shop.Cart/AddItem")
+        .header("content-type", "application/json")
+        .header("grpc-timeout", deadline)
+        .body(body.into())
+        .expect("a request");
+    let answer = http(clients, request).await.expect("an answer");
+    (answer.status(), answer.header("firn-code").to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_database_is_waited_for_within_the_callers_deadline() {
+    let server = Postgres::start();
+    let cut = Cut::before(server.address());
+    let fresh = server.fresh();
+    let schema = fresh.rsplit("%3D").next().expect("a schema");
+    let url = server.url_of(cut.address, schema);
+    let function = Function::start();
+    let firn = firn(&function, &url, &["--lease", "60s"]);
+    let client = Client::connect(firn.clients).await;
+    assert_eq!(add_within(firn.clients, "one", "30S").await.0, 200);
+    cut.rule(Rule::Delay(Duration::from_millis(300)));
+    assert_eq!(add_within(firn.clients, "slow", "30S").await.0, 200);
+    // The answer waits until the caller has been told that nobody knows.
+    cut.rule(Rule::Hold);
+    let late = add_within(firn.clients, "late", "500m").await;
+    assert_eq!(late, (503, "FIRN-5007".to_owned()));
+    // What was sent to the database is there; what waited for it is not sent any more.
+    let queued = add_within(firn.clients, "queued", "300m").await;
+    assert_eq!(queued, (504, "FIRN-3015".to_owned()));
+    cut.rule(Rule::Pass);
+    assert_eq!(add_within(firn.clients, "last", "30S").await.0, 200);
+    let stored = contents(&client, "a").await;
+    assert_eq!(stored, ["one", "slow", "late", "last"]);
+}
+
+/// The server is killed while it has a commit: once before it is durable, once after it, when only the
+/// answer is missing. Either way its caller waits, and it is there once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_is_restarted_in_mid_commit_has_it_once() {
+    let mut server = Postgres::start();
+    let cut = Cut::before(server.address());
+    let fresh = server.fresh();
+    let schema = fresh.rsplit("%3D").next().expect("a schema");
+    let url = server.url_of(cut.address, schema);
+    let function = Function::start();
+    let firn = firn(&function, &url, &["--lease", "60s"]);
+    let client = Client::connect(firn.clients).await;
+    let adding = |product: &'static str| {
+        let client = client.clone();
+        tokio::spawn(async move { client.call(&method("AddItem"), item("a", product)).await })
+    };
+    adding("one").await.expect("done").expect("it is added");
+
+    // Commits stand still within the server until it is another.
+    let stand_still = "\
+        CREATE FUNCTION stand_still() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+        IF pg_postmaster_start_time() = TG_ARGV[0]::timestamptz THEN PERFORM pg_sleep(600); END IF; \
+        RETURN NEW; END $$; \
+        DO $$ BEGIN EXECUTE format('CREATE TRIGGER still BEFORE UPDATE ON firn_slots FOR EACH ROW \
+        EXECUTE FUNCTION stand_still(%L)', pg_postmaster_start_time()); END $$";
+    server.sql(&format!("SET search_path = {schema}; {stand_still}"));
+    let before = adding("before");
+    let asleep = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+    until(&server, asleep, "1").await;
+    server.kill();
+    server.start_again();
+    before.await.expect("done").expect("it is repeated");
+
+    cut.rule(Rule::Hold);
+    let after = adding("after");
+    let landed = format!("SELECT sum(last_seq) FROM {schema}.firn_slots");
+    until(&server, &landed, "3").await;
+    server.kill();
+    cut.cut();
+    cut.rule(Rule::Pass);
+    server.start_again();
+    after.await.expect("done").expect("it has landed");
+    assert_eq!(contents(&client, "a").await, ["one", "before", "after"]);
+}
+
+/// Asks the server until it says so.
+async fn until(server: &Postgres, question: &str, answer: &str) {
+    let asking = async {
+        while server.sql(question) != answer {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let asked = tokio::time::timeout(Duration::from_secs(60), asking).await;
+    asked.unwrap_or_else(|_| panic!("{question} is never {answer}"));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_that_takes_no_writes_refuses_changes_and_answers_reads() {
     let server = Postgres::start();
     let url = server.fresh();
     let function = Function::start();
-    let firn = firn(
-        &function,
-        &url,
-        &["--lease", "30s", "--command-timeout", "2s"],
-    );
+    let firn = firn(&function, &url, &["--lease", "60s"]);
     let client = Client::connect(firn.clients).await;
     let add = method("AddItem");
     client
@@ -111,8 +201,8 @@ async fn a_database_that_takes_no_writes_refuses_changes_and_answers_reads() {
         .expect("it is added");
     server.sql("ALTER SYSTEM SET default_transaction_read_only = on");
     server.sql("SELECT pg_reload_conf()");
-    let refused = client.call(&add, item("a", "two")).await;
-    check_refusal(&refused.expect_err("it takes no writes"));
+    let refused = add_within(firn.clients, "two", "50S").await;
+    assert_eq!(refused, (503, "FIRN-5021".to_owned()), "not applied");
     assert_eq!(
         contents(&client, "b").await,
         Vec::<String>::new(),
@@ -122,8 +212,7 @@ async fn a_database_that_takes_no_writes_refuses_changes_and_answers_reads() {
     server.sql("SELECT pg_reload_conf()");
     // By itself, and without what was refused turning up twice.
     goes_on_again(&client, "a", "three").await;
-    let stored = contents(&client, "a").await;
-    assert!(stored.contains(&"one".to_owned()) && stored.contains(&"three".to_owned()));
+    assert_eq!(contents(&client, "a").await, ["one", "three"]);
 }
 
 /// The disk of the database is full for a while.

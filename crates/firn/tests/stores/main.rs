@@ -2,6 +2,7 @@
 //! the database stops, fills up, takes no writes, or two Firns use it.
 
 mod faults;
+mod metrics;
 mod owners;
 mod refusals;
 mod shop;

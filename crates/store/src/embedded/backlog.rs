@@ -164,6 +164,13 @@ impl Backlog {
         self.lock().reached
     }
 
+    /// How many writes wait to be applied, and how many bytes of log they have.
+    pub(crate) fn waiting(&self) -> (u64, u64) {
+        let state = self.lock();
+        let writes = state.batches.iter().map(|batch| batch.writes.len() as u64);
+        (writes.sum(), state.bytes)
+    }
+
     /// Waits until the rows have reached a number.
     pub(crate) fn reach(&self, number: u64) -> Result<(), Failed> {
         let mut state = self.lock();

@@ -283,6 +283,11 @@ fn name(first: u64) -> String {
     format!("{first:020}{SEGMENT}")
 }
 
+/// Whether a file with this name is a segment.
+pub(crate) fn is_segment(name: &str) -> bool {
+    first_of(name).is_some()
+}
+
 /// The number of the first record of the segment with this name.
 fn first_of(name: &str) -> Option<u64> {
     name.strip_suffix(SEGMENT)?.parse().ok()

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Error, NoTls, Row, Statement};
 
+use super::metrics::{Busy, Open};
 use super::tls::Tls;
 use super::url::Url;
 
@@ -47,6 +48,8 @@ pub(super) struct Session {
     /// Carries its bytes; ends with this value.
     carrier: JoinHandle<()>,
     statements: Mutex<HashMap<Name, Statement>>,
+    /// Counts it, if it is one of those that serve.
+    counted: Option<Open>,
 }
 
 /// What a prepared statement is known by: what it does, and which parts it has.
@@ -77,9 +80,21 @@ impl Session {
             client,
             carrier,
             statements: Mutex::default(),
+            counted: None,
         };
         session.client.batch_execute(SETTINGS).await?;
         Ok(session)
+    }
+
+    /// This one, counted for as long as it lives.
+    pub(super) fn counted(mut self, open: Open) -> Self {
+        self.counted = Some(open);
+        self
+    }
+
+    /// Counts it among those that have something to do, for as long as this is held.
+    pub(super) fn busy(&self) -> Option<Busy<'_>> {
+        self.counted.as_ref().map(Open::busy)
     }
 
     pub(super) fn client(&self) -> &Client {
@@ -117,6 +132,7 @@ impl Session {
         (name, sql): (&'static str, &'static str),
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, Error> {
+        let _busy = self.busy();
         let statement = self.prepared((name, 0), || sql.to_owned()).await?;
         self.client.query(&statement, parameters).await
     }

@@ -152,6 +152,12 @@ impl Lease {
         self.owner.lease / RENEWALS
     }
 
+    /// How many slots were taken under it.
+    pub(super) fn slots(&self) -> u64 {
+        let taken = |epoch: &&AtomicU64| epoch.load(Ordering::Relaxed) > 0;
+        self.epochs.iter().filter(taken).count() as u64
+    }
+
     fn epoch(&self, slot: Slot) -> &AtomicU64 {
         &self.epochs[usize::from(slot.number())]
     }

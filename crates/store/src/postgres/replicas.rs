@@ -6,6 +6,7 @@
 //! older state never comes behind a newer one.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use firn_model::id::{EffectId, EntityKey, Incarnation, NodeId, Replica, Slot, SlotSequence};
 use futures_util::future::join4;
@@ -16,6 +17,7 @@ use super::Inner;
 use super::batch::receipt;
 use super::connection::{ConnectError, Session};
 use super::error::Meaning;
+use super::metrics::{Counts, Use};
 use super::names::{self, EntityName};
 use super::read::column;
 use super::statement::{Kind, Part, Rows, Value};
@@ -90,10 +92,10 @@ WHERE t.slot = r.slot AND t.sender = r.sender AND t.seq < r.below
 };
 
 /// The connection that writes replicas, and the numbers that guard each node's.
-#[derive(Default)]
 pub(super) struct ReplicaWriter {
     session: Option<Session>,
     fences: HashMap<NodeId, i64>,
+    counts: Arc<Counts>,
 }
 
 /// Why a try to write came to nothing.
@@ -117,6 +119,14 @@ impl Failed {
 }
 
 impl ReplicaWriter {
+    pub(super) fn new(counts: Arc<Counts>) -> Self {
+        Self {
+            session: None,
+            fences: HashMap::new(),
+            counts,
+        }
+    }
+
     /// Writes replicas, again and again until it is done or time is over.
     pub(super) async fn save(
         &mut self,
@@ -185,7 +195,7 @@ impl ReplicaWriter {
         if self.session.as_ref().is_none_or(Session::is_lost) {
             self.session = None;
             self.fences.clear();
-            let session = timeout_at(until, Session::connect(url)).await;
+            let session = timeout_at(until, self.counts.connect(url, Use::Replicas)).await;
             let session = session.map_err(|_| Failed::Silent)?;
             self.session = Some(session.map_err(Failed::Connect)?);
         }
@@ -206,6 +216,7 @@ impl ReplicaWriter {
                     .get()
             }
         };
+        let _busy = session.busy();
         let writing = write(session, values, (node, &name, fence), writes);
         let written = timeout_at(until, writing).await;
         let rows = written

@@ -12,6 +12,7 @@
 //! A future that is dropped leaves its slots in doubt, and the next use of the writer settles them.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use firn_model::id::{Epoch, Slot, SlotSequence};
@@ -21,6 +22,7 @@ use tokio_postgres::Error;
 use super::batch::{Batch, SlotCommits};
 use super::connection::{ConnectError, Session};
 use super::error::Meaning;
+use super::metrics::{Counts, Use};
 use super::url::{Url, told};
 use super::value::{Values, number};
 use super::write::{self, SlotRow};
@@ -59,6 +61,7 @@ pub(super) struct Writer {
     fences: HashMap<Slot, i64>,
     /// Slots of which something may be under way on a connection that is gone.
     in_doubt: HashSet<Slot>,
+    counts: Arc<Counts>,
 }
 
 /// A settled slot.
@@ -79,13 +82,14 @@ struct Work {
 }
 
 impl Writer {
-    pub(super) fn new(index: usize, of: usize) -> Self {
+    pub(super) fn new(index: usize, of: usize, counts: Arc<Counts>) -> Self {
         Self {
             index,
             of,
             session: None,
             fences: HashMap::new(),
             in_doubt: HashSet::new(),
+            counts,
         }
     }
 
@@ -168,10 +172,13 @@ impl Writer {
         let batch = Batch::of(&work.slots, values, fence);
         let session = self.session.as_ref().expect("it was connected just now");
         self.in_doubt.extend(&slots);
+        let busy = session.busy();
+        let began = Instant::now();
         let written = timeout_at(work.until, write::commit(session, &batch, work.number)).await;
-        drop(batch);
+        drop((busy, batch));
         match written {
             Ok(Ok(rows)) => {
+                self.counts.flushes.observe_time(began.elapsed());
                 self.forget_doubt(&slots);
                 self.told(&rows, work);
             }
@@ -225,7 +232,8 @@ impl Writer {
             .collect();
         for slot in std::mem::take(&mut work.slots) {
             let Some(row) = told.get(&slot.slot) else {
-                work.outcomes.push(not_written(&slot, "there is no such slot"));
+                work.outcomes
+                    .push(not_written(&slot, "there is no such slot"));
                 continue;
             };
             let known = self.fences.insert(slot.slot, row.fence).unwrap_or_default();
@@ -288,7 +296,7 @@ impl Writer {
             return Ok(());
         }
         self.session = None;
-        let session = timeout_at(until, Session::connect(url)).await;
+        let session = timeout_at(until, self.counts.connect(url, Use::Commits)).await;
         self.session = Some(session.unwrap_or(Err(ConnectError::Silent))?);
         Ok(())
     }

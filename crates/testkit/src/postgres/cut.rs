@@ -3,8 +3,9 @@
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 /// What becomes of the bytes on all connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +17,10 @@ pub enum Rule {
     /// The next answer is lost: what the server sends is not passed on and its connection is cut; then
     /// others pass again.
     LoseAnswer,
+    /// What the server sends arrives that much later, as if the server were slow.
+    Delay(Duration),
+    /// What the server sends waits, until there is another rule.
+    Hold,
     /// Connections are cut as soon as they are made.
     Refuse,
 }
@@ -29,6 +34,8 @@ pub struct Cut {
 
 struct Shared {
     rule: Mutex<Rule>,
+    /// There is another rule.
+    changed: Condvar,
     open: Mutex<Vec<TcpStream>>,
     /// How many connections a rule has cut.
     cut: AtomicUsize,
@@ -44,6 +51,7 @@ impl Cut {
         let address = listener.local_addr().expect("an address");
         let shared = Arc::new(Shared {
             rule: Mutex::new(Rule::Pass),
+            changed: Condvar::new(),
             open: Mutex::default(),
             cut: AtomicUsize::new(0),
         });
@@ -59,6 +67,7 @@ impl Cut {
     /// What is to happen from now on.
     pub fn rule(&self, rule: Rule) {
         *self.shared.rule() = rule;
+        self.shared.changed.notify_all();
     }
 
     /// Cuts all connections now.
@@ -144,6 +153,17 @@ impl Shared {
 
     fn answers(&self, count: usize) -> usize {
         let mut rule = self.rule();
+        if let Rule::Delay(delay) = *rule {
+            drop(rule);
+            thread::sleep(delay);
+            return count;
+        }
+        while *rule == Rule::Hold {
+            rule = self
+                .changed
+                .wait(rule)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
         if *rule != Rule::LoseAnswer {
             return count;
         }
