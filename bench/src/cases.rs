@@ -2,10 +2,15 @@
 
 mod binary;
 mod discovery;
+mod encryption;
+mod export;
+mod group_commit;
 mod idle;
+mod loading;
 mod own;
 mod own_cache;
 mod own_sdks;
+mod postgres;
 mod replicated;
 mod sets;
 mod start;
@@ -96,6 +101,36 @@ pub(crate) const ALL: &[Case] = &[
         about: "a million stored entities: opening, and what those leave that were active",
         has_brief: false,
         run: |programs| Box::pin(stored::run(programs)),
+    },
+    Case {
+        name: "group-commit",
+        about: "commits of 64 writers to the embedded store beside bare appends to fjall",
+        has_brief: true,
+        run: |programs| Box::pin(group_commit::run(programs)),
+    },
+    Case {
+        name: "postgres",
+        about: "durable commands on PostgreSQL beside bare inserts; needs PostgreSQL",
+        has_brief: true,
+        run: |programs| Box::pin(postgres::run(programs)),
+    },
+    Case {
+        name: "load",
+        about: "loading an entity with 100 events beside bare queries; needs PostgreSQL",
+        has_brief: true,
+        run: |programs| Box::pin(loading::run(programs)),
+    },
+    Case {
+        name: "export",
+        about: "exports and imports beside bare scans and inserts; needs PostgreSQL",
+        has_brief: true,
+        run: |programs| Box::pin(export::run(programs)),
+    },
+    Case {
+        name: "encryption",
+        about: "durable commands, sealed and plain",
+        has_brief: true,
+        run: |programs| Box::pin(encryption::run(programs)),
     },
     Case {
         name: "own-sdks",

@@ -13,9 +13,11 @@
 
 mod cases;
 mod counts;
+mod database;
 mod echo;
 mod effort;
 mod figure;
+mod filling;
 mod function;
 mod hold;
 mod load;

@@ -235,9 +235,11 @@ impl Firn {
             .args(["--listen", &clients.to_string()])
             .args(["--admin", "127.0.0.1:0"])
             .args(["--function-listen", &functions.to_string()])
-            .arg("--store")
-            .arg(format!("embedded:{}", folder.join("data").display()))
             .args(arguments);
+        if !arguments.contains(&"--store") {
+            let folder = folder.join("data");
+            command.arg(format!("--store=embedded:{}", folder.display()));
+        }
         let log = folder.join("firn.log");
         // Each run is looked at alone; there may be no earlier one.
         let _ = fs::remove_file(&log);
