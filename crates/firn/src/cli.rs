@@ -29,6 +29,7 @@ pub(crate) fn command() -> Command {
         .subcommand(dev())
         .subcommand(proxy())
         .subcommand(call())
+        .subcommand(crate::client::bench::command(server()))
         .subcommand(entity())
         .subcommand(describe())
         .subcommand(crate::explain::command())

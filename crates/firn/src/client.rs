@@ -1,5 +1,6 @@
 //! Commands that ask a running Firn.
 
+pub(crate) mod bench;
 pub(crate) mod call;
 pub(crate) mod describe;
 pub(crate) mod entity;
@@ -8,15 +9,19 @@ mod reflection;
 
 use std::process::ExitCode;
 
-use crate::exit::Failure;
 use firn_model::code::Code;
+use tokio::runtime::Builder;
+
+use crate::exit::Failure;
 
 /// Runs a client command to its end.
 pub(crate) fn run(work: impl Future<Output = Result<(), Failure>>) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-    {
+    run_on(&mut Builder::new_current_thread(), work)
+}
+
+/// The same on another kind of runtime.
+fn run_on(runtime: &mut Builder, work: impl Future<Output = Result<(), Failure>>) -> ExitCode {
+    let runtime = match runtime.enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             let remedy = "look at the limits of this process: ulimit -a";

@@ -36,6 +36,7 @@ pub fn command_line() -> ExitCode {
         Some(("dev", flags)) => serve(Mode::Dev, flags, &env),
         Some(("proxy", flags)) => serve(Mode::Proxy, flags, &env),
         Some(("call", flags)) => client::call::run(flags),
+        Some(("bench", flags)) => client::bench::run(flags),
         Some(("entity", flags)) => client::entity::run(flags),
         Some(("describe", flags)) => client::describe::run(flags),
         Some(("store", flags)) => store_cmd::run(flags, &env),

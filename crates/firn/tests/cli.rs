@@ -497,12 +497,106 @@ async fn call_speaks_json_and_shows_refusals_with_their_code() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn bench_loads_a_method_in_a_closed_and_in_an_open_loop() {
+    let shop = shop();
+    let (server, admin) = (shop.firn.clients.to_string(), shop.firn.admin.to_string());
+    let item = r#"{"cartId":"cart-{n%7}","productId":"p","name":"{n}","quantity":1}"#;
+    let bench = |args: &[&str]| {
+        let short = ["--warm", "0s", "--duration", "300ms"];
+        let args = [&["bench", "-s", &server, "shop.Cart/AddItem"], args, &short].concat();
+        let output = firn(shop.firn.folder(), &args);
+        let (out, said) = (text(&output.stdout), text(&output.stderr));
+        (output.status.code(), out, said)
+    };
+    let closed = ["--in-flight", "3", "--connections", "1"];
+    let (code, table, said) = bench(&[&[item][..], &closed, &["--json", "load.json"]].concat());
+    assert_eq!((code, said.as_str()), (Some(0), ""), "{table}");
+    let first = "shop.Cart.AddItem at";
+    assert!(table.starts_with(first), "{table}");
+    for part in [
+        "3 in flight over 1 connection,",
+        "failed      0\n",
+        " p99.9 ",
+    ] {
+        assert!(table.contains(part), "{part:?} is missing in:\n{table}");
+    }
+    let report = std::fs::read(shop.firn.folder().join("load.json")).expect("a report");
+    let report: Value = serde_json::from_slice(&report).expect("JSON");
+    assert!(report["answered"].as_u64().is_some_and(|it| it > 0));
+    assert_eq!(report["settings"]["inFlight"], 3);
+    let carts = firn(
+        shop.firn.folder(),
+        &["entity", "list", "-a", &admin, "shop.Cart"],
+    );
+    assert_eq!(text(&carts.stdout).lines().count(), 7);
+
+    let (code, json, said) = bench(&[item, "--rate", "100", "--json", "-"]);
+    assert_eq!((code, said.as_str()), (Some(0), ""), "{json}");
+    let report: Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(report["settings"]["rate"], 100.0);
+    assert!(
+        report["latencyMs"]["p50"]
+            .as_f64()
+            .is_some_and(|it| it > 0.0)
+    );
+}
+
+/// FIRN-1012 and others: what is wrong is said before a call is made; what the function refuses is
+/// counted and makes the command fail.
+#[tokio::test(flavor = "multi_thread")]
+async fn bench_says_what_is_wrong_and_counts_what_fails() {
+    let shop = shop();
+    let server = shop.firn.clients.to_string();
+    let folder = shop.firn.folder();
+    let get = "shop.Cart/GetCart";
+    for (args, exit, expected) in [
+        (&[get, "{}", "--rate", "0"][..], 2, "--rate"),
+        (
+            &[get, "{}", "--rate", "1", "--in-flight", "1"],
+            2,
+            "--in-flight",
+        ),
+        (&[get, "{}", "--duration", "0s"], 2, "--duration"),
+        (&[get, "{}", "--json", "no/such/folder"], 2, "FIRN-1012"),
+        (&[get, r#"{"cartId":"{n%0}"}"#], 1, "FIRN-1007"),
+        (&[get, r#"{"carId":"a"}"#], 1, "FIRN-1007"),
+        (&[get, "{}", "-H", "nothing"], 1, "FIRN-1007"),
+        (&["shop.Cart/GetCrt"], 1, "FIRN-3001"),
+    ] {
+        let (code, said) = refused(folder, &[&["bench", "-s", &server], args].concat());
+        assert_eq!(code, Some(exit), "{said}");
+        assert!(said.contains(expected), "{expected} is missing in:\n{said}");
+    }
+    let short = ["--warm", "0s", "--duration", "200ms"];
+    for (method, request, expected) in [
+        (get, r#"{"cartId":""}"#, "error FIRN-3004: "),
+        (
+            "shop.Cart/AddItem",
+            r#"{"cartId":"a","productId":"p","quantity":-1}"#,
+            "error: ",
+        ),
+    ] {
+        let args = [&["bench", "-s", &server, method, request][..], &short].concat();
+        let output = firn(folder, &args);
+        let (table, said) = (text(&output.stdout), text(&output.stderr));
+        assert_eq!(output.status.code(), Some(1), "{table}{said}");
+        assert!(table.contains("answered    0,"), "{table}");
+        assert!(said.starts_with(expected), "{said}");
+        assert!(
+            said.contains("calls failed, most with INVALID_ARGUMENT"),
+            "{said}"
+        );
+    }
+}
+
 #[test]
 fn client_commands_say_when_nobody_answers() {
     let folder = folder();
     let nobody = format!("127.0.0.1:{}", free_port());
     for args in [
         &["call", "--server", &nobody, "a.B/C", "{}"][..],
+        &["bench", "--server", &nobody, "a.B/C"],
         &["describe", "--admin", &nobody],
         &["entity", "list", "--admin", &nobody, "a.B"],
     ] {

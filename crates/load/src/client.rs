@@ -8,6 +8,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use h2::client::SendRequest;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use percent_encoding::percent_decode;
 use prost::Message;
 use tokio::net::TcpStream;
 
@@ -212,8 +213,8 @@ fn json_succeeded(status: StatusCode, headers: &HeaderMap) -> Result<(), Fault> 
 
 fn refused(status: String, headers: &HeaderMap) -> Fault {
     let text = |name: &str| {
-        let value = headers.get(name).map(HeaderValue::as_bytes);
-        value.map(|value| String::from_utf8_lossy(value).into_owned())
+        let value = headers.get(name).map(HeaderValue::as_bytes)?;
+        Some(percent_decode(value).decode_utf8_lossy().into_owned())
     };
     Fault::Refused {
         status,
@@ -247,4 +248,44 @@ fn status_name(number: Option<usize>) -> &'static str {
         .and_then(|it| NAMES.get(it))
         .copied()
         .unwrap_or("UNKNOWN")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_says_what_the_server_said() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("grpc-status", "8"),
+            ("grpc-message", "full: 100%25"),
+            ("firn-code", "FIRN-3013"),
+        ] {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        let expected = Fault::Refused {
+            status: "RESOURCE_EXHAUSTED".to_owned(),
+            code: Some("FIRN-3013".to_owned()),
+            message: "full: 100%".to_owned(),
+        };
+        assert_eq!(grpc_succeeded(&headers), Err(expected));
+        headers.insert("grpc-status", HeaderValue::from_static("0"));
+        assert_eq!(grpc_succeeded(&headers), Ok(()));
+        headers.remove("grpc-status");
+        assert!(matches!(grpc_succeeded(&headers), Err(Fault::Lost(_))));
+        assert!(json_succeeded(StatusCode::ACCEPTED, &headers).is_ok());
+        assert!(json_succeeded(StatusCode::CONFLICT, &headers).is_err());
+    }
+
+    #[test]
+    fn a_message_has_its_length_in_front() {
+        let path = PathAndQuery::from_static("/a.B/C");
+        let request = Request::grpc_encoded(&path, b"abc");
+        assert_eq!(&request.body[..], b"\0\0\0\0\x03abc");
+        let authority = Authority::from_static("localhost:9000");
+        let (head, _) = request.parts(authority);
+        assert_eq!(head.uri(), "http://localhost:9000/a.B/C");
+        assert_eq!(head.headers()["content-type"], "application/grpc");
+    }
 }

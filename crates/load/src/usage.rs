@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-/// The counter of a Firn that says how often it made the disk flush.
-const FLUSHES: &str = "firn_store_flushes_total";
+/// What a Firn says it made durable so many times: each is a write with a flush.
+const FLUSHES: &str = "firn_store_flush_seconds_count";
 
 /// How long a Firn may take to tell its metrics.
 const PATIENCE: Duration = Duration::from_secs(5);

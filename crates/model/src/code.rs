@@ -32,6 +32,8 @@ pub enum Code {
     SetUpFailed = 1010,
     /// The function that Firn started has ended.
     FunctionEnded = 1011,
+    /// The file for a report cannot be written.
+    ReportUnwritable = 1012,
     /// The function cannot be reached yet.
     FunctionUnreachable = 2001,
     /// The function answered the discovery call with an error or with rubbish.
@@ -244,6 +246,7 @@ impl Code {
         Self::ProjectUnwritable,
         Self::SetUpFailed,
         Self::FunctionEnded,
+        Self::ReportUnwritable,
         Self::FunctionUnreachable,
         Self::DiscoveryFailed,
         Self::DescriptorsUnlinkable,
@@ -375,6 +378,7 @@ impl Code {
             Self::ProjectUnwritable => "the files of a new project cannot be written",
             Self::SetUpFailed => "the set-up of a project failed",
             Self::FunctionEnded => "the function that Firn started has ended",
+            Self::ReportUnwritable => "the file for a report cannot be written",
             Self::FunctionUnreachable => "the function cannot be reached yet",
             Self::DiscoveryFailed => {
                 "the function answered the discovery call with an error or with rubbish"

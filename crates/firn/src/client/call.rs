@@ -39,13 +39,13 @@ pub(crate) fn run(flags: &ArgMatches) -> ExitCode {
     })
 }
 
-fn wrong(cause: impl std::fmt::Display) -> Failure {
+pub(super) fn wrong(cause: impl std::fmt::Display) -> Failure {
     let remedy = "firn describe shows the methods and their types";
     Failure::new(Code::BadRequestText, cause, remedy)
 }
 
 /// `package.Service/Method`, `/package.Service/Method` or `package.Service.Method`.
-fn split(path: &str) -> Result<(&str, &str), Failure> {
+pub(super) fn split(path: &str) -> Result<(&str, &str), Failure> {
     let path = path.trim_start_matches('/');
     path.split_once('/')
         .or_else(|| path.rsplit_once('.'))
@@ -58,7 +58,7 @@ fn split(path: &str) -> Result<(&str, &str), Failure> {
 }
 
 /// Connects to the client port.
-async fn connect(server: &str) -> Result<Channel, Failure> {
+pub(super) async fn connect(server: &str) -> Result<Channel, Failure> {
     let lost = |error: &dyn std::fmt::Display| unreachable(server, "--server", error);
     let endpoint =
         Endpoint::from_shared(format!("http://{server}")).map_err(|error| lost(&error))?;
@@ -88,7 +88,7 @@ fn request_text(flags: &ArgMatches) -> Result<String, Failure> {
 }
 
 /// The request's messages: one, or as many as the text holds where the method takes a stream.
-fn messages(method: &MethodDescriptor, text: &str) -> Result<Vec<Bytes>, Failure> {
+pub(super) fn messages(method: &MethodDescriptor, text: &str) -> Result<Vec<Bytes>, Failure> {
     let mut messages = Vec::new();
     for value in serde_json::Deserializer::from_str(text).into_iter::<Value>() {
         let value = value.map_err(|error| wrong(format!("the request is not JSON: {error}")))?;
@@ -113,16 +113,22 @@ fn messages(method: &MethodDescriptor, text: &str) -> Result<Vec<Bytes>, Failure
     Ok(messages)
 }
 
+/// Name and value of a header.
+pub(super) fn header(text: &str) -> Result<(&str, &str), Failure> {
+    let (name, value) = text
+        .split_once(':')
+        .ok_or_else(|| wrong(format!("{text:?} is no header; write NAME: VALUE")))?;
+    Ok((name.trim(), value.trim()))
+}
+
 type Requests = futures_util::stream::Iter<std::vec::IntoIter<Bytes>>;
 
 fn request(flags: &ArgMatches, messages: Vec<Bytes>) -> Result<Request<Requests>, Failure> {
     let mut request = Request::new(futures_util::stream::iter(messages));
     for header in flags.get_many::<String>("header").into_iter().flatten() {
-        let (name, value) = header
-            .split_once(':')
-            .ok_or_else(|| wrong(format!("{header:?} is no header; write NAME: VALUE")))?;
-        let name = MetadataKey::from_str(&name.trim().to_ascii_lowercase()).map_err(wrong)?;
-        let value = MetadataValue::from_str(value.trim()).map_err(wrong)?;
+        let (name, value) = self::header(header)?;
+        let name = MetadataKey::from_str(&name.to_ascii_lowercase()).map_err(wrong)?;
+        let value = MetadataValue::from_str(value).map_err(wrong)?;
         request.metadata_mut().append(name, value);
     }
     if let Some(seconds) = flags.get_one::<f64>("timeout") {
