@@ -17,18 +17,25 @@
 //! # Reading order
 //! `url`, `tls`, `connection` and `error` are the way to the server; `schema` the tables; `names`,
 //! `value` and `statement` how the model becomes columns; then `batch`, `write` and `writer` the way
-//! of a commit; `read`, `replicas`, `archive`, `retention`, `sweep` the rest; `lease` who owns what.
+//! of a commit; `read`, `replicas`, `retention`, `sweep` the rest of what a store does; `lease` who owns
+//! what; `moment`, `archive`, `restore`, `check`, `rotate` what operators do, with `hold` and `keys`.
 
 mod archive;
 mod batch;
+mod check;
 mod connection;
 mod error;
+mod hold;
+mod keys;
 mod lease;
 mod metrics;
+mod moment;
 mod names;
 mod read;
 mod replicas;
+mod restore;
 mod retention;
+mod rotate;
 mod schema;
 mod statement;
 mod sweep;
@@ -57,9 +64,12 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
+pub use check::check;
 pub use error::{Deposed, OpenError};
 pub use lease::Owner;
 pub use metrics::{Connections, LeaseMetrics, Metrics, Use};
+pub use restore::restore;
+pub use rotate::rotate_keys;
 pub use schema::Migrate;
 pub use url::{Url, UrlError};
 
@@ -69,7 +79,7 @@ use crate::commit::{Commit, Head, ReplyRecord, SlotOutcome};
 use crate::entity::{Entity, Event, Timestamp};
 use crate::replica::{IncarnateError, ReplicaWrite, WriteError};
 use crate::retention::{Covered, Keep, Page, Trim};
-use crate::seal::{Check, Keys};
+use crate::seal::Keys;
 use crate::timer::{DueTimer, Timer, TimerId};
 use crate::{Pending, ReadError, Store, Tailed, Tombstone};
 use connection::Session;
@@ -173,9 +183,7 @@ impl Postgres {
         deposed: impl FnOnce(Deposed) + Send + 'static,
     ) -> Result<Self, OpenError> {
         let store = Self::join(config, deposed).await?;
-        if let Some(lease) = &store.inner.lease {
-            store.inner.take_all(lease).await?;
-        }
+        store.take_all().await?;
         Ok(store)
     }
 
@@ -190,11 +198,21 @@ impl Postgres {
         config: Config,
         deposed: impl FnOnce(Deposed) + Send + 'static,
     ) -> Result<Self, OpenError> {
-        let runtime = Handle::current();
         let session = Session::connect(&config.url).await;
         let session = session.map_err(|error| OpenError::connect(&config.url, &error))?;
         schema::prepare(&session, config.migrate).await?;
-        verify_keys(&session, config.keys.as_deref()).await?;
+        restore::check(&session).await?;
+        keys::verify(&session, config.keys.as_deref()).await?;
+        Self::with_session(config, session, deposed).await
+    }
+
+    /// A store in a database that was found to be one.
+    async fn with_session(
+        config: Config,
+        session: Session,
+        deposed: impl FnOnce(Deposed) + Send + 'static,
+    ) -> Result<Self, OpenError> {
+        let runtime = Handle::current();
         let of = config.writers.max(1);
         let counts = Arc::new(Counts::new());
         let session = session.counted(counts.open(Use::Reads));
@@ -232,6 +250,14 @@ impl Postgres {
             runtime,
             tasks,
         })
+    }
+
+    /// Takes all slots, if there is an owner.
+    async fn take_all(&self) -> Result<(), OpenError> {
+        match &self.inner.lease {
+            Some(lease) => self.inner.take_all(lease).await,
+            None => Ok(()),
+        }
     }
 
     /// Gives the slots up, so that the next process need not wait for the lease to run out.
@@ -283,34 +309,6 @@ impl<T> Future for Within<'_, T> {
         let _entered = this.runtime.enter();
         this.work.as_mut().poll(context)
     }
-}
-
-/// Compares the keys with those that the database was sealed with, and notes a new one.
-async fn verify_keys(session: &Session, keys: Option<&Keys>) -> Result<(), OpenError> {
-    let failed = |error: tokio_postgres::Error| OpenError::statement(&error);
-    let client = session.client();
-    let rows = client
-        .query("SELECT id, sealed FROM firn_keys", &[])
-        .await
-        .map_err(failed)?;
-    let checks: Vec<Check> = rows
-        .iter()
-        .map(|row| Check {
-            id: row.get(0),
-            sealed: Bytes::copy_from_slice(row.get(1)),
-        })
-        .collect();
-    let written = "SELECT EXISTS (SELECT 1 FROM firn_slots WHERE last_seq > 0) \
-                   OR EXISTS (SELECT 1 FROM firn_replicas)";
-    let is_written: bool = client.query_one(written, &[]).await.map_err(failed)?.get(0);
-    if let Some(check) = Keys::verify(keys, &checks, !is_written)? {
-        let keep = "INSERT INTO firn_keys (id, sealed) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING";
-        let kept = client
-            .execute(keep, &[&check.id, &check.sealed.as_ref()])
-            .await;
-        kept.map_err(failed)?;
-    }
-    Ok(())
 }
 
 impl Inner {

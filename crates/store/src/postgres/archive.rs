@@ -1,7 +1,6 @@
 //! Showing everything that the database holds, as it is at one moment.
 //!
-//! A dump has a connection and a transaction of its own, which sees one state of the tables, and goes
-//! through them one after the other with a cursor for each.
+//! A dump has a [`Moment`] of its own, and goes through the tables one after the other.
 
 use std::num::NonZeroU32;
 
@@ -11,11 +10,10 @@ use tokio_postgres::Row as Found;
 
 use super::Inner;
 use super::batch::{CLEAN, DELETE, MARK};
-use super::connection::Session;
+use super::moment::Moment;
 use super::names;
 use super::read::{column, key_of, unreadable};
 use super::replicas::node_of;
-use super::url::told;
 use super::value::{self, Place, Values, damaged};
 use super::writer::slot_of;
 use crate::ReadError;
@@ -23,13 +21,6 @@ use crate::archive::{self, ChangeKind, EntityFacts, Row};
 use crate::commit::Head;
 use crate::encoding::parts::{ReplyRecordPart, TimerPart};
 use crate::entity::{Event, Snapshot};
-
-/// How many rows are fetched at once: few enough for memory, however large states are.
-const FETCH: &str = "FETCH 64 FROM firn_dump";
-
-/// Repeatable read sees one state of everything, from its first statement on.
-const BEGIN: &str = "\
-BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT 1 FROM firn_schema";
 
 /// The tables in the order of a dump: entities come before what belongs to them.
 const STAGES: &[Stage] = &[
@@ -77,7 +68,7 @@ GROUP BY v.storage, v.id, e.full_key, v.seq ORDER BY v.storage, v.id, v.seq",
 SELECT e.storage, e.id, e.full_key, e.changed_seq, e.changed_at, e.change,
   coalesce((SELECT v.number FROM firn_events v WHERE v.storage = e.storage AND v.id = e.id
     AND v.generation = e.generation AND v.seq < e.changed_seq ORDER BY v.number DESC LIMIT 1), 0) + 1,
-  0::int8, e.deleted_until
+  0::int8, e.changed_until
 FROM firn_entities e WHERE e.changed_seq IS NOT NULL ORDER BY e.storage, e.id",
         row: changes,
     },
@@ -120,25 +111,18 @@ struct Stage {
 
 /// A dump under way.
 struct Dump {
-    session: Session,
+    moment: Moment,
     values: Values,
-    /// The stage whose cursor is open, and those after it.
+    /// The stage that is being read, and those after it.
     stages: &'static [Stage],
-    is_open: bool,
 }
 
 impl Inner {
     pub(super) async fn dump(&self) -> Result<Dumped, ReadError> {
-        let unavailable = |cause| ReadError::Unavailable { cause };
-        let session = Session::connect(&self.url).await;
-        let session = session.map_err(|error| unavailable(told(&error)))?;
-        let begun = session.client().batch_execute(BEGIN).await;
-        begun.map_err(|error| unavailable(told(&error)))?;
         Ok(Dumped(Dump {
-            session,
+            moment: Moment::of(&self.url).await?,
             values: self.values.clone(),
             stages: STAGES,
-            is_open: false,
         }))
     }
 }
@@ -168,28 +152,14 @@ impl archive::Dump for Bound {
 
 impl Dump {
     async fn next(&mut self) -> Result<Vec<Row>, ReadError> {
-        let unavailable = |error: tokio_postgres::Error| ReadError::Unavailable {
-            cause: told(&error),
-        };
         while let Some(stage) = self.stages.first() {
-            let client = self.session.client();
-            if !self.is_open {
-                let cursor = format!("DECLARE firn_dump NO SCROLL CURSOR FOR {}", stage.sql);
-                client.batch_execute(&cursor).await.map_err(unavailable)?;
-                self.is_open = true;
-            }
-            let rows = client.query(FETCH, &[]).await.map_err(unavailable)?;
+            let rows = self.moment.rows(stage.sql).await?;
             if !rows.is_empty() {
                 return rows
                     .iter()
                     .map(|row| (stage.row)(&self.values, row))
                     .collect();
             }
-            client
-                .batch_execute("CLOSE firn_dump")
-                .await
-                .map_err(unavailable)?;
-            self.is_open = false;
             self.stages = &self.stages[1..];
         }
         Ok(Vec::new())
@@ -284,7 +254,7 @@ fn replies(values: &Values, row: &Found) -> Result<Row, ReadError> {
     Ok(Row::Reply { key, record })
 }
 
-fn receipts(_: &Values, row: &Found) -> Result<Row, ReadError> {
+pub(super) fn receipts(_: &Values, row: &Found) -> Result<Row, ReadError> {
     let slot = |index: usize| slot_of(column(row, index)?).ok_or_else(|| unreadable("a slot"));
     let index: i64 = column(row, 3)?;
     Ok(Row::Receipt {

@@ -177,8 +177,18 @@ struct EntityFold<'a> {
     snapshot: Option<(Option<u64>, &'a Payload)>,
     events: Vec<EventFold<'a>>,
     deleted_until: Option<Option<Timestamp>>,
-    newest: Option<(SlotSequence, Timestamp, &'static str)>,
+    newest: Option<Newest>,
     replies: BTreeMap<Vec<u8>, &'a ReplyRecord>,
+}
+
+/// A change without events.
+#[derive(Clone, Copy)]
+struct Newest {
+    sequence: SlotSequence,
+    at: Timestamp,
+    change: &'static str,
+    /// When the tombstone may go that it leaves.
+    until: Option<Timestamp>,
 }
 
 struct EventFold<'a> {
@@ -357,7 +367,7 @@ impl<'a> EntityFold<'a> {
             Change::Set(payload) => {
                 self.state = Some(Some((payload, &commit.tags)));
                 self.deleted_until = Some(None);
-                self.newest(commit, SET);
+                self.newest(commit, SET, None);
             }
             Change::Delete { until } => {
                 self.state = Some(None);
@@ -365,7 +375,7 @@ impl<'a> EntityFold<'a> {
                     self.end();
                 }
                 self.deleted_until = Some(*until);
-                self.newest(commit, DELETE);
+                self.newest(commit, DELETE, *until);
             }
             Change::Append {
                 first,
@@ -388,7 +398,7 @@ impl<'a> EntityFold<'a> {
                 self.cleans = true;
                 self.replies.clear();
                 self.deleted_until = Some(None);
-                self.newest(commit, CLEAN);
+                self.newest(commit, CLEAN, None);
             }
         }
         Some(())
@@ -405,7 +415,7 @@ impl<'a> EntityFold<'a> {
             self.deleted_until = Some(deleted_until);
         }
         if events.is_empty() {
-            self.newest(commit, MARK);
+            self.newest(commit, MARK, deleted_until);
             return Some(());
         }
         self.expect_exactly(first.checked_sub(1)?)?;
@@ -472,8 +482,13 @@ impl<'a> EntityFold<'a> {
         self.last = Some(0);
     }
 
-    fn newest(&mut self, commit: &Commit, change: &'static str) {
-        self.newest = Some((commit.sequence, commit.at, change));
+    fn newest(&mut self, commit: &Commit, change: &'static str, until: Option<Timestamp>) {
+        self.newest = Some(Newest {
+            sequence: commit.sequence,
+            at: commit.at,
+            change,
+            until,
+        });
     }
 
     fn into_rows(
@@ -517,9 +532,10 @@ impl<'a> EntityFold<'a> {
             Value::MaybeBig(has_state.map(i64::from)),
             Value::Bool(self.deleted_until.is_some()),
             Value::MaybeBig(self.deleted_until.flatten().map(value::time)),
-            Value::MaybeBig(self.newest.map(|(sequence, ..)| value::count(sequence.0))),
-            Value::MaybeBig(self.newest.map(|(_, at, _)| value::time(at))),
-            Value::MaybeText(self.newest.map(|(.., change)| change.to_owned())),
+            Value::MaybeBig(self.newest.map(|newest| value::count(newest.sequence.0))),
+            Value::MaybeBig(self.newest.map(|newest| value::time(newest.at))),
+            Value::MaybeBig(self.newest.and_then(|newest| newest.until).map(value::time)),
+            Value::MaybeText(self.newest.map(|newest| newest.change.to_owned())),
         ]);
         if let Some(Some((payload, tags))) = self.state {
             batch.writes[ENTITY_STATES].push([

@@ -6,6 +6,7 @@ use tokio_postgres::error::SqlState;
 
 use super::connection::ConnectError;
 use super::url::{Url, told};
+use crate::ReadError;
 use crate::seal::VerifyError;
 
 /// Why a database cannot be opened as a store. Nothing was changed, unless a variant says so.
@@ -80,9 +81,26 @@ pub enum OpenError {
         /// How many slots are missing.
         slots: usize,
     },
+    /// It was not filled to the end.
+    #[error("the database was not filled to the end")]
+    Unfinished,
+    /// It is to be filled, and somebody has used it already.
+    #[error("the database is not empty")]
+    NotEmpty,
     /// The database is sealed otherwise than the keys that were given.
     #[error(transparent)]
     Keys(#[from] VerifyError),
+    /// Something in it cannot be read.
+    #[error("damaged record in {place}: {fault}")]
+    Damaged {
+        /// Which row.
+        place: String,
+        /// What is wrong with it.
+        fault: String,
+    },
+    /// The slots were taken away in the middle. What was done so far stays.
+    #[error(transparent)]
+    Deposed(#[from] Deposed),
     /// The database answered with an error, or not in time.
     #[error("the database fails: {cause}")]
     Failed {
@@ -104,7 +122,11 @@ impl OpenError {
             Self::MigrationFailed { .. } => Code::MigrationFailed,
             Self::ReadOnly { .. } => Code::DatabaseReadOnly,
             Self::Taken { .. } => Code::SlotsTaken,
+            Self::Unfinished => Code::RestoreUnfinished,
+            Self::NotEmpty => Code::StoreNotEmpty,
             Self::Keys(error) => error.code(),
+            Self::Damaged { .. } => Code::RecordDamaged,
+            Self::Deposed(deposed) => deposed.code(),
         }
     }
 
@@ -128,7 +150,11 @@ impl OpenError {
                 "name the primary server; it may have changed after a failover"
             }
             Self::Taken { .. } => "stop the other Firn, or give this one a database of its own",
+            Self::Unfinished => "repeat firn store import",
+            Self::NotEmpty => "import into another database or schema, or remove this one first",
             Self::Keys(error) => error.remedy(),
+            Self::Damaged { .. } => "see what firn store check says",
+            Self::Deposed(deposed) => deposed.remedy(),
             Self::Failed { .. } => "look at the server's log",
         }
     }
@@ -153,6 +179,14 @@ impl OpenError {
             Self::LoginRefused { url, cause }
         } else {
             Self::Unreachable { url, cause }
+        }
+    }
+
+    /// From something that could not be read.
+    pub(super) fn unread(error: ReadError) -> Self {
+        match error {
+            ReadError::Damaged { place, fault } => Self::Damaged { place, fault },
+            ReadError::Unavailable { cause } => Self::Failed { cause },
         }
     }
 
@@ -284,6 +318,16 @@ mod tests {
             },
             Code::SlotsTaken,
         );
+        check(
+            OpenError::Damaged {
+                place: cause(),
+                fault: cause(),
+            },
+            Code::RecordDamaged,
+        );
+        check(Deposed.into(), Code::SlotsLost);
+        check(OpenError::Unfinished, Code::RestoreUnfinished);
+        check(OpenError::NotEmpty, Code::StoreNotEmpty);
         check(VerifyError::Unsealed.into(), Code::StoreUnsealed);
         assert_eq!(Deposed.code(), Code::SlotsLost);
     }

@@ -110,7 +110,7 @@ SELECT e.changed_seq, e.storage, e.id, e.full_key, e.changed_at, e.change,
   CASE WHEN e.change = 'mark' THEN 1 + coalesce((SELECT v.number FROM firn_events v
     WHERE v.storage = e.storage AND v.id = e.id AND v.generation = e.generation
       AND v.seq < e.changed_seq ORDER BY v.number DESC LIMIT 1), 0) END, s.type, s.value,
-  e.deleted_until
+  e.changed_until
 FROM firn_entities e LEFT JOIN firn_states s
   ON s.storage = e.storage AND s.id = e.id AND s.kind = 'state' AND e.change = 'set'
 WHERE e.slot = $1 AND e.changed_seq IN (SELECT seq FROM seqs)",
@@ -506,12 +506,7 @@ impl Inner {
 
 /// An effect from its identity and its contents.
 pub(super) fn pending(values: &Values, row: &Row) -> Result<Pending, ReadError> {
-    let (slot, index): (i32, i64) = (column(row, 0)?, column(row, 2)?);
-    let id = EffectId {
-        slot: slot_of(slot).ok_or_else(|| unreadable("the outbox"))?,
-        sequence: SlotSequence(value::number(column(row, 1)?)),
-        index: u32::try_from(index).map_err(|_| unreadable("the outbox"))?,
-    };
+    let id = effect_id(column(row, 0)?, column(row, 1)?, column(row, 2)?)?;
     let place = Place::Effect(id);
     let message = values.message::<OutboxMessage, OutboxMessage>(place, column(row, 3)?)?;
     let sender = message
@@ -523,6 +518,15 @@ pub(super) fn pending(values: &Values, row: &Row) -> Result<Pending, ReadError> 
         effect: required(message.effect, "the effect")
             .map_err(|fault: Fault| damaged(place, &fault))?,
         hops: message.hops,
+    })
+}
+
+/// An effect's identity from its columns.
+pub(super) fn effect_id(slot: i32, sequence: i64, index: i64) -> Result<EffectId, ReadError> {
+    Ok(EffectId {
+        slot: slot_of(slot).ok_or_else(|| unreadable("the outbox"))?,
+        sequence: SlotSequence(value::number(sequence)),
+        index: u32::try_from(index).map_err(|_| unreadable("the outbox"))?,
     })
 }
 

@@ -12,10 +12,10 @@ use super::error::OpenError;
 use super::url::told;
 
 /// Every migration in order; the version of a schema is how many of them it has had.
-const MIGRATIONS: &[&str] = &[include_str!("schema/0001.sql")];
-
-/// The version that this Firn needs.
-pub(super) const VERSION: i32 = MIGRATIONS.len() as i32;
+pub(super) const MIGRATIONS: &[&str] = &[
+    include_str!("schema/0001.sql"),
+    include_str!("schema/0002.sql"),
+];
 
 /// The oldest server that is served, as `server_version_num` counts.
 const SERVER_VERSION_MIN: i32 = 13_00_00;
@@ -42,22 +42,33 @@ INSERT INTO firn_schema (one, version) VALUES (1, 0) ON CONFLICT (one) DO NOTHIN
 /// Checks server and schema, and migrates if that is allowed and needed.
 pub(super) async fn prepare(session: &Session, migrate: Migrate) -> Result<(), OpenError> {
     check_server(session).await?;
+    bring(session, migrate, MIGRATIONS).await
+}
+
+/// Brings the schema to the version that these migrations come to, or finds that it has it.
+pub(super) async fn bring(
+    session: &Session,
+    migrate: Migrate,
+    migrations: &[&str],
+) -> Result<(), OpenError> {
+    let known = version_of(migrations);
     let found = version(session)
         .await
         .map_err(|error| OpenError::statement(&error))?;
-    if found > VERSION {
-        return Err(newer(found));
+    if found > known {
+        return Err(OpenError::SchemaNewer { found, known });
     }
-    if found == VERSION {
+    if found == known {
         return Ok(());
     }
     match migrate {
-        Migrate::Check => Err(OpenError::SchemaOlder {
-            found,
-            known: VERSION,
-        }),
-        Migrate::Auto => run(session).await,
+        Migrate::Check => Err(OpenError::SchemaOlder { found, known }),
+        Migrate::Auto => run(session, migrations).await,
     }
+}
+
+fn version_of(migrations: &[&str]) -> i32 {
+    i32::try_from(migrations.len()).unwrap_or(i32::MAX)
 }
 
 async fn check_server(session: &Session) -> Result<(), OpenError> {
@@ -91,8 +102,9 @@ async fn version(session: &Session) -> Result<i32, Error> {
     }
 }
 
-async fn run(session: &Session) -> Result<(), OpenError> {
+async fn run(session: &Session, migrations: &[&str]) -> Result<(), OpenError> {
     let client = session.client();
+    let failed = |error: &Error| failed(error, version_of(migrations));
     let made = client.batch_execute(VERSION_TABLE).await;
     if let Err(error) = made {
         // Another process may have made it at the same moment.
@@ -108,7 +120,7 @@ async fn run(session: &Session) -> Result<(), OpenError> {
         .batch_execute("BEGIN")
         .await
         .map_err(|error| failed(&error))?;
-    match migrated(session).await {
+    match migrated(session, migrations).await {
         Ok(()) => client
             .batch_execute("COMMIT")
             .await
@@ -122,18 +134,20 @@ async fn run(session: &Session) -> Result<(), OpenError> {
 }
 
 /// Brings the schema to this version while its row is locked.
-async fn migrated(session: &Session) -> Result<(), OpenError> {
+async fn migrated(session: &Session, migrations: &[&str]) -> Result<(), OpenError> {
     let client = session.client();
+    let known = version_of(migrations);
+    let failed = |error: &Error| failed(error, known);
     let lock = "SELECT version FROM firn_schema WHERE one = 1 FOR UPDATE";
     let row = client
         .query_one(lock, &[])
         .await
         .map_err(|error| failed(&error))?;
     let found: i32 = row.get(0);
-    if found > VERSION {
-        return Err(newer(found));
+    if found > known {
+        return Err(OpenError::SchemaNewer { found, known });
     }
-    for migration in MIGRATIONS
+    for migration in migrations
         .iter()
         .skip(usize::try_from(found).unwrap_or_default())
     {
@@ -144,7 +158,7 @@ async fn migrated(session: &Session) -> Result<(), OpenError> {
     }
     let advance = "UPDATE firn_schema SET version = $1 WHERE one = 1";
     client
-        .execute(advance, &[&VERSION])
+        .execute(advance, &[&known])
         .await
         .map_err(|error| failed(&error))?;
     Ok(())
@@ -159,18 +173,11 @@ fn is_twice(error: &Error) -> bool {
     )
 }
 
-fn newer(found: i32) -> OpenError {
-    OpenError::SchemaNewer {
-        found,
-        known: VERSION,
-    }
-}
-
-fn failed(error: &Error) -> OpenError {
+fn failed(error: &Error, known: i32) -> OpenError {
     match OpenError::statement(error) {
         read_only @ OpenError::ReadOnly { .. } => read_only,
         _ => OpenError::MigrationFailed {
-            known: VERSION,
+            known,
             cause: told(error),
         },
     }

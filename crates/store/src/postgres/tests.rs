@@ -1,9 +1,13 @@
 //! The store on a real server, which all tests here share unless they break it.
 
+mod check;
 mod faults;
 mod leases;
+mod migrations;
 mod opening;
 mod rest;
+mod restore;
+mod rotate;
 
 use std::sync::{LazyLock, Mutex as StdMutex, PoisonError, Weak};
 

@@ -17,12 +17,14 @@ use prost::Message;
 use super::names;
 use crate::ReadError;
 use crate::entity::Timestamp;
-use crate::seal::Keys;
+use crate::seal::{Keys, key_id};
 
 /// Turns contents into column bytes and back.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Values {
     keys: Option<Arc<Keys>>,
+    /// Whether some columns may not be sealed although there are keys.
+    takes_plain: bool,
 }
 
 /// What bytes are bound to when they are sealed, so that rows cannot be swapped.
@@ -67,7 +69,18 @@ impl Place<'_> {
 
 impl Values {
     pub(super) fn sealed_with(keys: Option<Arc<Keys>>) -> Self {
-        Self { keys }
+        Self {
+            keys,
+            takes_plain: false,
+        }
+    }
+
+    /// For a database on the way from plain to sealed: what no key has sealed is plain.
+    pub(super) fn beginning(keys: Arc<Keys>) -> Self {
+        Self {
+            keys: Some(keys),
+            takes_plain: true,
+        }
     }
 
     /// What a column holds of these bytes.
@@ -93,6 +106,27 @@ impl Values {
             Some(keys) => keys
                 .open(&place.bytes(), column)
                 .map_err(|error| damaged(place, &error)),
+        }
+    }
+
+    /// What a column holds when it is sealed with the first key; `None` if it is already.
+    pub(super) fn resealed(
+        &self,
+        place: Place<'_>,
+        column: &[u8],
+    ) -> Result<Option<Vec<u8>>, ReadError> {
+        let Some(keys) = &self.keys else {
+            return Ok(None);
+        };
+        // Plain bytes may look like sealed ones, but not name a key of ours by chance.
+        let by = key_id(column).filter(|by| keys.ids().any(|id| id == *by));
+        let plain = match by.is_none() && self.takes_plain {
+            true => Bytes::copy_from_slice(column),
+            false => self.bytes(place, column)?,
+        };
+        match by == Some(keys.id()) {
+            true => Ok(None),
+            false => Ok(Some(keys.seal(&place.bytes(), &plain).to_vec())),
         }
     }
 
@@ -189,6 +223,39 @@ mod tests {
         }
         let open = Values::default();
         assert_eq!(&*open.column(Place::State(&a), b"plain"), b"plain");
+    }
+
+    #[test]
+    fn columns_are_sealed_anew_once() {
+        const ONE: &str = "one:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+        const TWO: &str = "two:AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
+        let keys = |text: &str| Arc::new(Keys::parse(text).unwrap());
+        let key = EntityKey::new(StorageName::new("s"), "a");
+        let place = Place::State(&key);
+        let old = Values::sealed_with(Some(keys(ONE)))
+            .column(place, b"plain")
+            .to_vec();
+        let both = keys(&format!("{TWO},{ONE}"));
+        let new = Values::sealed_with(Some(both.clone()));
+        let sealed = new.resealed(place, &old).unwrap().unwrap();
+        assert_eq!(key_id(&sealed), Some("two"));
+        assert_eq!(new.bytes(place, &sealed), Ok(Bytes::from("plain")));
+        assert_eq!(new.resealed(place, &sealed), Ok(None));
+        // Plain bytes, also such as look sealed, are taken only where some may be plain.
+        let foreign = Keys::parse(&TWO.replacen("two", "three", 1)).unwrap();
+        let foreign = foreign.seal(b"elsewhere", b"plain");
+        let beginning = Values::beginning(both);
+        for plain in [&b"plain"[..], b"", &foreign] {
+            assert!(new.resealed(place, plain).is_err());
+            let sealed = beginning.resealed(place, plain).unwrap().unwrap();
+            assert_eq!(&new.bytes(place, &sealed).unwrap()[..], plain);
+            assert_eq!(beginning.resealed(place, &sealed), Ok(None));
+        }
+        // Damage stays damage.
+        let mut damaged = sealed;
+        *damaged.last_mut().unwrap() ^= 1;
+        assert!(new.resealed(place, &damaged).is_err());
+        assert!(beginning.resealed(place, &damaged).is_err());
     }
 
     #[test]

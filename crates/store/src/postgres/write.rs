@@ -64,6 +64,7 @@ pub(super) static ENTITIES: Part = Part {
         ("deleted_until", Kind::Big),
         ("changed_seq", Kind::Big),
         ("changed_at", Kind::Big),
+        ("changed_until", Kind::Big),
         ("change", Kind::Text),
     ],
     sql: "\
@@ -77,6 +78,7 @@ base AS (SELECT r.entity, r.slot, r.storage, r.id, r.full_key, r.exact, r.least,
     CASE WHEN r.buries THEN r.deleted_until ELSE e.deleted_until END AS deleted_until,
     coalesce(r.changed_seq, e.changed_seq) AS changed_seq,
     coalesce(r.changed_at, e.changed_at) AS changed_at,
+    CASE WHEN r.change IS NULL THEN e.changed_until ELSE r.changed_until END AS changed_until,
     coalesce(r.change, e.change) AS change,
     CASE WHEN r.exact IS NULL AND r.least IS NULL THEN NULL ELSE coalesce(
       (SELECT v.number FROM firn_events v WHERE v.storage = r.storage AND v.id = r.id
@@ -100,14 +102,15 @@ const UNFIT: &str = " AND NOT EXISTS (SELECT 1 FROM base b
 
 const ENTITIES_WRITTEN: &str = "\
 entities AS (INSERT INTO firn_entities (storage, id, slot, generation, life, has_state, has_events,
-    deleted_until, changed_seq, changed_at, change, full_key)
+    deleted_until, changed_seq, changed_at, changed_until, change, full_key)
   SELECT b.storage, b.id, b.slot, b.generation, b.life, b.has_state, b.has_events,
-    b.deleted_until, b.changed_seq, b.changed_at, b.change, b.full_key
+    b.deleted_until, b.changed_seq, b.changed_at, b.changed_until, b.change, b.full_key
   FROM base b JOIN landed l ON l.slot = b.slot WHERE b.writes
   ON CONFLICT (storage, id) DO UPDATE SET generation = excluded.generation, life = excluded.life,
     has_state = excluded.has_state, has_events = excluded.has_events,
     deleted_until = excluded.deleted_until, changed_seq = excluded.changed_seq,
-    changed_at = excluded.changed_at, change = excluded.change)";
+    changed_at = excluded.changed_at, changed_until = excluded.changed_until,
+    change = excluded.change)";
 
 const TOLD: &str = "
 SELECT h.slot, h.epoch, h.last_seq, h.fence, l.slot IS NOT NULL

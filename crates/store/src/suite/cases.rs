@@ -600,12 +600,21 @@ pub(super) async fn tails_show_marks_without_events(mut subject: Subject) {
     };
     subject.apply(&sourced, append(1, &["1", "2"])).await;
     subject.apply(&sourced, mark.clone()).await;
+    // A later grace is not that of the mark.
+    let again = Change::Append {
+        first: 3,
+        events: payloads(&["3"]),
+        snapshot: None,
+        deleted_until: Some(later(later(START))),
+    };
+    subject.apply(&sourced, again.clone()).await;
     subject.reopen().await;
     let changes = tail(subject.store(), sourced.slot()).await.into_iter();
     let changes: Vec<(u64, Change)> = changes
         .map(|tailed| (tailed.sequence.0, tailed.change))
         .collect();
-    assert_eq!(changes, [(1, append(1, &["1", "2"])), (2, mark)]);
+    let expected = [(1, append(1, &["1", "2"])), (2, mark), (3, again)];
+    assert_eq!(changes, expected);
 }
 
 pub(super) async fn tails_have_no_gap_while_others_write(mut subject: Subject) {
