@@ -203,7 +203,8 @@ impl Firn {
     }
 
     /// The same under callgrind, which writes what it counted to a file. It dials the function, or
-    /// waits for those on firn.v1 if there is none.
+    /// waits for those on firn.v1 if there is none. How many threads it has does not depend on the
+    /// machine; what its processor can do is the same on each, as valgrind says it.
     pub(crate) fn start_counted(
         programs: &Programs,
         folder: &Path,
@@ -214,11 +215,12 @@ impl Firn {
         command
             .args(["--tool=callgrind", "--quiet"])
             .arg(format!("--callgrind-out-file={}", counts.display()))
-            .arg(&programs.firn);
+            .arg(&programs.firn)
+            .env("TOKIO_WORKER_THREADS", "2");
         let dialed = function.map(|function| function.to_string());
         let arguments: &[&str] = match &dialed {
-            Some(function) => &["--function", function],
-            None => &["--family", "firn"],
+            Some(function) => &["--lanes", "2", "--function", function],
+            None => &["--lanes", "2", "--family", "firn"],
         };
         Self::run_as(command, folder, arguments)
     }

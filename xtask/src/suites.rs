@@ -1,7 +1,8 @@
 //! The suites of `cargo xtask test`: what each runs, and the account of all of them.
 //!
 //! Everything runs from one debug build of the whole workspace: each call of cargo selects the
-//! whole workspace, so that dependencies keep the same features and nothing is built twice.
+//! whole workspace, so that dependencies keep the same features and nothing is built twice. Only what
+//! counts instructions is built otherwise.
 
 mod cargo;
 
@@ -32,6 +33,8 @@ enum Work {
     Rest,
     /// These integration test targets (`crates/*/tests/<name>.rs`).
     Targets(&'static [&'static str]),
+    /// The instructions of the hot path, against their record.
+    Counts,
 }
 
 /// All suites, in the order they run: those that fail fastest come first.
@@ -78,6 +81,13 @@ const SUITES: &[Suite] = &[
         about: "the real process killed at random moments under load",
         needs: &[],
         work: Work::Targets(&["crash"]),
+        limit: minutes(10),
+    },
+    Suite {
+        name: "counts",
+        about: "the instructions of a command, held against bench/counts.toml",
+        needs: &[Need::Valgrind],
+        work: Work::Counts,
         limit: minutes(10),
     },
     Suite {
@@ -187,17 +197,15 @@ fn run_one(root: &Path, suite: &Suite, stop: &StopAsked, built: &mut Option<bool
     if let Err(error) = setup::prepare(root, suite.needs) {
         return failed(&format!("{error:#}"));
     }
-    if matches!(suite.work, Work::Tidy) {
-        return match tidy::run(root) {
-            Ok(tidy::Tally { passed, failed }) => Counts { passed, failed },
-            Err(error) => failed(&format!("{error:#}")),
-        };
-    }
-    if !*built.get_or_insert_with(|| cargo::build(root)) {
-        return failed("the workspace does not build");
-    }
+    let mut is_built = || *built.get_or_insert_with(|| cargo::build(root));
     let counts = match suite.work {
-        Work::Tidy => Ok(Counts::default()),
+        Work::Tidy => {
+            tidy::run(root).map(|tidy::Tally { passed, failed }| Counts { passed, failed })
+        }
+        Work::Counts => cargo::instructions(root, suite.limit, stop),
+        Work::Rest | Work::Targets(_) if !is_built() => {
+            return failed("the workspace does not build");
+        }
         Work::Rest => cargo::rest(root, &named_elsewhere(), suite.limit, stop),
         Work::Targets(targets) => cargo::targets(root, targets, suite.limit, stop),
     };
@@ -212,7 +220,7 @@ fn run_one(root: &Path, suite: &Suite, stop: &StopAsked, built: &mut Option<bool
 fn named_elsewhere() -> Vec<&'static str> {
     let targets = |suite: &'static Suite| match suite.work {
         Work::Targets(targets) => targets,
-        Work::Tidy | Work::Rest => &[],
+        Work::Tidy | Work::Rest | Work::Counts => &[],
     };
     SUITES.iter().flat_map(targets).copied().collect()
 }

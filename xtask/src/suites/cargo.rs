@@ -1,4 +1,4 @@
-//! Runs `cargo test`, shows what it does, and counts.
+//! Runs `cargo test`, and what counts instructions; shows what it does, and counts.
 //!
 //! Cargo and the tests write into one pipe, so lines keep their order. Single tests that pass are
 //! shown for named targets only, whose tests take long; everything else is shown when it matters.
@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 
 use super::Counts;
+use crate::counts;
 use crate::process::{StopAsked, end_group};
 
 /// How often the limit and the wish to stop are looked at while the tests are silent.
@@ -85,6 +86,12 @@ pub(crate) fn targets(
     run(&mut command, Show::Tests, Instant::now() + limit, stop)
 }
 
+/// Counts the instructions of the hot path; each scenario counts as a test.
+pub(crate) fn instructions(root: &Path, limit: Duration, stop: &StopAsked) -> Result<Counts> {
+    let mut command = counts::command(root, &[])?;
+    run(&mut command, Show::Tests, Instant::now() + limit, stop)
+}
+
 fn cargo(root: &Path) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root);
@@ -139,7 +146,7 @@ enum Show {
     Tests,
 }
 
-/// Runs one cargo command in a process group of its own, so that all of it can be ended.
+/// Runs one command in a process group of its own, so that all of it can be ended.
 fn run(command: &mut Command, show: Show, until: Instant, stop: &StopAsked) -> Result<Counts> {
     let (output, input) = std::io::pipe()?;
     let mut child = command
@@ -178,7 +185,7 @@ fn run(command: &mut Command, show: Show, until: Instant, stop: &StopAsked) -> R
     let status = child.wait()?;
     end_group(&mut child);
     if !status.success() && report.counts.failed == 0 {
-        println!("  failed: cargo ended with {status}");
+        println!("  failed: it ended with {status}");
         return Ok(report.counts.plus(Counts::ONE_FAILED));
     }
     Ok(report.counts)
@@ -230,8 +237,11 @@ impl Report {
             self.counts = self.counts.plus(counts);
             let Counts { passed, failed } = counts;
             let seen = passed + failed > 0;
-            return seen
-                .then(|| format!("{}: {passed} passed, {failed} failed{rest}", self.target));
+            let target = match self.target.as_str() {
+                "" => String::new(),
+                target => format!("{target}: "),
+            };
+            return seen.then(|| format!("{target}{passed} passed, {failed} failed{rest}"));
         }
         self.in_failures |= line == "failures:";
         let is_test = line.starts_with("test ");
@@ -269,9 +279,13 @@ fn target(line: &str) -> Option<String> {
     Some(format!("{name} ({what})"))
 }
 
-/// The counts in a target's closing line, and the time it took.
+/// The counts in a closing line, of a test target or of what counts instructions, and the time that
+/// it says it took.
 fn result(line: &str) -> Option<(Counts, String)> {
-    let rest = line.strip_prefix("test result: ")?;
+    let rest = match line.strip_prefix("test result: ") {
+        Some(rest) => rest,
+        None => line.ends_with(" failed").then_some(line)?,
+    };
     let number = |what: &str| -> Option<u64> {
         let before = rest.split(what).next()?;
         before.rsplit(' ').next()?.parse().ok()
@@ -330,6 +344,18 @@ error: 1 target failed:";
         );
         assert!(lines.contains(&"firn_model (src/lib.rs): 1 passed, 1 failed in 0.05s".to_owned()));
         assert!(lines.contains(&"crash (tests/crash.rs): 3 passed, 0 failed in 1.05s".to_owned()));
+    }
+
+    #[test]
+    fn what_counts_instructions_closes_with_its_counts() {
+        let mut report = Report::new(Show::Tests);
+        let line = "action  firn.v1, an action  88086 instructions  holds (+0.0 %)";
+        assert_eq!(report.on(line).as_deref(), Some(line));
+        let closing = "3 passed, 1 failed";
+        assert_eq!(report.on(closing).as_deref(), Some(closing));
+        let (passed, failed) = (3, 1);
+        assert_eq!(report.counts, Counts { passed, failed });
+        assert!(result("something has failed").is_none());
     }
 
     #[test]
