@@ -1,28 +1,48 @@
 //! What is measured: a module for each case, in the order they run.
 
+mod active;
+mod actors;
 mod binary;
+mod curve;
 mod discovery;
 mod encryption;
 mod export;
+mod filled;
+mod flush;
 mod group_commit;
 mod idle;
+mod json;
+mod kalix_node;
+mod known;
+mod lanes;
 mod loading;
+mod overhead;
 mod own;
 mod own_cache;
 mod own_sdks;
 mod postgres;
+mod replay;
 mod replicated;
+mod restate;
+mod served;
 mod sets;
 mod start;
 mod stored;
+mod storm;
+mod tails;
 mod throughput;
+mod turns;
 
 use anyhow::Result;
 use futures_util::future::BoxFuture;
 use prost::Message;
 
 use crate::figure::Figure;
+use crate::peers;
 use crate::rig::Programs;
+
+/// The case that rate against latency is drawn of.
+pub(crate) const CURVE: &str = "curve";
 
 /// Something to measure.
 pub(crate) struct Case {
@@ -68,9 +88,15 @@ pub(crate) const ALL: &[Case] = &[
     },
     Case {
         name: "throughput",
-        about: "durable commands beside a bare echo",
-        has_brief: false,
+        about: "durable commands to a function in Rust over the protocol of Kalix, beside a bare echo",
+        has_brief: true,
         run: |programs| Box::pin(throughput::run(programs)),
+    },
+    Case {
+        name: "kalix-node",
+        about: "the same to a function on the SDK of Kalix for JavaScript; needs node",
+        has_brief: true,
+        run: |programs| Box::pin(kalix_node::run(programs)),
     },
     Case {
         name: "own",
@@ -79,10 +105,58 @@ pub(crate) const ALL: &[Case] = &[
         run: |programs| Box::pin(own::run(programs)),
     },
     Case {
+        name: "json",
+        about: "commands that come in as JSON beside the same over gRPC",
+        has_brief: true,
+        run: |programs| Box::pin(json::run(programs)),
+    },
+    Case {
+        name: "overhead",
+        about: "what Firn adds to an action at a steady 1,000 in a second",
+        has_brief: true,
+        run: |programs| Box::pin(overhead::run(programs)),
+    },
+    Case {
+        name: "tails",
+        about: "the slowest calls at 70 % of the highest rate",
+        has_brief: true,
+        run: |programs| Box::pin(tails::run(programs)),
+    },
+    Case {
+        name: CURVE,
+        about: "latency at 10 to 90 % of the highest rate, of the echo and of durable commands",
+        has_brief: true,
+        run: |programs| Box::pin(curve::run(programs)),
+    },
+    Case {
+        name: "lanes",
+        about: "durable commands with two lanes beside a single one",
+        has_brief: true,
+        run: |programs| Box::pin(lanes::run(programs)),
+    },
+    Case {
+        name: "active",
+        about: "what active and passivated entities take of memory on firn.v1",
+        has_brief: true,
+        run: |programs| Box::pin(active::run(programs)),
+    },
+    Case {
         name: "own-cache",
         about: "what a function on firn.v1 keeps of its entities",
         has_brief: true,
         run: |programs| Box::pin(own_cache::run(programs)),
+    },
+    Case {
+        name: "storm",
+        about: "10,000 cold entities at once beside warm ones",
+        has_brief: true,
+        run: |programs| Box::pin(storm::run(programs)),
+    },
+    Case {
+        name: "replay",
+        about: "an entity of 10,000 events beside a bare read of them",
+        has_brief: true,
+        run: |programs| Box::pin(replay::run(programs)),
     },
     Case {
         name: "replicated",
@@ -95,6 +169,12 @@ pub(crate) const ALL: &[Case] = &[
         about: "large replicated sets: merging, memory, and what removed elements leave",
         has_brief: false,
         run: |programs| Box::pin(sets::run(programs)),
+    },
+    Case {
+        name: "known",
+        about: "the cost of a command with a million entities known beside a thousand",
+        has_brief: true,
+        run: |programs| Box::pin(known::run(programs)),
     },
     Case {
         name: "stored",
@@ -133,6 +213,18 @@ pub(crate) const ALL: &[Case] = &[
         run: |programs| Box::pin(encryption::run(programs)),
     },
     Case {
+        name: peers::RESTATE,
+        about: "durable commands beside Restate; needs npm, and the network the first time",
+        has_brief: true,
+        run: |programs| Box::pin(restate::run(programs)),
+    },
+    Case {
+        name: peers::ACTORS,
+        about: "durable commands beside actors in one process; needs the network the first time",
+        has_brief: true,
+        run: |programs| Box::pin(actors::run(programs)),
+    },
+    Case {
         name: "own-sdks",
         about: "functions in TypeScript and Python beside bare echoes; needs node and python3",
         has_brief: true,
@@ -140,9 +232,17 @@ pub(crate) const ALL: &[Case] = &[
     },
 ];
 
+/// Cases that take so long that they run only when they are named.
+pub(crate) const LONG: &[Case] = &[Case {
+    name: "steady",
+    about: "durable commands for 10 minutes at 70 % of the highest rate",
+    has_brief: true,
+    run: |programs| Box::pin(tails::steady(programs)),
+}];
+
 /// The case with this name.
 pub(crate) fn named(name: &str) -> Option<&'static Case> {
-    ALL.iter().find(|case| case.name == name)
+    ALL.iter().chain(LONG).find(|case| case.name == name)
 }
 
 /// The cart's method that stores one event.
@@ -165,12 +265,17 @@ impl AddItem {
     /// One more of the only product in a cart.
     pub(crate) fn to(cart: u64) -> Self {
         Self {
-            cart_id: format!("cart-{cart:06}"),
+            cart_id: id(cart),
             product_id: "tea".to_owned(),
             name: "Tea, green".to_owned(),
             quantity: 1,
         }
     }
+}
+
+/// The id of the cart with this number; other entities have the same.
+fn id(number: u64) -> String {
+    format!("cart-{number:06}")
 }
 
 /// Bytes as megabytes: a million each.

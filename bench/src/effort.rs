@@ -41,4 +41,17 @@ impl Effort {
             },
         }
     }
+
+    /// How a server is loaded with so many calls in a second.
+    pub(crate) fn open(self, rate: f64, warm: Duration, measured: Duration) -> firn_load::Load {
+        firn_load::Load::open(rate, warm, self.time(measured))
+    }
+
+    /// How long something is measured.
+    pub(crate) fn time(self, full: Duration) -> Duration {
+        match self {
+            Self::Full => full,
+            Self::Brief => Duration::from_millis(400),
+        }
+    }
 }

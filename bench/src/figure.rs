@@ -5,6 +5,8 @@ use std::fmt;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use crate::measurement::Measurement;
+
 /// What one measurement gave.
 #[derive(Debug, Serialize)]
 pub(crate) struct Figure {
@@ -16,10 +18,16 @@ pub(crate) struct Figure {
     pub(crate) unit: Unit,
     /// What it should be, if anything is promised.
     pub(crate) bound: Option<Bound>,
+    /// What is fought for beyond that.
+    pub(crate) stretch: Option<Bound>,
     /// Every measurement, in the order they were made.
     pub(crate) samples: Vec<f64>,
     /// What else was seen, for people and for later comparison.
     pub(crate) details: Map<String, Value>,
+    /// The loads that it comes from. They are reported by themselves: several figures may come from
+    /// one.
+    #[serde(skip)]
+    pub(crate) measured: Vec<Measurement>,
 }
 
 /// What a figure counts.
@@ -53,8 +61,10 @@ impl Figure {
             value: median(&samples),
             unit,
             bound: None,
+            stretch: None,
             samples,
             details: Map::new(),
+            measured: Vec::new(),
         }
     }
 
@@ -62,6 +72,27 @@ impl Figure {
     pub(crate) fn bound(mut self, bound: Bound) -> Self {
         self.bound = Some(bound);
         self
+    }
+
+    /// The same, with what is fought for beyond what it should be.
+    pub(crate) fn stretch(mut self, bound: Bound) -> Self {
+        self.stretch = Some(bound);
+        self
+    }
+
+    /// The same, with a load that it comes from.
+    pub(crate) fn measured(mut self, measurement: Measurement) -> Self {
+        self.measured.push(measurement);
+        self
+    }
+
+    /// The same without any promise.
+    pub(crate) fn unjudged(self) -> Self {
+        Self {
+            bound: None,
+            stretch: None,
+            ..self
+        }
     }
 
     /// The same, with one more thing that was seen.
@@ -72,10 +103,12 @@ impl Figure {
 
     /// Whether it is as it should be; `None` if nothing is promised.
     pub(crate) fn holds(&self) -> Option<bool> {
-        self.bound.map(|bound| match bound {
-            Bound::AtMost(most) => self.value <= most,
-            Bound::AtLeast(least) => self.value >= least,
-        })
+        self.bound.map(|bound| bound.is_met(self.value))
+    }
+
+    /// Whether it is as good as is fought for; `None` if that is nothing beyond the promise.
+    pub(crate) fn stretches(&self) -> Option<bool> {
+        self.stretch.map(|bound| bound.is_met(self.value))
     }
 
     /// The smallest and the largest measurement.
@@ -103,6 +136,13 @@ impl Unit {
 }
 
 impl Bound {
+    fn is_met(self, value: f64) -> bool {
+        match self {
+            Self::AtMost(most) => value <= most,
+            Self::AtLeast(least) => value >= least,
+        }
+    }
+
     /// The bound in a unit.
     pub(crate) fn show(self, unit: Unit) -> String {
         match self {
@@ -115,14 +155,20 @@ impl Bound {
 impl fmt::Display for Figure {
     /// One line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let verdict = match self.holds() {
-            Some(true) => "holds",
-            Some(false) => "FAILS",
-            None => "",
+        let verdict = match (self.holds(), self.stretches()) {
+            (Some(false), _) => "FAILS",
+            (_, Some(true)) => "stretch",
+            (Some(true), _) => "holds",
+            (None, _) => "",
         };
-        let bound = self.bound.map_or(String::new(), |it| it.show(self.unit));
+        let show = |bound: Option<Bound>| bound.map_or(String::new(), |it| it.show(self.unit));
+        let (bound, stretch) = (show(self.bound), show(self.stretch));
         let value = self.unit.show(self.value);
-        write!(f, "{verdict:5}  {:62} {value:>10}  {bound:11}", self.what)?;
+        write!(
+            f,
+            "{verdict:7}  {:66} {value:>10}  {bound:11}  {stretch:11}",
+            self.what
+        )?;
         let (low, high) = self.spread();
         if self.samples.len() > 1 {
             let count = self.samples.len();
@@ -174,5 +220,20 @@ mod tests {
             assert_eq!(figure(bound).holds(), Some(expected), "{bound:?}");
         }
         assert_eq!(Figure::new("it", Unit::Ratio, vec![2.0]).holds(), None);
+    }
+
+    #[test]
+    fn a_line_says_which_bound_is_met() {
+        for (value, expected) in [(0.2, "FAILS"), (0.25, "holds"), (0.35, "stretch")] {
+            let figure = Figure::new("it", Unit::Ratio, vec![value])
+                .bound(Bound::AtLeast(0.25))
+                .stretch(Bound::AtLeast(0.35));
+            let line = figure.to_string();
+            assert!(line.starts_with(expected), "{line}");
+            assert!(
+                line.contains("≥ 0.250 ×") && line.contains("≥ 0.350 ×"),
+                "{line}"
+            );
+        }
     }
 }

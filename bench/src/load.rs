@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use firn_load::{Request, Target, Watched};
+use firn_load::{Cost, Request, Target, Watched};
 use prost::Message;
 use tokio::task::JoinSet;
 
@@ -50,6 +50,17 @@ pub(crate) struct Outcome {
     pub(crate) all: firn_load::Outcome,
 }
 
+impl From<firn_load::Outcome> for Outcome {
+    fn from(all: firn_load::Outcome) -> Self {
+        Self {
+            rate: all.rate,
+            processor_us: all.processes.iter().map(Cost::processor_us).collect(),
+            own_processor_us: all.own.processor_us(),
+            all,
+        }
+    }
+}
+
 impl Outcome {
     /// The time that this part of the calls, of 1, took at most, in milliseconds.
     pub(crate) fn time_ms(&self, part: f64) -> f64 {
@@ -88,12 +99,7 @@ pub(crate) async fn on(
         let (count, status, message) = (failure.count, &failure.status, &failure.message);
         bail!("{count} calls failed with {status}: {message}");
     }
-    Ok(Outcome {
-        rate: all.rate,
-        processor_us: all.processes.iter().map(|it| it.processor_us()).collect(),
-        own_processor_us: all.own.processor_us(),
-        all,
-    })
+    Ok(Outcome::from(all))
 }
 
 /// Makes each of these calls once, so many at once.

@@ -3,8 +3,8 @@
 //! # Reading order
 //! [`cases`] holds what is measured, a module for each case; `rig` starts the processes and reads
 //! what the system knows about them, `load` keeps a server busy, `function`, `tally`, `own` and
-//! `echo` are the servers of this program, `hold` fills memory; `figure` and `report` say what came out,
-//! `machine` on what. [`mod@counts`] guards the instructions of the hot path.
+//! `echo` are the servers of this program, `hold` fills memory; `figure` and `measurement` are what came
+//! out, `report` and `plot` show it, `machine` says on what. [`mod@counts`] guards the instructions of the hot path.
 //!
 //! # Invariants
 //! - Every process is started here, on a free port and in a folder of its own, and is ended with
@@ -22,8 +22,12 @@ mod function;
 mod hold;
 mod load;
 mod machine;
+mod measurement;
 mod own;
+mod peers;
+mod plot;
 mod report;
+mod restate;
 mod rig;
 mod tally;
 
@@ -40,25 +44,29 @@ use crate::rig::Programs;
 const HELP: &str = "\
 Measures whole processes of Firn. `cargo xtask bench` builds what this needs and runs it.
 
-Usage: firn-bench figures [CASE…] [--json FILE] [--brief]
-       firn-bench figures --list
+Usage: firn-bench [CASE…] [--json FILE] [--plots FOLDER] [--brief]
+       firn-bench --list
        firn-bench counts [--record] [--profiles FOLDER]
 
-  figures      the figures to hold: size, memory, start, discovery, throughput, replicated data, …
-  CASE         measures this case alone; --list shows what there is
-  counts       the instructions of the hot path, held against the record; --record makes it anew,
-               --profiles keeps what callgrind wrote, for callgrind_annotate
-  --json FILE  also writes everything that was measured to a file
-  --brief      only shows that the cases of firn.v1 run: little is done, and no figure is judged
+  CASE            measures this case alone; --list shows what there is
+  --json FILE     also writes everything that was measured to a file
+  --plots FOLDER  also draws it: rate against latency, of the case curve, and processor time by place
+  --brief         only shows that cases run: little is done, and no figure is judged
+  counts          the instructions of the hot path, held against the record; --record makes it anew,
+                  --profiles keeps what callgrind wrote, for callgrind_annotate
 ";
+
+/// What is measured, and where it goes.
+struct Figures {
+    cases: Vec<&'static Case>,
+    effort: Effort,
+    json: Option<PathBuf>,
+    plots: Option<PathBuf>,
+}
 
 /// What the command line asks for.
 enum Task {
-    Figures {
-        cases: Vec<&'static Case>,
-        json: Option<PathBuf>,
-        effort: Effort,
-    },
+    Figures(Figures),
     List,
     Counts(counts::Options),
     Echo,
@@ -95,44 +103,56 @@ async fn main() -> ExitCode {
 }
 
 fn read(arguments: &[&str]) -> Result<Task> {
-    let mut rest = match arguments {
-        ["figures", "--list"] => return Ok(Task::List),
-        ["figures", rest @ ..] => rest,
-        ["counts", rest @ ..] => return Ok(Task::Counts(counts_options(rest)?)),
-        ["echo"] => return Ok(Task::Echo),
-        ["own"] => return Ok(Task::Own),
-        ["tally"] => return Ok(Task::Tally),
-        ["hold", name] => return Ok(Task::Hold((*name).to_owned())),
-        [] | ["help" | "--help" | "-h"] => return Ok(Task::Help),
-        other => bail!("unknown: {}", other.join(" ")),
+    Ok(match arguments {
+        ["--list"] => Task::List,
+        ["counts", rest @ ..] => Task::Counts(counts_options(rest)?),
+        ["serve", "echo"] => Task::Echo,
+        ["serve", "own"] => Task::Own,
+        ["serve", "tally"] => Task::Tally,
+        ["hold", name] => Task::Hold((*name).to_owned()),
+        ["help" | "--help" | "-h"] => Task::Help,
+        rest => Task::Figures(figures_options(rest)?),
+    })
+}
+
+fn figures_options(mut rest: &[&str]) -> Result<Figures> {
+    let mut asked = Figures {
+        cases: Vec::new(),
+        effort: Effort::Full,
+        json: None,
+        plots: None,
     };
-    let (mut cases, mut json, mut effort) = (Vec::new(), None, Effort::Full);
     while let [first, after @ ..] = rest {
         rest = after;
-        if *first == "--json" {
-            let [file, after @ ..] = rest else {
-                bail!("--json needs a file");
-            };
-            json = Some(PathBuf::from(file));
-            rest = after;
-        } else if *first == "--brief" {
-            effort = Effort::Brief;
-        } else {
-            cases.push(cases::named(first).with_context(|| format!("there is no case {first}"))?);
+        match *first {
+            "--json" | "--plots" => {
+                let [path, after @ ..] = rest else {
+                    bail!("{first} needs a path");
+                };
+                rest = after;
+                let path = Some(PathBuf::from(path));
+                match *first {
+                    "--json" => asked.json = path,
+                    _ => asked.plots = path,
+                }
+            }
+            "--brief" => asked.effort = Effort::Brief,
+            flag if flag.starts_with('-') => bail!("there is no {flag}"),
+            name => {
+                let case =
+                    cases::named(name).with_context(|| format!("there is no case {name}"))?;
+                asked.cases.push(case);
+            }
         }
     }
-    let fits = |case: &Case| effort == Effort::Full || case.has_brief;
-    if let Some(case) = cases.iter().find(|case| !fits(case)) {
+    let fits = |case: &Case| asked.effort == Effort::Full || case.has_brief;
+    if let Some(case) = asked.cases.iter().find(|case| !fits(case)) {
         bail!("the case {} has no brief run", case.name);
     }
-    if cases.is_empty() {
-        cases.extend(cases::ALL.iter().filter(|case| fits(case)));
+    if asked.cases.is_empty() {
+        asked.cases = cases::ALL.iter().filter(|case| fits(case)).collect();
     }
-    Ok(Task::Figures {
-        cases,
-        json,
-        effort,
-    })
+    Ok(asked)
 }
 
 fn counts_options(mut rest: &[&str]) -> Result<counts::Options> {
@@ -161,6 +181,9 @@ async fn run(task: Task) -> Result<bool> {
             for case in cases::ALL {
                 println!("{:12} {}", case.name, case.about);
             }
+            for case in cases::LONG {
+                println!("{:12} {}; only when named", case.name, case.about);
+            }
         }
         Task::Counts(options) => {
             return counts::run(&Programs::find(Effort::Full)?, &options).await;
@@ -169,29 +192,29 @@ async fn run(task: Task) -> Result<bool> {
         Task::Own => own::serve().await?,
         Task::Tally => tally::serve().await?,
         Task::Hold(name) => println!("{}", hold::run(&name)?),
-        Task::Figures {
-            cases,
-            json,
-            effort,
-        } => return figures(&cases, json, effort).await,
+        Task::Figures(asked) => return figures(asked).await,
     }
     Ok(true)
 }
 
-async fn figures(cases: &[&'static Case], json: Option<PathBuf>, effort: Effort) -> Result<bool> {
-    let programs = Programs::find(effort)?;
-    let mut report = report::Report::new(machine::look(&programs)?);
+async fn figures(asked: Figures) -> Result<bool> {
+    let programs = Programs::find(asked.effort)?;
+    peers::prepare(&programs, asked.cases.iter().map(|case| case.name)).await?;
+    let mut report = report::Report::new(machine::look(&programs)?, asked.effort);
     report.begin();
-    for case in cases {
+    for case in &asked.cases {
         let figures = case.run(&programs).await;
-        for mut figure in figures.with_context(|| format!("the case {} failed", case.name))? {
-            figure.bound = figure.bound.filter(|_| effort == Effort::Full);
-            report.add(case.name, figure);
-        }
+        report.add(
+            case.name,
+            figures.with_context(|| format!("the case {} failed", case.name))?,
+        );
     }
     report.end();
-    if let Some(file) = json {
-        report.write(&file)?;
+    if let Some(file) = &asked.json {
+        report.write(file)?;
+    }
+    if let Some(folder) = &asked.plots {
+        report.draw(folder)?;
     }
     Ok(report.holds())
 }

@@ -1,10 +1,10 @@
 //! A function in a process of its own, on firn.v1 and the SDK for Rust: an action and a value entity
-//! that change nothing, a value entity with a state, an event sourced entity.
+//! that change nothing, a value entity with a state, event sourced entities with and without snapshots.
 
 use anyhow::Result;
 use firn_sdk::{Action, Context, EventSourced, Failure, Function, ValueEntity};
 
-use self::contract::{Added, Item, Kept, Total, echo, ledger, register};
+use self::contract::{Added, Item, Kept, Total, echo, journal, ledger, register};
 
 #[expect(unreachable_pub, reason = "generated")]
 mod contract {
@@ -20,6 +20,17 @@ pub(crate) const FILL: &str = "/bench.own.Register/Fill";
 
 /// That of the event sourced entity: stores one event.
 pub(crate) const ADD: &str = "/bench.own.Ledger/Add";
+
+/// Those of the event sourced entity without snapshots: stores one event, and reads it.
+pub(crate) const JOURNAL_ADD: &str = "/bench.own.Journal/Add";
+pub(crate) const JOURNAL_READ: &str = "/bench.own.Journal/Read";
+
+/// The names that the value entity and that without snapshots are stored under.
+pub(crate) const REGISTER: &str = "bench.own.Register";
+pub(crate) const JOURNAL: &str = "bench.own.Journal";
+
+/// The type of the value entity's state.
+pub(crate) const KEPT: &str = "type.googleapis.com/bench.own.Kept";
 
 /// The size of a state that was filled.
 pub(crate) const STATE_BYTES: usize = 100;
@@ -43,6 +54,13 @@ pub(crate) async fn serve() -> Result<()> {
                 .snapshot_every(SNAPSHOT_EVERY)
                 .event(added)
                 .on(ledger::ADD, add),
+        )
+        .add(
+            EventSourced::<Total>::component(journal::SERVICE)
+                .id("cart_id")
+                .event(added)
+                .on(journal::ADD, add)
+                .on(journal::READ, same),
         );
     Ok(function.run().await?)
 }

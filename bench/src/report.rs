@@ -1,4 +1,4 @@
-//! What came out: lines for people as it comes, JSON at the end.
+//! What came out: lines and tables for people as it comes, JSON and plots at the end.
 
 use std::fs;
 use std::path::Path;
@@ -6,21 +6,28 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
+use crate::effort::Effort;
 use crate::figure::Figure;
 use crate::machine::Machine;
+use crate::measurement::{Measurement, Table};
+use crate::plot;
 
-/// All figures of a run.
+/// All figures of a run, and the loads that they come from.
 pub(crate) struct Report {
     machine: Machine,
+    effort: Effort,
     figures: Vec<(&'static str, Figure)>,
+    measurements: Vec<(&'static str, Vec<Measurement>)>,
 }
 
 impl Report {
     /// A report without figures.
-    pub(crate) fn new(machine: Machine) -> Self {
+    pub(crate) fn new(machine: Machine, effort: Effort) -> Self {
         Self {
             machine,
+            effort,
             figures: Vec::new(),
+            measurements: Vec::new(),
         }
     }
 
@@ -44,25 +51,44 @@ impl Report {
         println!("medians; absolute times are those of this machine, ratios are of one run\n");
     }
 
-    /// Takes a figure and prints it.
-    pub(crate) fn add(&mut self, case: &'static str, figure: Figure) {
-        println!("{figure}");
-        for (name, value) in &figure.details {
-            let value = match value {
-                Value::String(text) => text.clone(),
-                Value::Number(number) => shown(number.as_f64().unwrap_or_default()),
-                other => other.to_string(),
-            };
-            println!("         {name}: {value}");
+    /// Takes the figures of a case and prints them, and the loads that they come from.
+    pub(crate) fn add(&mut self, case: &'static str, figures: Vec<Figure>) {
+        let mut measurements: Vec<Measurement> = Vec::new();
+        for mut figure in figures {
+            if self.effort == Effort::Brief {
+                figure = figure.unjudged();
+            }
+            println!("{figure}");
+            for (name, value) in &figure.details {
+                let value = match value {
+                    Value::String(text) => text.clone(),
+                    Value::Number(number) => shown(number.as_f64().unwrap_or_default()),
+                    other => other.to_string(),
+                };
+                println!("           {name}: {value}");
+            }
+            for it in std::mem::take(&mut figure.measured) {
+                if !measurements.contains(&it) {
+                    measurements.push(it);
+                }
+            }
+            self.figures.push((case, figure));
         }
-        self.figures.push((case, figure));
+        if !measurements.is_empty() {
+            println!("\n{}", Table(&measurements));
+            self.measurements.push((case, measurements));
+        }
     }
 
     /// Prints how many figures hold.
     pub(crate) fn end(&self) {
         let verdicts = || self.figures.iter().filter_map(|(_, it)| it.holds());
         let (kept, all) = (verdicts().filter(|it| *it).count(), verdicts().count());
-        println!("\n{kept} of {all} promised figures hold");
+        let stretched = || self.figures.iter().filter_map(|(_, it)| it.stretches());
+        let (far, further) = (stretched().filter(|it| *it).count(), stretched().count());
+        println!(
+            "\n{kept} of {all} promised figures hold, {far} of {further} reach what is fought for"
+        );
     }
 
     /// Whether every figure that is promised holds.
@@ -77,17 +103,61 @@ impl Report {
             let mut value = serde_json::to_value(figure)?;
             value["case"] = json!(case);
             value["holds"] = json!(figure.holds());
+            value["stretches"] = json!(figure.stretches());
             Ok(value)
         });
         let figures: Vec<Value> = figures.collect::<Result<_, serde_json::Error>>()?;
-        let all = json!({ "machine": self.machine, "figures": figures });
+        let measurements = self.measurements.iter().flat_map(|(case, all)| {
+            all.iter().map(move |measurement| {
+                let mut value = serde_json::to_value(measurement)?;
+                value["case"] = json!(case);
+                Ok(value)
+            })
+        });
+        let measurements: Vec<Value> = measurements.collect::<Result<_, serde_json::Error>>()?;
+        let settings = json!({ "brief": self.effort == Effort::Brief });
+        let all = json!({
+            "machine": self.machine,
+            "settings": settings,
+            "figures": figures,
+            "measurements": measurements,
+        });
         fs::write(file, serde_json::to_string_pretty(&all)? + "\n")
             .with_context(|| format!("cannot write {}", file.display()))
+    }
+
+    /// Draws what can be drawn of this run into a folder; prints the names of the files.
+    pub(crate) fn draw(&self, folder: &Path) -> Result<()> {
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let below = format!(
+            "commit {:.10}, {} cores, Linux {}, load {} before",
+            self.machine.commit, self.machine.cores, self.machine.kernel, self.machine.load_before
+        );
+        for (name, drawing) in [
+            (
+                "rate-latency.svg",
+                plot::rate_latency(&self.measurements, &below),
+            ),
+            ("cpu.svg", plot::processors(&self.measurements, &below)),
+        ] {
+            let file = folder.join(name);
+            let Some(drawing) = drawing else {
+                println!(
+                    "{}: nothing to draw in the cases of this run",
+                    file.display()
+                );
+                continue;
+            };
+            fs::write(&file, drawing)
+                .with_context(|| format!("cannot write {}", file.display()))?;
+            println!("{}", file.display());
+        }
+        Ok(())
     }
 }
 
 /// Three digits that mean something.
-fn shown(number: f64) -> String {
+pub(crate) fn shown(number: f64) -> String {
     match number.abs() {
         0.0 => "0".to_owned(),
         size if size < 1.0 => format!("{number:.3}"),

@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::process::Command;
 
 use anyhow::{Result, bail, ensure};
-use firn_load::{Client, Request};
+use firn_load::{Client, Request, Watched};
 use firn_testkit::process::Process;
 use rustix::process::Signal;
 use serde_json::json;
@@ -109,10 +109,10 @@ bind-port = {ingress}
     }
 
     /// Its processes by their names, the server first.
-    pub(crate) fn processes(&self) -> Vec<(&'static str, u32)> {
+    pub(crate) fn processes(&self) -> Vec<Watched> {
         vec![
-            ("Restate", self.process.id()),
-            ("function", self.counter.id()),
+            Watched::new("Restate", self.process.id()),
+            self.counter.watched("function"),
         ]
     }
 

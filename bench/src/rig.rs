@@ -8,6 +8,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use firn_load::Watched;
 use firn_testkit::process::{Process, free_port};
 use rustix::process::Signal;
 use tempfile::TempDir;
@@ -69,6 +70,11 @@ impl Programs {
         log.trim().parse().with_context(|| log.clone())
     }
 
+    /// The target folder of cargo, in which the programs have a folder for their profile.
+    pub(crate) fn target(&self) -> &Path {
+        self.beside.parent().unwrap_or(&self.beside)
+    }
+
     /// A folder for data that goes with its value.
     pub(crate) fn folder(&self) -> Result<TempDir> {
         Ok(tempfile::Builder::new()
@@ -93,13 +99,13 @@ impl Server {
     /// The reference: a bare tonic server.
     pub(crate) async fn echo(programs: &Programs) -> Result<Self> {
         let mut command = Command::new(&programs.bench);
-        Self::start(programs, "echo", command.arg("echo")).await
+        Self::start(programs, "echo", command.args(["serve", "echo"])).await
     }
 
     /// The function whose updates are compared.
     pub(crate) async fn tally(programs: &Programs) -> Result<Self> {
         let mut command = Command::new(&programs.bench);
-        Self::start(programs, "tally", command.arg("tally")).await
+        Self::start(programs, "tally", command.args(["serve", "tally"])).await
     }
 
     /// Starts one that listens on `HOST`:`PORT`.
@@ -134,6 +140,11 @@ impl Server {
     pub(crate) fn id(&self) -> u32 {
         self.process.id()
     }
+
+    /// It, to be looked at while it is loaded.
+    pub(crate) fn watched(&self, name: &str) -> Watched {
+        Watched::new(name, self.id())
+    }
 }
 
 /// A function on firn.v1, which dials Firn.
@@ -146,7 +157,7 @@ impl Dialer {
     /// The function of this program, on the SDK for Rust.
     pub(crate) fn own(programs: &Programs, firn: SocketAddr) -> Result<Self> {
         let mut command = Command::new(&programs.bench);
-        Self::start(programs, "own", command.arg("own"), firn)
+        Self::start(programs, "own", command.args(["serve", "own"]), firn)
     }
 
     /// Starts one that dials Firn there. It says so itself when it serves it.
@@ -168,6 +179,11 @@ impl Dialer {
     pub(crate) fn id(&self) -> u32 {
         self.process.id()
     }
+
+    /// It, to be looked at while it is loaded.
+    pub(crate) fn watched(&self, name: &str) -> Watched {
+        Watched::new(name, self.id())
+    }
 }
 
 /// A running `firn proxy`.
@@ -178,6 +194,8 @@ pub(crate) struct Firn {
     pub(crate) clients: SocketAddr,
     /// Where functions dial in.
     pub(crate) functions: SocketAddr,
+    /// Where it tells about itself.
+    admin: SocketAddr,
 }
 
 impl Firn {
@@ -231,11 +249,11 @@ impl Firn {
 
     /// Runs the program of a command, with Firn's arguments.
     fn run_as(mut command: Command, folder: &Path, arguments: &[&str]) -> Self {
-        let (clients, functions) = (free_address(), free_address());
+        let [clients, functions, admin] = [(); 3].map(|()| free_address());
         command
             .arg("proxy")
             .args(["--listen", &clients.to_string()])
-            .args(["--admin", "127.0.0.1:0"])
+            .args(["--admin", &admin.to_string()])
             .args(["--function-listen", &functions.to_string()])
             .args(arguments);
         if !arguments.contains(&"--store") {
@@ -251,7 +269,13 @@ impl Firn {
             started,
             clients,
             functions,
+            admin,
         }
+    }
+
+    /// It, to be looked at while it is loaded.
+    pub(crate) fn watched(&self) -> Watched {
+        Watched::new("Firn", self.id()).metrics(self.admin)
     }
 
     /// When it was started.

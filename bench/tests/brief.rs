@@ -1,23 +1,36 @@
-//! The cases of the bench that measure firn.v1 and its SDKs run, and give figures. What the figures
-//! are is not looked at: a test says nothing about speed.
+//! The cases of the bench that measure the engine and the SDKs of firn.v1 run, and give figures. What
+//! the figures are is not looked at: a test says nothing about speed.
 
 use std::process::Command;
 
 use serde_json::Value;
 
+/// Cases, and how many figures each gives.
+const CASES: [(&str, usize); 15] = [
+    ("throughput", 3),
+    ("kalix-node", 2),
+    ("own", 12),
+    ("json", 4),
+    ("overhead", 1),
+    ("tails", 2),
+    ("steady", 1),
+    ("curve", 2),
+    ("lanes", 2),
+    ("active", 2),
+    ("own-cache", 2),
+    ("storm", 2),
+    ("replay", 1),
+    ("known", 2),
+    ("own-sdks", 4),
+];
+
 #[test]
-fn every_case_of_firn_v1_gives_its_figures() {
+fn every_case_gives_its_figures() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("figures.json");
     let output = Command::new(env!("CARGO_BIN_EXE_firn-bench"))
-        .args([
-            "figures",
-            "own",
-            "own-cache",
-            "own-sdks",
-            "--brief",
-            "--json",
-        ])
+        .args(CASES.map(|(name, _)| name))
+        .args(["--brief", "--json"])
         .arg(&file)
         .output()
         .unwrap();
@@ -26,7 +39,7 @@ fn every_case_of_firn_v1_gives_its_figures() {
     assert!(output.status.success(), "{shown}{faults}");
     let report: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
     let figures = report["figures"].as_array().unwrap();
-    for (case, count) in [("own", 8), ("own-cache", 2), ("own-sdks", 4)] {
+    for (case, count) in CASES {
         let of_case = figures.iter().filter(|figure| figure["case"] == case);
         assert_eq!(of_case.count(), count, "{case}: {shown}");
     }

@@ -19,7 +19,6 @@ fn every_case_of_stores_gives_its_figures() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("figures.json");
     let output = Command::new(env!("CARGO_BIN_EXE_firn-bench"))
-        .arg("figures")
         .args(CASES.map(|(name, _)| name))
         .args(["--brief", "--json"])
         .arg(&file)

@@ -31,7 +31,7 @@ Usage: cargo xtask <TASK>
   test [SUITE…] [--list]   runs all suites, or those named; --list shows what there is
   demo [--once]            shows a function surviving a kill of its proxy, then stays up to be
                            tried; --once ends instead
-  bench figures [CASE…] [--json FILE]
+  bench [CASE…] [--json FILE] [--plots FOLDER]
                            measures the figures to hold, on programs as they are released;
                            --list shows the cases
   counts [--record] [--profiles FOLDER]
@@ -52,7 +52,7 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match arguments.as_slice() {
         ["test", rest @ ..] => return test(rest),
-        ["bench", rest @ ..] if !rest.is_empty() => bench(&root(), rest),
+        ["bench", rest @ ..] => bench(&root(), rest),
         ["counts", rest @ ..] => counts(&root(), rest),
         ["newcomer", languages @ ..] => newcomer::run(&root(), languages),
         ["tidy"] => suites::tidy_alone(&root()),

@@ -3,30 +3,36 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use rustix::fs::{FallocateFlags, fallocate};
+use tokio::task::spawn_blocking;
 
 /// How long the record of a command is that stores one event.
 const RECORD_BYTES: usize = 160;
 
-/// The time of each of so many flushes, on the file system of this folder.
-pub(super) fn times_ms(folder: &Path, flushes: usize) -> Result<Vec<f64>> {
+/// The room that is reserved; there is more than a run needs, and what goes beyond begins again.
+const FILE_BYTES: u64 = 16 << 20;
+
+/// The time of each flush, one after the other for so long, on the file system of this folder.
+pub(super) async fn times_ms(folder: &Path, measured: Duration) -> Result<Vec<f64>> {
     let path = folder.join("flushed");
-    let file = File::create(&path)?;
-    fallocate(
-        &file,
-        FallocateFlags::empty(),
-        0,
-        (RECORD_BYTES * flushes) as u64,
-    )?;
+    // It blocks, and who wants to stop this program should be heard meanwhile.
+    spawn_blocking(move || flush(&path, measured)).await?
+}
+
+fn flush(path: &Path, measured: Duration) -> Result<Vec<f64>> {
+    let file = File::create(path)?;
+    fallocate(&file, FallocateFlags::empty(), 0, FILE_BYTES)?;
     file.sync_all()?;
     let record = [7; RECORD_BYTES];
-    let mut times = Vec::with_capacity(flushes);
-    for index in 0..flushes {
+    let mut times = Vec::new();
+    let begin = Instant::now();
+    while begin.elapsed() < measured {
+        let offset = (times.len() * RECORD_BYTES) as u64;
         let start = Instant::now();
-        file.write_all_at(&record, (index * RECORD_BYTES) as u64)?;
+        file.write_all_at(&record, offset % FILE_BYTES)?;
         file.sync_data()?;
         times.push(start.elapsed().as_secs_f64() * 1e3);
     }

@@ -52,7 +52,7 @@ pub(super) async fn run(programs: &Programs) -> Result<Vec<Figure>> {
         path: ADD_ITEM,
         message: |number| AddItem::to(number % CARTS),
         load: LOAD,
-        processes: vec![("Firn", firn.id()), ("node", function.id())],
+        processes: vec![firn.watched(), function.watched("node")],
     });
     let echo = turns.add(echoed(&bare, LOAD));
     turns.rounds(programs.effort, ROUNDS).await?;

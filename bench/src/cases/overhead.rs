@@ -10,8 +10,8 @@ use std::time::Duration;
 use anyhow::Result;
 use firn_load::Target;
 
+use super::AddItem;
 use super::served::Served;
-use super::{AddItem, turns};
 use crate::figure::{Bound, Figure, Unit};
 use crate::load::{self, Outcome};
 use crate::measurement::Measurement;
@@ -37,8 +37,8 @@ pub(super) async fn run(programs: &Programs) -> Result<Vec<Figure>> {
     let direct = Target::grpc(bare.address, echo::PATH, AddItem::to);
     let through = Target::grpc(served.firn.clients, own::ECHO, AddItem::to);
     let load = programs.effort.open(RATE, WARM, MEASURED);
-    let of_echo = turns::watched(&[("echo", bare.id())]);
-    let of_firn = turns::watched(&served.processes());
+    let of_echo = [bare.watched("echo")];
+    let of_firn = served.processes();
     let (mut directs, mut throughs) = (Vec::new(), Vec::new());
     for _ in 0..programs.effort.rounds(ROUNDS) {
         directs.push(load::on(&direct, &load, &of_echo).await?);

@@ -1,23 +1,25 @@
 //! Commands over firn.v1 beside a bare echo: ratios of one run.
 //!
 //! The function is on the SDK for Rust, has one connection, and gives back what comes, as the echo
-//! does with the same message. An action has no state; a value entity is read and not changed; an
-//! event sourced entity stores one event for each command, one in ten with a snapshot, among 1,000 or
-//! always in the same. All are loaded in turns.
+//! does with the same message. An action has no state; a value entity is read, or set to a new state;
+//! an event sourced entity stores one event for each command, one in ten with a snapshot, among 1,000
+//! or always in the same. All are loaded in turns.
 //!
-//! On a machine that does other work too, the rate says who got the processors. What a call takes of
-//! them in all processes together says which rate they allow, and stands beside it.
+//! A command that is alone waits for a hop and for a flush of the disk. What a bare hop takes is seen
+//! at the echo, what a bare flush takes is measured in the same round: a record as long as that of the
+//! command, written behind the one before it, in a file of which the room is reserved.
 
 use std::time::Duration;
 
 use anyhow::Result;
 
-use super::AddItem;
-use crate::echo;
+use super::served::{Served, echoed};
+use super::turns::{self, Turns};
+use super::{AddItem, flush};
 use crate::figure::{Bound, Figure, Unit, median};
-use crate::load::{self, Load, Outcome};
+use crate::load::Load;
 use crate::own;
-use crate::rig::{Dialer, Firn, Programs, Server};
+use crate::rig::{Programs, Server};
 
 /// How often each is loaded.
 const ROUNDS: usize = 5;
@@ -25,16 +27,16 @@ const ROUNDS: usize = 5;
 /// How many entities are read or written to.
 const ENTITIES: u64 = 1000;
 
-/// What a command without a change of state must reach of the echo's rate, and may take of its
-/// processor time.
-const RATE_MIN: f64 = 0.5;
-const PROCESSOR_MAX: f64 = 2.5;
-
 const MANY: Load = Load {
     connections: 4,
     in_flight: 64,
     warm: Duration::from_millis(500),
     measured: Duration::from_secs(2),
+};
+
+const MORE: Load = Load {
+    in_flight: 256,
+    ..MANY
 };
 
 const ONE: Load = Load {
@@ -44,183 +46,88 @@ const ONE: Load = Load {
     measured: Duration::from_secs(1),
 };
 
-/// What is loaded, in this order in each round.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Target {
-    Echo,
-    Action,
-    Read,
-    Many,
-    Hot,
-    OneEcho,
-    OneDurable,
-}
-
-impl Target {
-    const ALL: [Self; 7] = [
-        Self::Echo,
-        Self::Action,
-        Self::Read,
-        Self::Many,
-        Self::Hot,
-        Self::OneEcho,
-        Self::OneDurable,
-    ];
-
-    fn load(self) -> Load {
-        match self {
-            Self::OneEcho | Self::OneDurable => ONE,
-            _ => MANY,
-        }
-    }
-
-    fn is_echo(self) -> bool {
-        matches!(self, Self::Echo | Self::OneEcho)
-    }
-
-    fn path(self) -> &'static str {
-        match self {
-            Self::Echo | Self::OneEcho => echo::PATH,
-            Self::Action => own::ECHO,
-            Self::Read => own::READ,
-            Self::Many | Self::Hot | Self::OneDurable => own::ADD,
-        }
-    }
-
-    fn message(self) -> fn(u64) -> AddItem {
-        match self {
-            Self::Hot => |_| AddItem::to(ENTITIES),
-            _ => |number| AddItem::to(number % ENTITIES),
-        }
-    }
-}
-
-/// The outcomes of all rounds, by [`Target::ALL`].
-struct Rounds(Vec<[Outcome; Target::ALL.len()]>);
-
 pub(super) async fn run(programs: &Programs) -> Result<Vec<Figure>> {
-    let echo = Server::echo(programs).await?;
+    let bare = Server::echo(programs).await?;
+    let served = Served::start(programs, &[]).await?;
+    let spread = |number| AddItem::to(number % ENTITIES);
+    let mut turns = Turns::default();
+    let echo = turns.add(echoed(&bare, MANY));
+    let action = turns.add(served.side("actions", own::ECHO, spread, MANY));
+    let read = turns.add(served.side("reads", own::READ, spread, MANY));
+    let update = turns.add(served.side("updates", own::FILL, spread, MANY));
+    let many = turns.add(served.side("events", own::ADD, spread, MANY));
+    let hot = turns.add(served.side(
+        "events of one entity",
+        own::ADD,
+        |_| AddItem::to(ENTITIES),
+        MANY,
+    ));
+    let more_echo = turns.add(echoed(&bare, MORE));
+    let more = turns.add(served.side("events", own::ADD, spread, MORE));
+    let one_echo = turns.add(echoed(&bare, ONE));
+    let one = turns.add(served.side("events", own::ADD, spread, ONE));
     let folder = programs.folder()?;
-    let mut firn = Firn::start_own(programs, folder.path(), &[]);
-    firn.up().await?;
-    let function = Dialer::own(programs, firn.functions)?;
-    firn.serving().await?;
-    let mut rounds = Vec::new();
+    let alone_for = programs.effort.load(ONE).measured;
+    let mut flushes = Vec::new();
     for _ in 0..programs.effort.rounds(ROUNDS) {
-        let mut round = Vec::new();
-        for target in Target::ALL {
-            let of_firn = [firn.id(), function.id()];
-            let (server, processes) = match target.is_echo() {
-                true => (echo.address, &[echo.id()][..]),
-                false => (firn.clients, &of_firn[..]),
-            };
-            let (path, message) = (target.path(), target.message());
-            let load = programs.effort.load(target.load());
-            round.push(load::run(server, path, message, load, processes).await?);
-        }
-        let round = round.try_into().ok();
-        rounds.push(round.expect("as many outcomes as targets"));
+        turns.round(programs.effort).await?;
+        let times = flush::times_ms(folder.path(), alone_for).await?;
+        flushes.push(median(&times));
     }
-    firn.stop().await?;
-    Ok(Rounds(rounds).figures())
-}
+    served.stop().await?;
 
-impl Rounds {
-    fn figures(&self) -> Vec<Figure> {
-        let mut figures = Vec::new();
-        for (name, target) in [
-            ("actions", Target::Action),
-            ("reads of a value entity", Target::Read),
-        ] {
-            let rate = self.rate(&format!("firn.v1, {name}: rate over the echo's"), target);
-            let processor =
-                self.processor(&format!("firn.v1, {name}: Firn's processor time"), target);
-            figures.push(rate.bound(Bound::AtLeast(RATE_MIN)));
-            figures.push(processor.bound(Bound::AtMost(PROCESSOR_MAX)));
-        }
-        let durable = "firn.v1, durable events";
-        figures.push(self.rate(&format!("{durable}: rate over the echo's"), Target::Many));
-        figures.push(self.processor(&format!("{durable}: Firn's processor time"), Target::Many));
-        let hot = format!("{durable}, one hot entity: rate over that of many");
-        let allowed = self.ratio(&hot, (Target::Many, Target::Hot), processor_of_all);
-        figures.push(
-            self.ratio(&hot, (Target::Hot, Target::Many), |it| it.rate)
-                .detail(
-                    "the same by the processor time of all processes",
-                    allowed.value,
-                ),
-        );
-        figures.push(self.ratio(
-            &format!("{durable}, one in flight: median time over the echo's"),
-            (Target::OneDurable, Target::OneEcho),
-            |it| it.time_ms(0.5),
-        ));
-        figures
-    }
-
-    fn rate(&self, what: &str, target: Target) -> Figure {
-        let allowed = self.ratio(what, (Target::Echo, target), processor_of_all);
-        self.ratio(what, (target, Target::Echo), |it| it.rate)
-            .detail(
-                "the same by the processor time of all processes",
-                allowed.value,
+    let rate =
+        |name: &str, pair| turns.rate(format!("firn.v1, {name}: rate over the echo's"), pair);
+    let processor = |name: &str, pair| {
+        let what = format!("firn.v1, {name}: Firn's processor time over the echo's");
+        turns.ratio(what, pair, turns::processor)
+    };
+    let (least, most) = (Bound::AtLeast, Bound::AtMost);
+    let durable = "durable events, 64 in flight";
+    Ok(vec![
+        rate("actions", (action, echo))
+            .bound(least(0.5))
+            .stretch(least(0.6)),
+        processor("actions", (action, echo))
+            .bound(most(2.5))
+            .stretch(most(2.0)),
+        rate("reads of a value entity", (read, echo)).bound(least(0.5)),
+        processor("reads of a value entity", (read, echo)).bound(most(2.5)),
+        rate("updates of a value entity", (update, echo)),
+        processor("updates of a value entity", (update, echo)),
+        rate(durable, (many, echo))
+            .bound(least(0.25))
+            .stretch(least(0.35)),
+        processor(durable, (many, echo))
+            .bound(most(5.0))
+            .stretch(most(4.0)),
+        turns
+            .rate(
+                "firn.v1, one hot entity: rate over that of many",
+                (hot, many),
             )
-    }
-
-    fn processor(&self, what: &str, target: Target) -> Figure {
-        let what = format!("{what} over the echo's");
-        self.ratio(&what, (target, Target::Echo), |it| it.processor_us[0])
-    }
-
-    /// What one has over what the other has, round by round.
-    fn ratio(
-        &self,
-        what: &str,
-        (one, other): (Target, Target),
-        of: impl Fn(&Outcome) -> f64,
-    ) -> Figure {
-        let samples = self
-            .of(one)
-            .zip(self.of(other))
-            .map(|(one, other)| of(one) / of(other));
-        let figure = Figure::new(what, Unit::Ratio, samples.collect());
-        let name = |target: Target| if target.is_echo() { "echo" } else { "Firn" };
-        let other_name = if other.is_echo() { "echo" } else { "many" };
-        figure
-            .detail(name(one), self.line(one))
-            .detail(other_name, self.line(other))
-    }
-
-    fn of(&self, target: Target) -> impl Iterator<Item = &Outcome> {
-        let index = Target::ALL.iter().position(|it| *it == target);
-        self.0
-            .iter()
-            .map(move |round| &round[index.expect("all are there")])
-    }
-
-    /// The absolute values: those of this machine in this hour.
-    fn line(&self, target: Target) -> String {
-        let of = |value: &dyn Fn(&Outcome) -> f64| {
-            median(&self.of(target).map(value).collect::<Vec<f64>>())
-        };
-        let names = match target.is_echo() {
-            true => &["echo"][..],
-            false => &["Firn", "function"],
-        };
-        let mut line = format!(
-            "{:.0}/s, p50 {:.3} ms, p99 {:.3} ms; processor for each call:",
-            of(&|it| it.rate),
-            of(&|it| it.time_ms(0.5)),
-            of(&|it| it.time_ms(0.99)),
-        );
-        for (index, name) in names.iter().enumerate() {
-            line += &format!(" {name} {:.1} µs,", of(&|it| it.processor_us[index]));
-        }
-        line + &format!(" load {:.1} µs", of(&|it| it.own_processor_us))
-    }
+            .bound(least(0.5))
+            .stretch(least(0.8)),
+        rate("durable events, 256 in flight", (more, more_echo)),
+        processor("durable events, 256 in flight", (more, more_echo)),
+        alone(&turns, (one, one_echo), &flushes),
+    ])
 }
 
-/// What a call takes of the processors, in the load, the server and the function.
-fn processor_of_all(outcome: &Outcome) -> f64 {
-    outcome.own_processor_us + outcome.processor_us.iter().sum::<f64>()
+/// The time of a command that is alone over that of a hop and a flush.
+fn alone(turns: &Turns, (one, echo): (turns::Turn, turns::Turn), flushes: &[f64]) -> Figure {
+    let hops = turns.of(echo, turns::middle);
+    let bare = hops.iter().zip(flushes).map(|(hop, flush)| hop + flush);
+    let times = turns.of(one, turns::middle);
+    let samples = times.iter().zip(bare).map(|(time, bare)| time / bare);
+    let figure = Figure::new(
+        "firn.v1, durable events, one in flight: p50 over hop and flush",
+        Unit::Ratio,
+        samples.collect(),
+    );
+    turns
+        .details(figure, &[one, echo])
+        .bound(Bound::AtMost(1.8))
+        .stretch(Bound::AtMost(1.5))
+        .detail("a bare flush, ms", median(flushes))
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
+use firn_load::Watched;
 use tempfile::TempDir;
 
 use super::AddItem;
@@ -64,8 +65,8 @@ impl Served {
     }
 
     /// Both processes by their names.
-    pub(super) fn processes(&self) -> Vec<(&'static str, u32)> {
-        vec![("Firn", self.firn.id()), ("function", self.function.id())]
+    pub(super) fn processes(&self) -> Vec<Watched> {
+        vec![self.firn.watched(), self.function.watched("function")]
     }
 
     /// Asks Firn to stop and waits until it has; the function goes as well.
@@ -82,6 +83,6 @@ pub(super) fn echoed(echo: &Server, load: Load) -> Side {
         path: echo::PATH,
         message: AddItem::to,
         load,
-        processes: vec![("echo", echo.id())],
+        processes: vec![echo.watched("echo")],
     }
 }

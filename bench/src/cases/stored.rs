@@ -8,17 +8,12 @@
 //! and the allocator's reserve; if an entity left something behind, memory would go on growing with
 //! each further round.
 
-use std::collections::HashMap;
 use std::path::Path;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use anyhow::{Result, ensure};
-use firn_model::id::{EntityKey, Epoch, Slot, SlotSequence, StorageName};
-use firn_model::payload::Payload;
-use firn_store::embedded::{Config, Embedded};
-use firn_store::{Change, Commit, Outcome, Store, Timestamp};
-use tokio::task::yield_now;
 
+use super::filled::WATCHED;
 use super::megabytes;
 use crate::figure::{Bound, Figure, Unit};
 use crate::function::{self, Function, Get};
@@ -27,12 +22,6 @@ use crate::rig::{Firn, Programs, own_memory, until};
 
 /// How many entities are stored.
 const STORED: u64 = 1_000_000;
-
-/// The size of the state of each.
-const STATE_BYTES: usize = 100;
-
-/// How many are written at once.
-const BATCH: u64 = 10_000;
 
 /// How often the folder is opened.
 const OPENED: usize = 5;
@@ -56,7 +45,7 @@ const LEFT_BYTES_MAX: f64 = 32.0;
 
 pub(super) async fn run(programs: &Programs) -> Result<Vec<Figure>> {
     let folder = programs.folder()?;
-    let filled = fill(&folder.path().join("data")).await?;
+    let filled = WATCHED.fill(folder.path(), STORED).await?;
     let function = Function::start(0)?;
     let (mut opened, mut memory) = (Vec::new(), Vec::new());
     for _ in 0..OPENED {
@@ -87,54 +76,6 @@ pub(super) async fn run(programs: &Programs) -> Result<Vec<Figure>> {
         left,
         active,
     ])
-}
-
-/// Fills a data folder; gives how many seconds it took.
-async fn fill(folder: &Path) -> Result<f64> {
-    let start = Instant::now();
-    let store = Embedded::open(folder, Config::default(), |fatal| {
-        eprintln!("the store failed: {fatal}");
-    })?;
-    let storage = StorageName::new(function::STORAGE);
-    let mut sequences: HashMap<Slot, SlotSequence> = HashMap::new();
-    for first in (0..STORED).step_by(BATCH as usize) {
-        let commits = (first..first + BATCH).map(|number| {
-            let key = EntityKey::new(storage.clone(), id(number));
-            let sequence = sequences.entry(key.slot()).or_default();
-            *sequence = sequence.next();
-            let at = Timestamp::from(SystemTime::now());
-            let mut commit = Commit::empty(key.slot(), Epoch::default(), *sequence, at);
-            commit.key = Some(key);
-            commit.change = Some(Change::Set(state(number)));
-            commit
-        });
-        let outcomes = store.commit(commits.collect()).await;
-        ensure!(
-            outcomes.iter().all(|it| it.outcome == Outcome::Landed),
-            "the store refused what it should take"
-        );
-        // Committing blocks; who wants to stop this program is heard in between.
-        yield_now().await;
-    }
-    store.close();
-    Ok(start.elapsed().as_secs_f64())
-}
-
-fn id(number: u64) -> String {
-    format!("entity-{number:08}")
-}
-
-/// An encoded `bench.Kept`: one field of bytes, different for each entity.
-fn state(number: u64) -> Payload {
-    let mut bytes = vec![10, (STATE_BYTES - 2) as u8];
-    let mut random = number;
-    while bytes.len() < STATE_BYTES {
-        random = random
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        bytes.push((random >> 56) as u8);
-    }
-    Payload::new(function::KEPT, bytes)
 }
 
 /// Activates and passivates entities in rounds; gives the growth of memory for each of them.
@@ -201,7 +142,7 @@ async fn touch(client: &Client, function: &Function, round: u64) -> Result<()> {
     let had_state = function.opened_with_state();
     let step = STORED / TOUCHED;
     let gets = (0..TOUCHED).map(|index| Get {
-        id: id(index * step + round),
+        id: WATCHED.id(index * step + round),
     });
     load::each(client, function::PATH, gets, 64).await?;
     let had_state = function.opened_with_state() - had_state;

@@ -2,8 +2,9 @@
 //!
 //! All calls are made at the same time, and each counts from then: so the last one says how long the
 //! whole took. Firn has just been started and has none of the entities in memory; right after, the
-//! same ones are called again.
+//! same ones are called again. As many calls of the bare echo say what is the load's own part.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -14,8 +15,8 @@ use super::filled::OWN;
 use super::served::Served;
 use crate::figure::{Figure, Unit, median};
 use crate::load::Client;
-use crate::own;
-use crate::rig::Programs;
+use crate::rig::{Programs, Server};
+use crate::{echo, own};
 
 /// How often Firn is started.
 const ROUNDS: usize = 5;
@@ -35,18 +36,18 @@ pub(super) async fn run(programs: &Programs) -> Result<Vec<Figure>> {
     let stored = programs.effort.entities(STORED);
     let called = programs.effort.entities(CALLED);
     OWN.fill(folder.path(), stored).await?;
-    let (mut cold, mut warm) = (Vec::new(), Vec::new());
+    let bare = Server::echo(programs).await?;
+    let (mut cold, mut warm, mut bares) = (Vec::new(), Vec::new(), Vec::new());
+    let entities: Vec<u64> = (0..called).map(|it| it * (stored / called)).collect();
     for _ in 0..programs.effort.rounds(ROUNDS) {
         let served = Served::start_in(programs, folder.path(), &[]).await?;
-        let mut clients = Vec::new();
-        for _ in 0..CONNECTIONS {
-            clients.push(Client::connect(served.firn.clients).await?);
-        }
-        let entities: Vec<u64> = (0..called).map(|it| it * (stored / called)).collect();
+        let clients = connect(served.firn.clients).await?;
         for bursts in [&mut cold, &mut warm] {
-            bursts.push(burst(&clients, &entities).await?);
+            bursts.push(burst(&clients, own::READ, &entities).await?);
         }
         served.stop().await?;
+        let clients = connect(bare.address).await?;
+        bares.push(burst(&clients, echo::PATH, &entities).await?);
     }
     let beside = |what: &str, value: fn(&Burst) -> f64| {
         let pairs = cold.iter().zip(&warm);
@@ -55,6 +56,7 @@ pub(super) async fn run(programs: &Programs) -> Result<Vec<Figure>> {
         Figure::new(what, Unit::Ratio, samples.collect())
             .detail("cold", line(&cold))
             .detail("warm", line(&warm))
+            .detail("echo", line(&bares))
     };
     Ok(vec![
         beside("rate", Burst::rate),
@@ -62,14 +64,22 @@ pub(super) async fn run(programs: &Programs) -> Result<Vec<Figure>> {
     ])
 }
 
-/// Reads all of these entities at the same time.
-async fn burst(clients: &[Client], entities: &[u64]) -> Result<Burst> {
+async fn connect(server: SocketAddr) -> Result<Vec<Client>> {
+    let mut clients = Vec::new();
+    for _ in 0..CONNECTIONS {
+        clients.push(Client::connect(server).await?);
+    }
+    Ok(clients)
+}
+
+/// Calls a method with all of these at the same time.
+async fn burst(clients: &[Client], path: &'static str, entities: &[u64]) -> Result<Burst> {
     let mut calls = JoinSet::new();
     let start = Instant::now();
     for (entity, client) in entities.iter().zip(clients.iter().cycle()) {
         let (item, client) = (AddItem::to(*entity), client.clone());
         calls.spawn(async move {
-            client.call(own::READ, &item).await?;
+            client.call(path, &item).await?;
             anyhow::Ok(start.elapsed())
         });
     }

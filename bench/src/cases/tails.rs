@@ -10,8 +10,8 @@ use std::time::Duration;
 use anyhow::Result;
 use firn_load::{Load, Target};
 
+use super::AddItem;
 use super::served::Served;
-use super::{AddItem, turns};
 use crate::figure::{Bound, Figure, Unit};
 use crate::load::{self, Outcome};
 use crate::measurement::Measurement;
@@ -100,7 +100,7 @@ impl Round {
     ) -> Result<Self> {
         let message = |number| AddItem::to(number % ENTITIES);
         let target = Target::grpc(served.firn.clients, path, message);
-        let watched = turns::watched(&served.processes());
+        let watched = served.processes();
         let highest = Load::closed(IN_FLIGHT, WARM, programs.effort.time(HIGHEST));
         let highest = load::on(&target, &highest, &watched).await?;
         let load = programs.effort.open(PART * highest.rate, WARM, measured);

@@ -1,17 +1,17 @@
-//! Durable commands through Firn beside a bare echo: ratios of one run.
+//! Durable commands through Firn, over the protocol of Kalix, beside a bare echo: ratios of one run.
 //!
-//! The command is the cart's `AddItem`, over the protocol of Kalix and its function in Rust: one
-//! event for each call, one in ten with a snapshot. The echo takes the same message and gives it
-//! back. Both are loaded in turns.
+//! The command is the cart's `AddItem`, and its function is in Rust: one event for each call, one in
+//! ten with a snapshot. The echo takes the same message and gives it back. Both are loaded in turns.
 
 use std::time::Duration;
 
 use anyhow::Result;
 
+use super::served::echoed;
+use super::turns::{self, Side, Turns};
 use super::{ADD_ITEM, AddItem};
-use crate::echo;
-use crate::figure::{Bound, Figure, Unit, median};
-use crate::load::{self, Load, Outcome};
+use crate::figure::{Bound, Figure};
+use crate::load::Load;
 use crate::rig::{Firn, Programs, Server};
 
 /// How often each is loaded.
@@ -34,79 +34,43 @@ const ONE: Load = Load {
     measured: Duration::from_secs(1),
 };
 
-/// The outcomes of one load on both.
-#[derive(Default)]
-struct Pairs {
-    echo: Vec<Outcome>,
-    firn: Vec<Outcome>,
-}
-
 pub(super) async fn run(programs: &Programs) -> Result<Vec<Figure>> {
     let cart = Server::cart(programs).await?;
-    let echo = Server::echo(programs).await?;
+    let bare = Server::echo(programs).await?;
     let folder = programs.folder()?;
     let mut firn = Firn::start(programs, folder.path(), cart.address, &[]);
     firn.serving().await?;
-    let message = |number| AddItem::to(number % CARTS);
-    let (mut many, mut one) = (Pairs::default(), Pairs::default());
-    for _ in 0..ROUNDS {
-        for (load, pairs) in [(MANY, &mut many), (ONE, &mut one)] {
-            let processes = [echo.id()];
-            let outcome = load::run(echo.address, echo::PATH, message, load, &processes).await?;
-            pairs.echo.push(outcome);
-            let processes = [firn.id(), cart.id()];
-            let outcome = load::run(firn.clients, ADD_ITEM, message, load, &processes).await?;
-            pairs.firn.push(outcome);
-        }
-    }
+    let carts = |load| Side {
+        name: "Kalix in Rust",
+        server: firn.clients,
+        path: ADD_ITEM,
+        message: |number| AddItem::to(number % CARTS),
+        load,
+        processes: vec![firn.watched(), cart.watched("cart")],
+    };
+    let mut turns = Turns::default();
+    let many = (turns.add(carts(MANY)), turns.add(echoed(&bare, MANY)));
+    let one = (turns.add(carts(ONE)), turns.add(echoed(&bare, ONE)));
+    turns.rounds(programs.effort, ROUNDS).await?;
     firn.stop().await?;
+    let of_kalix = "Kalix in Rust, durable events";
     Ok(vec![
-        many.details(
-            many.ratio(
-                "durable commands, 64 in flight: rate over the echo's",
-                |it| it.rate,
+        turns
+            .rate(
+                format!("{of_kalix}, 64 in flight: rate over the echo's"),
+                many,
             )
-            .bound(Bound::AtLeast(0.18)),
+            .bound(Bound::AtLeast(0.18))
+            .stretch(Bound::AtLeast(0.25)),
+        turns.ratio(
+            format!("{of_kalix}: Firn's processor time over the echo's"),
+            many,
+            turns::processor,
         ),
-        many.ratio(
-            "durable commands, 64 in flight: Firn's processor time over the echo's",
-            |it| it.processor_us[0],
+        turns.ratio(
+            format!("{of_kalix}, one in flight: p50 over the echo's"),
+            one,
+            turns::middle,
         ),
-        one.details(one.ratio(
-            "durable commands, one in flight: median time over the echo's",
-            |it| it.time_ms(0.5),
-        )),
     ])
-}
-
-impl Pairs {
-    /// What Firn has over what the echo has, round by round.
-    fn ratio(&self, what: &str, of: impl Fn(&Outcome) -> f64) -> Figure {
-        let rounds = self.firn.iter().zip(&self.echo);
-        let samples = rounds.map(|(firn, echo)| of(firn) / of(echo)).collect();
-        Figure::new(what, Unit::Ratio, samples)
-    }
-
-    /// The absolute values: those of this machine in this hour.
-    fn details(&self, figure: Figure) -> Figure {
-        let line = |outcomes: &[Outcome], names: &[&str]| {
-            let of = |value: &dyn Fn(&Outcome) -> f64| {
-                median(&outcomes.iter().map(value).collect::<Vec<f64>>())
-            };
-            let mut line = format!(
-                "{:.0}/s, p50 {:.3} ms, p99 {:.3} ms, p99.9 {:.3} ms; processor for each call:",
-                of(&|it| it.rate),
-                of(&|it| it.time_ms(0.5)),
-                of(&|it| it.time_ms(0.99)),
-                of(&|it| it.time_ms(0.999)),
-            );
-            for (index, name) in names.iter().enumerate() {
-                line += &format!(" {name} {:.1} µs,", of(&|it| it.processor_us[index]));
-            }
-            line + &format!(" load {:.1} µs", of(&|it| it.own_processor_us))
-        };
-        figure
-            .detail("echo", line(&self.echo, &["echo"]))
-            .detail("Firn", line(&self.firn, &["Firn", "cart"]))
-    }
 }

@@ -22,7 +22,7 @@ pub(super) struct Side {
     pub(super) message: fn(u64) -> AddItem,
     pub(super) load: Load,
     /// Its processes by their names. The first is the server, whose processor time is compared.
-    pub(super) processes: Vec<(&'static str, u32)>,
+    pub(super) processes: Vec<Watched>,
 }
 
 /// Anything that is loaded.
@@ -30,7 +30,7 @@ pub(super) struct Loaded {
     pub(super) name: &'static str,
     pub(super) target: Target,
     pub(super) load: Load,
-    pub(super) processes: Vec<(&'static str, u32)>,
+    pub(super) processes: Vec<Watched>,
 }
 
 impl From<Side> for Loaded {
@@ -73,8 +73,7 @@ impl Turns {
         for (loaded, outcomes) in &mut self.0 {
             let load = effort.load(loaded.load);
             let load = firn_load::Load::closed(load.in_flight, load.warm, load.measured);
-            let watched = watched(&loaded.processes);
-            outcomes.push(load::on(&loaded.target, &load, &watched).await?);
+            outcomes.push(load::on(&loaded.target, &load, &loaded.processes).await?);
         }
         Ok(())
     }
@@ -116,12 +115,6 @@ impl Turns {
             figure.measured(Measurement::of(loaded.name, &outcomes))
         })
     }
-}
-
-/// Processes by their names, to be looked at.
-pub(super) fn watched(processes: &[(&'static str, u32)]) -> Vec<Watched> {
-    let watched = |(name, id): &(&'static str, u32)| Watched::new(*name, *id);
-    processes.iter().map(watched).collect()
 }
 
 /// What a call takes of the processors in the server.
