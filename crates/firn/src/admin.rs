@@ -160,9 +160,14 @@ struct Refused(StatusCode, String);
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         let mut refusal = json!({ "error": self.1 });
-        // The only one that is not about the request.
-        if self.0 == StatusCode::SERVICE_UNAVAILABLE {
-            refusal["code"] = Code::FunctionUnavailable.to_string().into();
+        // Others are mistakes in the request.
+        let code = match self.0 {
+            StatusCode::SERVICE_UNAVAILABLE => Some(Code::FunctionUnavailable),
+            StatusCode::GONE => Some(Code::VersionTrimmed),
+            _ => None,
+        };
+        if let Some(code) = code {
+            refusal["code"] = code.to_string().into();
         }
         (self.0, Json(refusal)).into_response()
     }
@@ -290,6 +295,9 @@ async fn state(
         .is_some_and(|snapshot| snapshot.sequence > at)
     {
         entity = shared.store.load(&key, Replay::AllEvents).await?;
+        if let Some(snapshot) = &entity.snapshot {
+            return Err(trimmed(&component, &query.id, at, snapshot.sequence));
+        }
     }
     let events: Vec<Value> = entity
         .events
@@ -316,6 +324,15 @@ async fn state(
         "lastSequence": entity.last_event,
         "deletedUntilMs": entity.deleted_until.map(|until| until.0),
     })))
+}
+
+/// Events are gone that a version needs. Snapshots before the last are not kept.
+fn trimmed(component: &Component, id: &str, at: u64, oldest: u64) -> Refused {
+    let text = format!(
+        "version {at} of {id} of {} was trimmed; the oldest that is left is {oldest}",
+        component.service
+    );
+    Refused(StatusCode::GONE, text)
 }
 
 fn no_entity(component: &Component, id: &str) -> Refused {
@@ -374,9 +391,12 @@ async fn events(
         .events(&key, query.after.unwrap_or(0), limit)
         .await?;
     let more = events.len() == limit;
+    let first = events.first().map_or(0, |first| first.sequence);
+    let trimmed = (first > query.after.unwrap_or(0) + 1).then(|| first - 1);
     let events: Vec<Value> = events
         .iter()
         .map(|event| contract_json::event(&contract, event))
         .collect();
-    Ok(Json(json!({ "events": events, "more": more })))
+    let answer = json!({ "events": events, "more": more, "trimmed": trimmed });
+    Ok(Json(answer))
 }

@@ -6,6 +6,8 @@
 //! value came from.
 
 mod file;
+mod older;
+mod retention;
 mod value;
 
 use std::collections::BTreeMap;
@@ -20,11 +22,14 @@ use clap::{Arg, ArgMatches};
 use firn_link::Family;
 use firn_link::v1::port;
 use firn_model::code::Code;
+use firn_runtime::retention::{Retention, Rule};
 use firn_store::postgres::{self, Migrate};
 use firn_store::seal::Keys;
 
 use crate::project::{self, Project};
 use file::File;
+use older::older_names;
+pub(crate) use retention::events as retained_events;
 pub(crate) use value::duration;
 use value::{
     address, at_least_one, boolean, family, function_address, host_port, join, lanes, lease,
@@ -203,6 +208,21 @@ pub(crate) const SETTINGS: &[Setting] = &[
         help: "How long the answer to an idempotency key is remembered",
     },
     Setting {
+        name: "retain-events",
+        env: "FIRN_RETAIN_EVENTS",
+        value: "WHAT",
+        default: "all",
+        help: "Which events are kept that a snapshot covers, unless [retention] in the file says more \
+               of their component: all, those of a time such as 30d, or so many before the snapshot",
+    },
+    Setting {
+        name: "retain-every",
+        env: "FIRN_RETAIN_EVERY",
+        value: "DURATION",
+        default: "10m",
+        help: "How often is looked for events and entities that need not be kept",
+    },
+    Setting {
         name: "cache-bytes",
         env: "FIRN_CACHE_BYTES",
         value: "BYTES",
@@ -298,6 +318,7 @@ pub(crate) struct Config {
     pub(crate) max_entities: usize,
     pub(crate) mailbox: usize,
     pub(crate) idempotency_ttl: Duration,
+    pub(crate) retention: Arc<Retention>,
     pub(crate) cache_bytes: u64,
     /// Keys that seal the store.
     pub(crate) keys: Option<Arc<Keys>>,
@@ -322,6 +343,8 @@ pub(crate) enum StoreUrl {
 #[derive(Debug, Clone)]
 pub(crate) struct StoreConfig {
     pub(crate) store: StoreUrl,
+    /// What is kept of it.
+    pub(crate) retention: Retention,
     pub(crate) keys: Option<Arc<Keys>>,
     pub(crate) cache_bytes: u64,
 }
@@ -347,6 +370,12 @@ pub(crate) fn args(mode: Mode) -> impl Iterator<Item = Arg> {
 /// The flags of the settings of a store.
 pub(crate) fn store_args() -> impl Iterator<Item = Arg> {
     args_of(Mode::Dev, |name| STORE_SETTINGS.contains(&name))
+}
+
+/// The flags of the settings of a store from which events are removed.
+pub(crate) fn trim_args() -> impl Iterator<Item = Arg> {
+    let is_wanted = |name: &str| STORE_SETTINGS.contains(&name) || name == "retain-events";
+    args_of(Mode::Dev, is_wanted)
 }
 
 /// The flags of the settings of keys.
@@ -376,18 +405,6 @@ fn args_of(mode: Mode, is_wanted: impl Fn(&str) -> bool) -> impl Iterator<Item =
     }))
 }
 
-/// The environment variables of the older proxies, for the help text; [`Sources::older`] reads them.
-fn older_names(setting: &str) -> &'static str {
-    match setting {
-        "listen" => ", HTTP_PORT",
-        "function" => {
-            ", USER_FUNCTION_HOST and USER_FUNCTION_PORT, USER_SERVICE_HOST and USER_SERVICE_PORT"
-        }
-        "function-listen" => ", PROXY_HTTP_PORT",
-        _ => "",
-    }
-}
-
 /// The value when nobody sets one: in production health is asked from outside.
 fn default(setting: &Setting, mode: Mode) -> &'static str {
     match (setting.name, mode) {
@@ -404,7 +421,11 @@ pub(crate) fn gather(
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<(Config, Project), Vec<Fault>> {
     let mut faults = Vec::new();
-    let File { values, project } = file(mode, flags, env)
+    let File {
+        values,
+        project,
+        components,
+    } = file(mode, flags, env)
         .map(|path| File::read(&path, &mut faults))
         .unwrap_or_default();
     let sources = Sources {
@@ -412,6 +433,7 @@ pub(crate) fn gather(
         flags,
         env,
         file: &values,
+        components: &components,
     };
     let config = sources.config(&mut faults);
     match config {
@@ -426,7 +448,9 @@ pub(crate) fn gather_store(
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<StoreConfig, Vec<Fault>> {
     let mut faults = Vec::new();
-    let File { values, .. } = file(Mode::Dev, flags, env)
+    let File {
+        values, components, ..
+    } = file(Mode::Dev, flags, env)
         .map(|path| File::read(&path, &mut faults))
         .unwrap_or_default();
     let sources = Sources {
@@ -434,6 +458,7 @@ pub(crate) fn gather_store(
         flags,
         env,
         file: &values,
+        components: &components,
     };
     let config = sources.store_config(&mut faults);
     match config {
@@ -460,6 +485,8 @@ struct Sources<'a> {
     env: &'a dyn Fn(&str) -> Option<String>,
     /// The values of the file by name, with their origin.
     file: &'a BTreeMap<String, (String, String)>,
+    /// What the file says is kept of components.
+    components: &'a BTreeMap<String, Rule>,
 }
 
 /// A value and where it came from.
@@ -494,6 +521,8 @@ impl Sources<'_> {
         let max_entities = self.parse("max-entities", faults, at_least_one);
         let mailbox = self.parse("mailbox", faults, at_least_one);
         let idempotency_ttl = self.parse("idempotency-ttl", faults, duration);
+        let retained = self.parse("retain-events", faults, retained_events);
+        let retain_every = self.parse("retain-every", faults, duration);
         let cache_bytes = self.parse("cache-bytes", faults, number);
         let keys = self.keys(faults);
         let lanes = self.parse("lanes", faults, lanes);
@@ -524,6 +553,11 @@ impl Sources<'_> {
             max_entities: max_entities?,
             mailbox: mailbox?,
             idempotency_ttl: idempotency_ttl?,
+            retention: Arc::new(Retention {
+                events: retained?,
+                components: self.components.clone(),
+                every: retain_every?,
+            }),
             cache_bytes: cache_bytes?,
             keys: keys?,
             lanes: lanes?,
@@ -537,8 +571,14 @@ impl Sources<'_> {
         let store = self.parse("store", faults, store);
         let keys = self.keys(faults);
         let cache_bytes = self.parse("cache-bytes", faults, number);
+        let retained = self.parse("retain-events", faults, retained_events);
         Some(StoreConfig {
             store: store?,
+            retention: Retention {
+                events: retained?,
+                components: self.components.clone(),
+                ..Retention::default()
+            },
             keys: keys?,
             cache_bytes: cache_bytes?,
         })
@@ -647,42 +687,6 @@ impl Sources<'_> {
         Found {
             text: default.to_owned(),
             origin: format!("the default of --{name}"),
-        }
-    }
-
-    /// The environment variables that users of the older proxies know.
-    fn older(&self, name: &str) -> Option<Found> {
-        let env = self.env;
-        match name {
-            "listen" => {
-                let port = env("HTTP_PORT")?;
-                Some(Found {
-                    text: format!("0.0.0.0:{port}"),
-                    origin: "HTTP_PORT".to_owned(),
-                })
-            }
-            "function-listen" => {
-                let port = env("PROXY_HTTP_PORT")?;
-                Some(Found {
-                    text: format!("127.0.0.1:{port}"),
-                    origin: "PROXY_HTTP_PORT".to_owned(),
-                })
-            }
-            "function" => ["USER_FUNCTION", "USER_SERVICE"].iter().find_map(|prefix| {
-                let (host_name, port_name) = (format!("{prefix}_HOST"), format!("{prefix}_PORT"));
-                let (host, port) = (env(&host_name), env(&port_name));
-                if host.is_none() && port.is_none() {
-                    return None;
-                }
-                let host = host.unwrap_or_else(|| "127.0.0.1".to_owned());
-                let port = port.unwrap_or_else(|| "8080".to_owned());
-                let origin = format!("{host_name} and {port_name}");
-                Some(Found {
-                    text: format!("{host}:{port}"),
-                    origin,
-                })
-            }),
-            _ => None,
         }
     }
 }

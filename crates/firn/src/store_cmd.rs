@@ -3,6 +3,7 @@
 
 mod backup;
 mod file;
+mod trim;
 
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
@@ -70,6 +71,7 @@ pub(crate) fn command() -> Command {
                 )
                 .args(settings::store_args()),
         )
+        .subcommand(trim::command())
         .subcommand(
             Command::new("rotate-keys")
                 .about("Seals everything anew with the first key, also what was not sealed")
@@ -99,6 +101,7 @@ pub(crate) fn run(flags: &ArgMatches, env: &dyn Fn(&str) -> Option<String>) -> E
             "export" => export(&config, &file(), flags.get_flag("plain")).await,
             "import" => import(&config, &file()).await,
             "check" => check(&config, flags.get_flag("repair")),
+            "trim" => trim::run(&config, flags, open(&config).await?).await,
             "rotate-keys" => rotate_keys(&config),
             "backup" => {
                 let address = flags.get_one::<String>("admin").map_or("", String::as_str);

@@ -84,6 +84,8 @@ pub enum Code {
     ContractTaken = 2024,
     /// The function's token is missing or wrong.
     TokenRefused = 2025,
+    /// What the settings say is kept of a component does not fit it.
+    RetentionUnfit = 2026,
     /// No such service or method.
     MethodUnknown = 3001,
     /// The request does not parse where Firn must read it.
@@ -230,6 +232,8 @@ pub enum Code {
     StoreFaulty = 5038,
     /// A backup was asked for from another machine.
     BackupRefused = 5039,
+    /// The version of an entity that was asked for was trimmed.
+    VersionTrimmed = 5050,
 }
 
 impl Code {
@@ -272,6 +276,7 @@ impl Code {
         Self::MessageUndeclared,
         Self::ContractTaken,
         Self::TokenRefused,
+        Self::RetentionUnfit,
         Self::MethodUnknown,
         Self::PayloadMalformed,
         Self::JsonMalformed,
@@ -345,6 +350,7 @@ impl Code {
         Self::RestoreUnfinished,
         Self::StoreFaulty,
         Self::BackupRefused,
+        Self::VersionTrimmed,
     ];
 
     /// The number, without the prefix.
@@ -416,6 +422,7 @@ impl Code {
                 "another connected function declares the same service or storage otherwise"
             }
             Self::TokenRefused => "the function's token is missing or wrong",
+            Self::RetentionUnfit => "what is to be kept of a component does not fit it",
             Self::MethodUnknown => "no such service or method",
             Self::PayloadMalformed => "the request does not parse where Firn must read it",
             Self::JsonMalformed => "the JSON body is not valid for the request type",
@@ -511,6 +518,7 @@ impl Code {
             Self::RestoreUnfinished => "the store was not filled to the end",
             Self::StoreFaulty => "the store holds what does not fit together",
             Self::BackupRefused => "a backup was asked for from another machine",
+            Self::VersionTrimmed => "the version of an entity that was asked for was trimmed",
         }
     }
 }

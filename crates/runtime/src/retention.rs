@@ -134,6 +134,16 @@ impl Retention {
         }
     }
 
+    /// The names of which none of these components has one.
+    fn unknown(&self, components: &[Arc<Component>]) -> Vec<&str> {
+        let names = self.components.keys().map(String::as_str);
+        let is_known = |name: &&str| {
+            let mut components = components.iter();
+            components.any(|it| *name == &*it.service || *name == it.storage.as_str())
+        };
+        names.filter(|name| !is_known(name)).collect()
+    }
+
     fn is_nothing(&self) -> bool {
         self.events == Events::All && self.components.is_empty()
     }
@@ -156,6 +166,7 @@ impl Dispatcher {
         }
         let retaining = async {
             let mut served = self.served.clone();
+            let mut unknown = Vec::new();
             loop {
                 let found = served.wait_for(Option::is_some).await;
                 let Some(contract) = found
@@ -164,6 +175,16 @@ impl Dispatcher {
                 else {
                     return;
                 };
+                let still = retention.unknown(&contract.components);
+                if still != unknown {
+                    unknown = still;
+                    for name in &unknown {
+                        warn!(
+                            name,
+                            "[retention] names what is no component of the function"
+                        );
+                    }
+                }
                 for component in &contract.components {
                     if let Err(error) = self.retain_of(&store, retention, component).await {
                         let component = &component.service;

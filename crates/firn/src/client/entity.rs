@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::ArgMatches;
+use firn_model::code::Code;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
@@ -101,6 +102,12 @@ async fn events(flags: &ArgMatches) -> Result<(), Failure> {
     if flags.get_flag("json") {
         println!("{answer}");
         return Ok(());
+    }
+    if let Some(trimmed) = answer["trimmed"].as_u64() {
+        eprintln!(
+            "events up to {trimmed} were trimmed ({})",
+            Code::VersionTrimmed
+        );
     }
     print_events(&answer["events"]);
     if answer["more"] == Value::Bool(true) {

@@ -78,6 +78,11 @@ pub(super) async fn get(address: &str, path: &str) -> Result<Value, Failure> {
         .to_owned();
     Err(match value["code"].as_str() {
         Some(code) if code == Code::FunctionUnavailable.to_string() => not_connected(text),
+        Some(code) if code == Code::VersionTrimmed.to_string() => Failure::new(
+            Code::VersionTrimmed,
+            text,
+            "ask for a later version; firn entity events shows the events that are left",
+        ),
         _ => Failure::new(
             Code::BadRequestText,
             text,

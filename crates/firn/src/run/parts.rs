@@ -7,6 +7,8 @@ use firn_edge::Origins;
 use firn_link::v1::port;
 use firn_link::watch::{Check, Watch};
 use firn_link::{Asker, Identification};
+use firn_model::code::Code;
+use firn_model::contract::Finding;
 use firn_runtime::{engine, lane};
 use http::HeaderName;
 use tokio::sync::Notify;
@@ -33,6 +35,7 @@ pub(super) fn engine_config(config: &Config) -> engine::Config {
             command_timeout: config.command_timeout,
             passivate_after: config.passivate_after,
             reply_record_ttl: config.idempotency_ttl,
+            retention: config.retention.clone(),
             ..lane::Config::default()
         },
         clock: firn_store::Clock::system(),
@@ -79,16 +82,31 @@ pub(super) fn watch(
             identification,
         },
         message_bytes_max: config.max_message_bytes,
-        check: check(),
+        check: check(config),
         hurry,
     }
 }
 
-/// What else may be wrong with a contract: its HTTP rules.
-pub(super) fn check() -> Check {
-    Arc::new(|contract| match firn_edge::rules::compile(contract) {
-        Ok(_) => Vec::new(),
-        Err(findings) => findings,
+/// What else may be wrong with a contract: its HTTP rules, and what the settings say is kept of its
+/// components.
+pub(super) fn check(config: &Config) -> Check {
+    let retention = config.retention.clone();
+    Arc::new(move |contract| {
+        let mut findings = match firn_edge::rules::compile(contract) {
+            Ok(_) => Vec::new(),
+            Err(findings) => findings,
+        };
+        findings.extend(contract.components.iter().filter_map(|component| {
+            let misfit = retention.misfit(component)?;
+            let service = component.service.to_string();
+            Some(Finding {
+                code: Code::RetentionUnfit,
+                text: format!("what [retention] says of {service} cannot be done: {misfit}"),
+                service: Some(service),
+                location: None,
+            })
+        }));
+        findings
     })
 }
 

@@ -126,7 +126,7 @@ impl Proxy {
             tasks.spawn(watch.run(sender, dialing.clone()));
         }
         let calls = Arc::new(engine.dispatcher().clone());
-        let (hub, dialed_in) = Hub::new(parts::check(), calls, TaskTracker::new());
+        let (hub, dialed_in) = Hub::new(parts::check(config), calls, TaskTracker::new());
         let events = Events { dialed, dialed_in };
         let dialed_in = port.map(|port| DialedIn::serve(port, hub.clone(), &tasks));
         let follow = Follow::new(config.mode, engine, ready, hub, dialing);

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use firn_model::code::Code;
+use firn_runtime::retention::Rule;
 
-use super::{Fault, SETTINGS};
+use super::{Fault, SETTINGS, retention};
 use crate::project::Project;
 
 /// What a file says.
@@ -14,6 +15,8 @@ pub(super) struct File {
     /// The values of settings by name, with their origin.
     pub(super) values: BTreeMap<String, (String, String)>,
     pub(super) project: Project,
+    /// What is kept of components.
+    pub(super) components: BTreeMap<String, Rule>,
 }
 
 impl File {
@@ -42,6 +45,7 @@ impl File {
 
     fn of(mut table: toml::Table, path: &Path, faults: &mut Vec<Fault>) -> Self {
         let project = Project::take(&mut table, path, faults);
+        let components = retention::take(&mut table, path, faults);
         let mut values = BTreeMap::new();
         for (name, value) in table {
             match setting(&name, value, path) {
@@ -51,7 +55,11 @@ impl File {
                 Err(fault) => faults.push(fault),
             }
         }
-        Self { values, project }
+        Self {
+            values,
+            project,
+            components,
+        }
     }
 }
 

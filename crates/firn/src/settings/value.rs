@@ -126,7 +126,7 @@ pub(super) fn family(text: &str) -> Result<Family, String> {
         .ok_or_else(|| format!("expected one of {}", names.join(", ")))
 }
 
-/// A number and its unit: `250ms`, `30s`, `5m`, `24h`.
+/// A number and its unit: `250ms`, `30s`, `5m`, `24h`, `30d`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let digits = text
         .find(|c: char| !c.is_ascii_digit())
@@ -137,7 +137,8 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         "s" => 1_000,
         "m" => 60_000,
         "h" => 3_600_000,
-        _ => return Err("expected a number with ms, s, m or h, for example 30s".to_owned()),
+        "d" => 86_400_000,
+        _ => return Err("expected a number with ms, s, m, h or d, for example 30s".to_owned()),
     };
     amount
         .parse::<u64>()
@@ -145,7 +146,9 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         .and_then(|amount| amount.checked_mul(milliseconds))
         .filter(|milliseconds| *milliseconds > 0)
         .map(Duration::from_millis)
-        .ok_or_else(|| "expected a number above 0 with ms, s, m or h, for example 30s".to_owned())
+        .ok_or_else(|| {
+            "expected a number above 0 with ms, s, m, h or d, for example 30s".to_owned()
+        })
 }
 
 pub(super) fn number(text: &str) -> Result<u64, String> {

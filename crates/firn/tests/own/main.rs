@@ -21,6 +21,7 @@ mod node;
 mod replaced;
 mod replicas;
 mod requests;
+mod retention;
 mod sockets;
 mod timers;
 mod values;

@@ -25,6 +25,7 @@ pub(crate) fn remedy(code: Code) -> &'static str {
         Code::ContractTaken => {
             "stop the function that declares it, or deploy the same contract everywhere"
         }
+        Code::RetentionUnfit => "correct [retention] in the settings of Firn",
         Code::TokenRefused => "set FIRN_TOKEN to the value of Firn's --function-token",
         Code::DecisionUnexpected | Code::DecisionOutOfOrder | Code::FrameIllegal => {
             "this is a fault of the SDK: update it, or report it"

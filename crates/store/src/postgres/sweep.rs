@@ -2,7 +2,8 @@
 //!
 //! Two kinds of rows go that way: reply records that have expired, and events of generations that have
 //! ended. Nothing depends on it but room, so it is done beside the commits and may be late. Any
-//! process may do it, also several at once.
+//! process may do it, also several at once; those with a lease do, because they live long and make
+//! what is swept. Who takes no slots only looks, and is not to change anything.
 
 use std::time::Duration;
 
