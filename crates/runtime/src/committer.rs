@@ -4,13 +4,14 @@
 //! # Fate
 //! It ends when every lane has dropped its [`Sender`]. What was handed over before is written.
 
-use std::collections::HashMap;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use firn_model::id::{Slot, SlotSequence};
 use firn_store::{Commit, Outcome, SlotOutcome, Store};
 use futures_executor::block_on;
+use rustc_hash::FxHashMap;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -23,12 +24,13 @@ const BATCH_COMMITS_MAX: usize = 4096;
 /// A batch holds at most about this many bytes of payload, unless a single commit is larger.
 const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
 
-/// Where lanes hand their commits over. Each instance has at most one commit under way, or
-/// [`PIPELINED_COMMANDS_MAX`](firn_model::limit::PIPELINED_COMMANDS_MAX), so what waits here is bounded
-/// by the number of active instances.
-pub(crate) type Sender = mpsc::UnboundedSender<Box<Commit>>;
+/// Where lanes hand their commits over, those of one turn together. Each instance has at most one
+/// commit under way, or [`PIPELINED_COMMANDS_MAX`](firn_model::limit::PIPELINED_COMMANDS_MAX), so what
+/// waits here is bounded by the number of active instances.
+pub(crate) type Sender = mpsc::UnboundedSender<Vec<Commit>>;
 
 /// What became of the commits of one slot up to a sequence.
+#[derive(Debug)]
 pub(crate) struct Written {
     pub(crate) slot: Slot,
     pub(crate) last: SlotSequence,
@@ -42,53 +44,79 @@ struct Batch {
     bytes: usize,
 }
 
-/// Starts the committer. `tell` is called with every outcome, on the committer's thread.
+/// Starts the committer. `tell` is called with the outcomes of each batch, on the committer's thread.
 pub(crate) fn start(
     store: Arc<dyn Store>,
     counts: Arc<Commits>,
-    tell: impl Fn(Written) + Send + 'static,
+    tell: impl Fn(Vec<Written>) + Send + 'static,
 ) -> std::io::Result<(Sender, JoinHandle<()>)> {
-    let (sender, mut inbox) = mpsc::unbounded_channel();
+    let (sender, inbox) = mpsc::unbounded_channel();
+    let mut queue = Queue {
+        inbox,
+        next: VecDeque::new(),
+    };
     let thread = thread::Builder::new()
         .name("firn-committer".to_owned())
         .spawn(move || {
-            while let Some(Batch { commits, bytes }) = gather(&mut inbox) {
-                counts.batch_commits.observe(commits.len() as u64);
-                counts.batch_bytes.observe(bytes as u64);
-                // The last commit of each slot, and how many it has.
-                let mut slots: HashMap<Slot, (SlotSequence, u64)> =
-                    HashMap::with_capacity(commits.len());
-                for commit in &commits {
-                    let slot = slots.entry(commit.slot).or_default();
-                    *slot = (commit.sequence, slot.1 + 1);
-                }
-                let began = Instant::now();
-                let outcomes = block_on(store.commit(commits));
-                counts.times.observe_time(began.elapsed());
-                for SlotOutcome { slot, outcome } in outcomes {
-                    if let Some((last, commits)) = slots.get(&slot).copied() {
-                        counts.told(commits, &outcome);
-                        tell(Written {
-                            slot,
-                            last,
-                            outcome,
-                        });
-                    }
-                }
+            while let Some(batch) = queue.gather() {
+                tell(write(&*store, &counts, batch));
             }
         })?;
     Ok((sender, thread))
 }
 
-/// Waits for one commit, then takes what else is there within the bounds; `None` at the end.
-fn gather(inbox: &mut mpsc::UnboundedReceiver<Box<Commit>>) -> Option<Batch> {
-    let first = inbox.blocking_recv()?;
-    let mut bytes = first.size();
-    let mut commits = vec![*first];
-    while commits.len() < BATCH_COMMITS_MAX && bytes < BATCH_BYTES_MAX {
-        let Ok(next) = inbox.try_recv() else { break };
-        bytes += next.size();
-        commits.push(*next);
+/// Writes a batch, and counts it.
+fn write(store: &dyn Store, counts: &Commits, Batch { commits, bytes }: Batch) -> Vec<Written> {
+    counts.batch_commits.observe(commits.len() as u64);
+    counts.batch_bytes.observe(bytes as u64);
+    // The last commit of each slot, and how many it has.
+    let mut slots: FxHashMap<Slot, (SlotSequence, u64)> = FxHashMap::default();
+    for commit in &commits {
+        let slot = slots.entry(commit.slot).or_default();
+        *slot = (commit.sequence, slot.1 + 1);
     }
-    Some(Batch { commits, bytes })
+    let began = Instant::now();
+    let outcomes = block_on(store.commit(commits));
+    counts.times.observe_time(began.elapsed());
+    let written = |SlotOutcome { slot, outcome }| {
+        let (last, commits) = *slots.get(&slot)?;
+        counts.told(commits, &outcome);
+        Some(Written {
+            slot,
+            last,
+            outcome,
+        })
+    };
+    outcomes.into_iter().filter_map(written).collect()
+}
+
+/// Commits that wait for a batch.
+struct Queue {
+    inbox: mpsc::UnboundedReceiver<Vec<Commit>>,
+    /// Taken out of the inbox, and too many for the last batch.
+    next: VecDeque<Commit>,
+}
+
+impl Queue {
+    /// Waits for a commit, then takes what else is there within the bounds; `None` at the end.
+    fn gather(&mut self) -> Option<Batch> {
+        if self.next.is_empty() {
+            self.next.extend(self.inbox.blocking_recv()?);
+        }
+        let mut batch = Batch {
+            commits: Vec::new(),
+            bytes: 0,
+        };
+        while batch.commits.len() < BATCH_COMMITS_MAX && batch.bytes < BATCH_BYTES_MAX {
+            if let Some(commit) = self.next.pop_front() {
+                batch.bytes += commit.size();
+                batch.commits.push(commit);
+            } else if let Ok(more) = self.inbox.try_recv() {
+                self.next.extend(more);
+            } else {
+                break;
+            }
+        }
+        Some(batch)
+    }
 }

@@ -9,21 +9,21 @@
 //! It ends by itself when it was told to drain and the machine is empty, and at once when its engine
 //! is dropped: what was not acknowledged by then never is.
 
-use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytestring::ByteString;
 use firn_model::id::{EffectId, EntityKey, Slot};
-use firn_store::{Head, ReadError, Store, Timestamp};
+use firn_store::{Commit, Head, ReadError, Store, Timestamp};
+use rustc_hash::FxHashMap;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 
-use crate::committer;
+use crate::committer::{self, Written};
 use crate::dispatch::Dispatcher;
 use crate::engine::Served;
 use crate::lane::{Command, Input, Known, Lane, Now, Output, Settled, Ticket};
@@ -56,6 +56,8 @@ pub(crate) struct ReplyTo {
 pub(crate) enum Message {
     /// For the machine.
     Input(Input<ReplyTo>),
+    /// What became of commits of a batch.
+    Written(Vec<Written>),
     /// Somebody waits for a stream; if nobody here is idle, so many others are asked.
     MakeRoom {
         /// Owners of streams that were not asked yet.
@@ -81,12 +83,16 @@ pub(crate) struct Driver {
     pub(crate) lanes: Arc<[mpsc::UnboundedSender<Message>]>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) committer: committer::Sender,
+    /// The commits of this turn.
+    pub(crate) commits: Vec<Commit>,
     pub(crate) streams: Arc<Streams>,
     pub(crate) dispatcher: Arc<Dispatcher>,
     pub(crate) served: watch::Receiver<Option<Arc<Served>>>,
     pub(crate) tasks: TaskTracker,
     pub(crate) stop: CancellationToken,
-    pub(crate) open: HashMap<Ticket, Box<dyn EntityStream>>,
+    pub(crate) open: FxHashMap<Ticket, Box<dyn EntityStream>>,
+    /// Empty but for its room: what the machine wants is carried out before its next input.
+    pub(crate) outputs: Vec<Output<ReplyTo>>,
 }
 
 impl Driver {
@@ -127,6 +133,10 @@ impl Driver {
                     break;
                 }
             }
+            if !self.commits.is_empty() {
+                // The committer ends after the lanes, so it is there.
+                let _ = self.committer.send(std::mem::take(&mut self.commits));
+            }
             if draining && self.lane.is_empty() {
                 break;
             }
@@ -145,6 +155,22 @@ impl Driver {
                 self.feed(input, 0);
                 drain
             }
+            Message::Written(written) => {
+                for Written {
+                    slot,
+                    last,
+                    outcome,
+                } in written
+                {
+                    let committed = Input::Committed {
+                        slot,
+                        last,
+                        outcome,
+                    };
+                    self.feed(committed, 0);
+                }
+                false
+            }
             Message::MakeRoom { others } => {
                 self.feed(Input::MakeRoom, others);
                 false
@@ -158,10 +184,12 @@ impl Driver {
             instant: Instant::now().into_std(),
             wall: self.dispatcher.clock.now(),
         };
-        let outputs: Vec<_> = self.lane.on(now, input).collect();
-        for output in outputs {
+        let mut outputs = std::mem::take(&mut self.outputs);
+        outputs.extend(self.lane.on(now, input));
+        for output in outputs.drain(..) {
             self.carry_out(output, others);
         }
+        self.outputs = outputs;
     }
 
     fn carry_out(&mut self, output: Output<ReplyTo>, others: usize) {
@@ -174,10 +202,7 @@ impl Driver {
                 }
             }
             Output::Orphaned { effects, hops } => self.dispatcher.orphaned(effects, hops),
-            Output::Commit(commit) => {
-                // The committer ends after the lanes, so it is there.
-                let _ = self.committer.send(commit);
-            }
+            Output::Commit(commit) => self.commits.push(*commit),
             Output::Send(ticket, command) => {
                 if let Some(stream) = self.open.get_mut(&ticket) {
                     stream.command(command);

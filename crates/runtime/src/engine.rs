@@ -11,6 +11,7 @@ use firn_model::contract::Contract;
 use firn_model::id::{Replica, Slot};
 use firn_store::{Clock, Head, IncarnateError, ReadError, Store};
 use futures_executor::block_on;
+use rustc_hash::FxHashMap;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout_at};
@@ -18,9 +19,9 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use tracing::info;
 
-use crate::committer;
+use crate::committer::{self, Written};
 use crate::dispatch::Dispatcher;
-use crate::driver::{self, Driver, INBOX_COMMANDS, Message, ReplyTo};
+use crate::driver::{self, Driver, INBOX_COMMANDS, Message};
 use crate::lane::{self, Input, Lane};
 use crate::link::Link;
 use crate::metrics::{Commits, Metrics};
@@ -126,8 +127,15 @@ impl Engine {
         let commits = Arc::new(Commits::new());
         let (committer, thread) =
             committer::start(store.clone(), commits.clone(), move |written| {
-                let lane = usize::from(written.slot.number()) % told.len();
-                let _ = told[lane].send(Message::Input(committed(written)));
+                let mut by_lane: Vec<Vec<Written>> = told.iter().map(|_| Vec::new()).collect();
+                for written in written {
+                    by_lane[usize::from(written.slot.number()) % told.len()].push(written);
+                }
+                for (lane, written) in told.iter().zip(by_lane) {
+                    if !written.is_empty() {
+                        let _ = lane.send(Message::Written(written));
+                    }
+                }
             })?;
         let (served, watching) = watch::channel(None);
         let (machines, machine_receivers): (Vec<_>, Vec<_>) =
@@ -178,12 +186,14 @@ impl Engine {
                 lanes: inboxes.clone(),
                 store: store.clone(),
                 committer: committer.clone(),
+                commits: Vec::new(),
                 streams: streams.clone(),
                 dispatcher: dispatcher.clone(),
                 served: watching.clone(),
                 tasks: tasks.clone(),
                 stop: stop.clone(),
-                open: HashMap::new(),
+                open: FxHashMap::default(),
+                outputs: Vec::new(),
             };
             lane_tasks.spawn(driver.run());
         }
@@ -368,20 +378,6 @@ fn by_lane(heads: Vec<(Slot, Head)>, lanes: usize) -> HashMap<usize, Vec<(Slot, 
         owned.entry(lane).or_default().push((slot, head));
     }
     owned
-}
-
-/// What became of commits, as a lane takes it.
-fn committed(written: committer::Written) -> Input<ReplyTo> {
-    let committer::Written {
-        slot,
-        last,
-        outcome,
-    } = written;
-    Input::Committed {
-        slot,
-        last,
-        outcome,
-    }
 }
 
 /// Everything that opens streams: the lanes, then the machines of replicas.

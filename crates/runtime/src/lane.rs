@@ -52,6 +52,7 @@ use firn_model::policy::Replay;
 use firn_store::{
     Commit, Entity, Head, Outcome, ReadError, ReplyRecord, Timer, TimerId, Timestamp,
 };
+use rustc_hash::FxHashMap;
 use slab::Slab;
 
 use crate::link::{EntityCommand, Opening, StreamEvent};
@@ -363,7 +364,7 @@ pub struct Lane<R> {
     contract: Option<Arc<Contract>>,
     instances: Slab<Instance<R>>,
     by_key: HashMap<EntityKey, usize>,
-    slots: HashMap<Slot, SlotState>,
+    slots: FxHashMap<Slot, SlotState>,
     due: Due,
     /// Slots whose deliveries may wait for a commit.
     to_housekeep: BTreeSet<Slot>,

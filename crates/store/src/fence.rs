@@ -11,6 +11,7 @@
 use std::collections::HashMap;
 
 use firn_model::id::{EntityKey, Slot};
+use rustc_hash::FxHashMap;
 
 use crate::ReadError;
 use crate::commit::{Change, Commit, Head, Outcome, SlotOutcome};
@@ -22,7 +23,7 @@ const REMEMBERED_MAX: usize = 16_384;
 /// The heads of all slots, and the last events of some entities.
 #[derive(Default)]
 pub(crate) struct Fence {
-    heads: HashMap<Slot, Head>,
+    heads: FxHashMap<Slot, Head>,
     /// The last event of entities, with the number of the batch that wrote it.
     last_events: HashMap<EntityKey, LastEvent>,
 }
@@ -78,7 +79,7 @@ impl Fence {
         stored: impl Fn(&EntityKey) -> Result<u64, ReadError>,
     ) -> Judgement {
         self.forget_applied(progress.applied);
-        let mut advanced: HashMap<Slot, Option<Head>> = HashMap::new();
+        let mut advanced: FxHashMap<Slot, Option<Head>> = FxHashMap::default();
         let mut last_events = HashMap::new();
         for commit in &batch {
             let stored_head = self.heads.get(&commit.slot).copied().unwrap_or_default();
@@ -127,7 +128,7 @@ impl Fence {
 
     fn remember(
         &mut self,
-        advanced: &HashMap<Slot, Option<Head>>,
+        advanced: &FxHashMap<Slot, Option<Head>>,
         last_events: HashMap<EntityKey, (Slot, u64)>,
         batch: u64,
     ) {
@@ -143,7 +144,7 @@ impl Fence {
         }
     }
 
-    fn split(&self, batch: Vec<Commit>, advanced: &HashMap<Slot, Option<Head>>) -> Judgement {
+    fn split(&self, batch: Vec<Commit>, advanced: &FxHashMap<Slot, Option<Head>>) -> Judgement {
         let refused = advanced
             .iter()
             .filter(|(_, head)| head.is_none())
