@@ -523,11 +523,14 @@ impl Measurement<'_> {
                 entry.or_insert_with(|| (0, message.clone())).0 += count;
             }
         }
+        // Those that failed cost something, too.
+        let failed: u64 = all.failures.values().map(|(count, _)| count).sum();
+        let ended = all.calls + failed;
         let names = self.watched.iter().map(|it| it.name.as_str());
         let looks = used.before.iter().zip(&used.after);
         let costs = names.chain([OWN]).zip(looks);
         let mut processes: Vec<Cost> = costs
-            .map(|(name, (before, after))| Cost::between(name, before, after, all.calls))
+            .map(|(name, (before, after))| Cost::between(name, before, after, ended))
             .collect();
         let own = processes.pop().expect("this process was looked at");
         let failure = |((status, code), (count, message))| Failure {

@@ -44,8 +44,9 @@ pub(crate) fn command(server: Arg) -> Command {
                 .value_name("JSON")
                 .default_value("{}")
                 .help(
-                    "The request; {n} in it is the number of the call, from 0, and {n%1000} that \
-                     number modulo 1000",
+                    // clap takes an n alone in braces for the end of a line.
+                    "The request; {n%1000} in it is the number of the call modulo 1000, and n alone \
+                     in braces the number itself, from 0",
                 ),
         )
         .arg(
@@ -77,7 +78,7 @@ pub(crate) fn command(server: Arg) -> Command {
                 .long("duration")
                 .value_name("DURATION")
                 .default_value("10s")
-                .value_parser(some)
+                .value_parser(duration)
                 .help("How long it is measured"),
         )
         .arg(
@@ -85,7 +86,7 @@ pub(crate) fn command(server: Arg) -> Command {
                 .long("warm")
                 .value_name("DURATION")
                 .default_value("2s")
-                .value_parser(duration)
+                .value_parser(none_or_some)
                 .help("How long calls are made before that"),
         )
         .arg(
@@ -116,12 +117,11 @@ fn rate(text: &str) -> Result<f64, String> {
     rate.ok_or_else(|| "expected calls in a second, from 0.001 to 10000000".to_owned())
 }
 
-/// A duration that is not nothing.
-fn some(text: &str) -> Result<Duration, String> {
-    let duration = duration(text)?;
-    match duration.is_zero() {
-        true => Err("expected some time".to_owned()),
-        false => Ok(duration),
+/// A duration, or none at all.
+fn none_or_some(text: &str) -> Result<Duration, String> {
+    match text {
+        "0" | "0s" => Ok(Duration::ZERO),
+        text => duration(text),
     }
 }
 

@@ -44,11 +44,13 @@ impl fmt::Display for Report<'_> {
         for it in &self.outcome.failures {
             writeln!(f, "            {} with {}", it.count, failure(it))?;
         }
-        write!(f, "latency    ")?;
-        for (name, part) in PARTS {
-            write!(f, " {name} {},", milliseconds(latency.quantile_ms(part)))?;
+        if latency.count() > 0 {
+            write!(f, "latency    ")?;
+            for (name, part) in PARTS {
+                write!(f, " {name} {},", milliseconds(latency.quantile_ms(part)))?;
+            }
+            writeln!(f, " longest {}", milliseconds(latency.max_ms()))?;
         }
-        writeln!(f, " longest {}", milliseconds(latency.max_ms()))?;
         if let Pace::Open { .. } = load.pace {
             let late = milliseconds(lag.quantile_ms(0.99));
             write!(f, "begun late  p99 {late}, part of the latency")?;
