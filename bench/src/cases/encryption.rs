@@ -23,6 +23,7 @@ const ENTITIES: u64 = 1000;
 
 /// What must be left of the rate.
 const RATE_MIN: f64 = 0.9;
+const RATE_STRETCH: f64 = 0.95;
 
 /// A key that is none: anybody can read it here.
 const KEY: &str = "bench:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
@@ -93,6 +94,7 @@ pub(super) async fn run(programs: &Programs) -> Result<Vec<Figure>> {
             |it| it.rate,
         )
         .bound(Bound::AtLeast(RATE_MIN))
+        .stretch(Bound::AtLeast(RATE_STRETCH))
         .detail(
             "the same by the processor time of all processes",
             allowed.value,

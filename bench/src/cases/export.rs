@@ -33,9 +33,9 @@ use crate::rig::{Programs, until};
 /// How often everything is exported and imported.
 const ROUNDS: usize = 5;
 
-/// How many entities there are, by backend: an export of all takes about a second.
-const EMBEDDED: u64 = 30_000;
-const POSTGRES: u64 = 10_000;
+/// How many entities there are, by backend: an export of all takes some tenths of a second.
+const EMBEDDED: u64 = 10_000;
+const POSTGRES: u64 = 3_000;
 
 /// How many events each has.
 const EVENTS: u64 = 10;
