@@ -280,6 +280,8 @@ const STORE_SETTINGS: &[&str] = &[
     "encryption-keys",
     "encryption-key-file",
     "cache-bytes",
+    "migrate",
+    "lease",
 ];
 
 /// How Firn runs.
@@ -347,6 +349,8 @@ pub(crate) struct StoreConfig {
     pub(crate) retention: Retention,
     pub(crate) keys: Option<Arc<Keys>>,
     pub(crate) cache_bytes: u64,
+    pub(crate) migrate: Migrate,
+    pub(crate) lease: Duration,
 }
 
 /// Something wrong with a setting.
@@ -571,6 +575,8 @@ impl Sources<'_> {
         let store = self.parse("store", faults, store);
         let keys = self.keys(faults);
         let cache_bytes = self.parse("cache-bytes", faults, number);
+        let migrate = self.parse("migrate", faults, migrate);
+        let lease = self.parse("lease", faults, lease);
         let retained = self.parse("retain-events", faults, retained_events);
         Some(StoreConfig {
             store: store?,
@@ -581,6 +587,8 @@ impl Sources<'_> {
             },
             keys: keys?,
             cache_bytes: cache_bytes?,
+            migrate: migrate?,
+            lease: lease?,
         })
     }
 

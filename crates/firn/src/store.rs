@@ -107,7 +107,7 @@ impl OpenStore {
 }
 
 /// A name that no other run of a Firn has.
-fn owner_name() -> Result<String, Failure> {
+pub(crate) fn owner_name() -> Result<String, Failure> {
     let random = getrandom::u32().map_err(|error| {
         Failure::new(
             Code::SlotsTaken,

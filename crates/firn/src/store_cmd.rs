@@ -13,12 +13,12 @@ use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use firn_model::code::Code;
-use firn_store::Store;
 use firn_store::archive::file::Encoder;
 use firn_store::archive::{ArchiveError, RestoreError, file as archive};
 use firn_store::check::Checked;
 use firn_store::embedded::{self, Embedded, OpenError};
-use firn_store::postgres::{self, Migrate, Postgres};
+use firn_store::postgres::{self, Migrate, Owner, Postgres};
+use firn_store::{ReadError, Store};
 use tokio::time::Instant;
 
 use crate::exit::{self, Failure};
@@ -44,7 +44,10 @@ pub(crate) fn command() -> Command {
         .help("Does not seal the file, also if there are keys");
     Command::new("store")
         .about("Moves, checks, seals and backs up what is stored")
-        .after_help("All but backup need the store for themselves: stop Firn first.")
+        .after_help(
+            "All but backup need a data folder for themselves: stop Firn first. Of those on a \
+             database, import, check --repair and rotate-keys need it.",
+        )
         .subcommand_required(true)
         .arg_required_else_help(true)
         .subcommand(
@@ -100,9 +103,9 @@ pub(crate) fn run(flags: &ArgMatches, env: &dyn Fn(&str) -> Option<String>) -> E
         match name {
             "export" => export(&config, &file(), flags.get_flag("plain")).await,
             "import" => import(&config, &file()).await,
-            "check" => check(&config, flags.get_flag("repair")),
+            "check" => check(&config, flags.get_flag("repair")).await,
             "trim" => trim::run(&config, flags, open(&config).await?).await,
-            "rotate-keys" => rotate_keys(&config),
+            "rotate-keys" => rotate_keys(&config).await,
             "backup" => {
                 let address = flags.get_one::<String>("admin").map_or("", String::as_str);
                 backup::run(address, &file(), config.keys).await
@@ -117,9 +120,7 @@ async fn export(config: &StoreConfig, path: &Path, plain: bool) -> Result<(), Fa
     let mut file = NewFile::create(path)?;
     let opened = open(config).await?;
     let keys = config.keys.clone().filter(|_| !plain);
-    let unreadable = |error: firn_store::ReadError| {
-        Failure::new(Code::RecordDamaged, error, "see what firn store check says")
-    };
+    let unreadable = |error| unreadable(config, error);
     let mut dump = opened.dump().await.map_err(unreadable)?;
     let (mut encoder, header) = Encoder::new(keys).map_err(|error| failed(path, error.into()))?;
     file.write(&header)?;
@@ -143,6 +144,18 @@ async fn export(config: &StoreConfig, path: &Path, plain: bool) -> Result<(), Fa
     Ok(())
 }
 
+/// The store gives no more rows.
+fn unreadable(config: &StoreConfig, error: ReadError) -> Failure {
+    match (&error, &config.store) {
+        (ReadError::Unavailable { .. }, StoreUrl::Postgres(_)) => Failure::new(
+            Code::DatabaseUnreachable,
+            error,
+            "look at the server's log, then repeat the command",
+        ),
+        _ => Failure::new(Code::RecordDamaged, error, "see what firn store check says"),
+    }
+}
+
 async fn import(config: &StoreConfig, path: &Path) -> Result<(), Failure> {
     let open = || file::open(path);
     let refused = |error: ArchiveError| failed(path, error);
@@ -152,9 +165,12 @@ async fn import(config: &StoreConfig, path: &Path) -> Result<(), Failure> {
     let mut restore = match &config.store {
         StoreUrl::Memory => return Err(nothing_lasts()),
         StoreUrl::Embedded(folder) => {
-            embedded::restore(folder, &embedded_config(config)).map_err(unopened)?
+            embedded::restore(folder, &embedded_config(config)).map_err(locked)?
         }
-        StoreUrl::Postgres(_) => return Err(of_the_database()),
+        StoreUrl::Postgres(url) => {
+            let settings = database(config, url, config.migrate);
+            postgres::restore(&settings).await.map_err(unopened)?
+        }
     };
     let unfinished = |error: RestoreError| Failure::new(error.code(), &error, error.remedy());
     let progress = Progress::new("imported");
@@ -177,12 +193,24 @@ async fn import(config: &StoreConfig, path: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-fn check(config: &StoreConfig, is_repairing: bool) -> Result<(), Failure> {
-    let folder = folder(config)?;
-    let tell = |finding: firn_store::check::Finding| println!("{finding}");
-    let settings = embedded_config(config);
-    let checked = embedded::check(folder, settings, is_repairing, tell, store::end);
-    let checked = checked.map_err(unopened)?;
+async fn check(config: &StoreConfig, is_repairing: bool) -> Result<(), Failure> {
+    let mut tell = |finding: firn_store::check::Finding| println!("{finding}");
+    let checked = match &config.store {
+        StoreUrl::Memory => return Err(nothing_lasts()),
+        StoreUrl::Embedded(folder) => {
+            let settings = embedded_config(config);
+            let checked = embedded::check(folder, settings, is_repairing, tell, store::end);
+            checked.map_err(locked)?
+        }
+        StoreUrl::Postgres(url) => {
+            let mut settings = database(config, url, Migrate::Check);
+            if is_repairing {
+                settings.owner = Some(owner(config)?);
+            }
+            let checked = postgres::check(settings, &mut tell).await;
+            checked.map_err(unopened)?
+        }
+    };
     verdict(checked)?;
     println!(
         "{} rows checked, {} repaired",
@@ -204,7 +232,7 @@ fn verdict(checked: Checked) -> Result<(), Failure> {
     Ok(())
 }
 
-fn rotate_keys(config: &StoreConfig) -> Result<(), Failure> {
+async fn rotate_keys(config: &StoreConfig) -> Result<(), Failure> {
     let Some(keys) = &config.keys else {
         return Err(Failure::new(
             Code::BadSetting,
@@ -212,11 +240,23 @@ fn rotate_keys(config: &StoreConfig) -> Result<(), Failure> {
             "give keys with --encryption-key-file or FIRN_ENCRYPTION_KEYS, the new one first",
         ));
     };
-    let folder = folder(config)?;
     let progress = Progress::new("sealed");
-    let sealed =
-        embedded::rotate_keys(folder, &embedded_config(config), |rows| progress.tell(rows));
-    let count = sealed.map_err(unopened)?;
+    let tell = |rows| progress.tell(rows);
+    let count = match &config.store {
+        StoreUrl::Memory => return Err(nothing_lasts()),
+        StoreUrl::Embedded(folder) => {
+            let sealed = embedded::rotate_keys(folder, &embedded_config(config), tell);
+            sealed.map_err(locked)?
+        }
+        StoreUrl::Postgres(url) => {
+            let settings = postgres::Config {
+                owner: Some(owner(config)?),
+                ..database(config, url, Migrate::Check)
+            };
+            let sealed = postgres::rotate_keys(settings, tell).await;
+            sealed.map_err(unopened)?
+        }
+    };
     println!(
         "{count} rows are sealed with key {}; no other key is needed",
         keys.id()
@@ -237,19 +277,13 @@ async fn open(config: &StoreConfig) -> Result<Arc<dyn Store>, Failure> {
                 ));
             }
             let opened = Embedded::open(folder, embedded_config(config), store::end);
-            Ok(Arc::new(opened.map_err(unopened)?))
+            Ok(Arc::new(opened.map_err(locked)?))
         }
         StoreUrl::Postgres(url) => {
             // It takes no slots, so a Firn that serves meanwhile is not disturbed.
-            let settings = postgres::Config {
-                migrate: Migrate::Check,
-                keys: config.keys.clone(),
-                ..postgres::Config::new((**url).clone())
-            };
+            let settings = database(config, url, Migrate::Check);
             let opened = Postgres::open(settings, |_| {}).await;
-            let refused =
-                |error: postgres::OpenError| Failure::new(error.code(), &error, error.remedy());
-            Ok(Arc::new(opened.map_err(refused)?))
+            Ok(Arc::new(opened.map_err(unopened)?))
         }
     }
 }
@@ -262,7 +296,30 @@ fn embedded_config(config: &StoreConfig) -> embedded::Config {
     }
 }
 
-fn unopened(error: OpenError) -> Failure {
+/// How a database is used by whoever is not a Firn.
+fn database(config: &StoreConfig, url: &postgres::Url, migrate: Migrate) -> postgres::Config {
+    postgres::Config {
+        migrate,
+        keys: config.keys.clone(),
+        ..postgres::Config::new(url.clone())
+    }
+}
+
+/// As whom slots of a database are taken, so that no Firn has them meanwhile.
+fn owner(config: &StoreConfig) -> Result<Owner, Failure> {
+    Ok(Owner {
+        name: store::owner_name()?,
+        lease: config.lease,
+    })
+}
+
+/// A database cannot be used.
+fn unopened(error: postgres::OpenError) -> Failure {
+    Failure::new(error.code(), &error, error.remedy())
+}
+
+/// A folder cannot be used.
+fn locked(error: OpenError) -> Failure {
     let remedy = match &error {
         OpenError::Locked { .. } => {
             "a running Firn holds the store: stop it first, or use firn store backup"
@@ -270,23 +327,6 @@ fn unopened(error: OpenError) -> Failure {
         other => other.remedy(),
     };
     Failure::new(error.code(), &error, remedy)
-}
-
-/// The folder of the settings, for commands that work on a folder.
-fn folder(config: &StoreConfig) -> Result<&PathBuf, Failure> {
-    match &config.store {
-        StoreUrl::Memory => Err(nothing_lasts()),
-        StoreUrl::Embedded(folder) => Ok(folder),
-        StoreUrl::Postgres(_) => Err(of_the_database()),
-    }
-}
-
-fn of_the_database() -> Failure {
-    Failure::new(
-        Code::BadSetting,
-        "--store is a database, which this command does not work on",
-        "use the tools of the database; docs/stores/postgres.md names them",
-    )
 }
 
 fn nothing_lasts() -> Failure {

@@ -3,6 +3,7 @@
 
 mod faults;
 mod metrics;
+mod operation;
 mod owners;
 mod refusals;
 mod shop;

@@ -91,3 +91,71 @@ fn databases_that_cannot_be_used_are_told_before_serving() {
     ));
     check(&["--store", &url], 1, "FIRN-5015");
 }
+
+/// A server that says of itself that it is older than it is.
+#[test]
+fn a_server_that_is_too_old_is_told_before_serving() {
+    let server = Postgres::start();
+    let url = server.fresh();
+    let schema = url.rsplit("%3D").next().expect("a schema").to_owned();
+    server.sql(&format!(
+        "CREATE FUNCTION {schema}.current_setting(name text) RETURNS text LANGUAGE sql AS $$ \
+         SELECT CASE name WHEN 'server_version_num' THEN '120022' \
+         WHEN 'server_version' THEN '12.22' ELSE pg_catalog.current_setting(name) END $$"
+    ));
+    // Found before the one of the server's own catalog.
+    let first = format!("{url},pg_catalog");
+    let said = check(&["--store", &first], 1, "FIRN-5014");
+    assert!(said.contains("the server has version 12.22"), "{said}");
+    let tables = format!("SELECT count(*) FROM pg_tables WHERE schemaname = '{schema}'");
+    assert_eq!(server.sql(&tables), "0", "nothing was made");
+}
+
+/// Keys that do not fit to what is there.
+#[test]
+fn databases_that_are_sealed_otherwise_are_told_before_serving() {
+    const A: &str = "a:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+    const B: &str = "b:AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
+    let server = Postgres::start();
+    let [sealed, plain] = [server.fresh(), server.fresh()];
+    let exported = tempfile::tempdir().expect("a folder");
+    let store = |url: &str, keys: &[&str], args: &[&str]| {
+        let made = Command::new(env!("CARGO_BIN_EXE_firn"))
+            .current_dir(exported.path())
+            .env_clear()
+            .arg("store")
+            .args(args)
+            .args(["--store", url])
+            .args(keys)
+            .output()
+            .expect("the binary runs");
+        let said = String::from_utf8_lossy(&made.stderr).into_owned();
+        assert!(made.status.success(), "{said}");
+    };
+    std::fs::create_dir(exported.path().join("data")).expect("a folder");
+    store("embedded:data", &[], &["export", "nothing.firn"]);
+    store(
+        &sealed,
+        &["--encryption-keys", A],
+        &["import", "nothing.firn"],
+    );
+    store(&plain, &[], &["import", "nothing.firn"]);
+    let schema = plain.rsplit("%3D").next().expect("a schema");
+    server.sql(&format!(
+        "UPDATE {schema}.firn_slots SET last_seq = 1 WHERE slot = 1"
+    ));
+
+    check(&["--store", &sealed], 1, "FIRN-5030");
+    check(
+        &["--store", &sealed, "--encryption-keys", B],
+        1,
+        "FIRN-5030",
+    );
+    let wrong = B.replacen('b', "a", 1);
+    check(
+        &["--store", &sealed, "--encryption-keys", &wrong],
+        1,
+        "FIRN-5031",
+    );
+    check(&["--store", &plain, "--encryption-keys", A], 1, "FIRN-5032");
+}
