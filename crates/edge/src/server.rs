@@ -9,10 +9,13 @@
 //! Stop accepting, say so on every connection (HTTP/2 GOAWAY, HTTP/1.1 no keep-alive), wait for
 //! open requests up to the grace, then drop what is left.
 
-use std::future::Future;
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use firn_model::code::Code;
@@ -25,7 +28,7 @@ use tokio::task::JoinSet;
 use tokio::time;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tracing::{Instrument, debug, error, info_span, warn};
+use tracing::{Instrument, debug, debug_span, error, warn};
 
 use crate::backend::Backend;
 use crate::config::Config;
@@ -194,7 +197,7 @@ impl Server {
     fn start(&mut self, stream: TcpStream, peer: SocketAddr) {
         let task = connection(self.http.clone(), Arc::clone(&self.state), stream);
         self.connections
-            .spawn(task.instrument(info_span!("client", %peer)));
+            .spawn(task.instrument(debug_span!("client", %peer)));
     }
 
     /// Lets open requests finish within `grace`, then drops the others.
@@ -241,14 +244,21 @@ async fn connection(http: auto::Builder<Tracked>, state: Arc<State>, stream: Tcp
             }
         }
     }
+    let open = Open::default();
+    let opened = open.clone();
     let service = service_fn(move |request| {
-        let state = Arc::clone(&state);
-        async move { Ok::<_, std::convert::Infallible>(route::serve(state, request).await) }
+        let (state, open) = (Arc::clone(&state), opened.clone());
+        // In a box, since hyper and tokio move the future several times.
+        Box::pin(async move {
+            let response = route::serve(state, request).await;
+            drop(open);
+            Ok::<_, Infallible>(response)
+        })
     });
     let mut connection = std::pin::pin!(http.serve_connection(TokioIo::new(stream), service));
     let ended = tokio::select! {
         biased;
-        ended = connection.as_mut() => ended,
+        ended = open.gathered(connection.as_mut()) => ended,
         () = draining.cancelled() => {
             connection.as_mut().graceful_shutdown();
             connection.await
@@ -256,6 +266,32 @@ async fn connection(http: auto::Builder<Tracked>, state: Arc<State>, stream: Tcp
     };
     if let Err(error) = ended {
         debug!(error, "connection broke");
+    }
+}
+
+/// Counts the requests of a connection that are not answered yet: each holds a clone.
+#[derive(Clone, Default)]
+struct Open(Arc<()>);
+
+impl Open {
+    /// Clones of a connection without requests: its own, and that of its service.
+    const NONE: usize = 2;
+
+    /// Drives a connection. While several of its requests are open, the tasks that are ready run
+    /// first each time: what they answer goes out in one write.
+    async fn gathered<C: Future>(&self, mut connection: Pin<&mut C>) -> C::Output {
+        let mut let_others = false;
+        poll_fn(|context| {
+            if !let_others && Arc::strong_count(&self.0) > Self::NONE + 1 {
+                let_others = true;
+                // A task that wakes itself goes behind those that are ready.
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            let_others = false;
+            connection.as_mut().poll(context)
+        })
+        .await
     }
 }
 
@@ -270,5 +306,37 @@ where
 {
     fn execute(&self, future: F) {
         self.0.spawn(future);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
+    use super::*;
+
+    #[test]
+    fn others_run_first_while_several_requests_are_open() {
+        let polls = Cell::new(0);
+        let mut connection = pin!(poll_fn(|_| {
+            polls.set(polls.get() + 1);
+            Poll::<()>::Pending
+        }));
+        let open = Open::default();
+        let _service = open.clone();
+        let mut gathered = pin!(open.gathered(connection.as_mut()));
+        let mut poll = || {
+            let mut context = Context::from_waker(Waker::noop());
+            assert!(gathered.as_mut().poll(&mut context).is_pending());
+            polls.get()
+        };
+        let _one = open.clone();
+        assert_eq!((poll(), poll()), (1, 2));
+        let another = open.clone();
+        assert_eq!((poll(), poll(), poll(), poll()), (2, 3, 3, 4));
+        drop(another);
+        assert_eq!(poll(), 5);
     }
 }

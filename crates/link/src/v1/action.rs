@@ -8,9 +8,7 @@ use firn_model::code::Code;
 use firn_model::decision::Answer;
 use firn_model::payload::Payload;
 use firn_model::status::{GrpcCode, Status};
-use firn_runtime::calls::Within;
 use firn_runtime::link::{ActionAnswer, ActionCall, AnswerStream, MessageStream};
-use firn_runtime::waits::Waiter;
 use firn_wire::v1::convert;
 use futures_util::StreamExt;
 use futures_util::stream;
@@ -20,17 +18,23 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::deadline::left_ms;
 use super::hub::Connection;
-use super::session::Sent;
+use super::session::{Handled, Handler, Sent};
 
 /// Who waits for what a function answers to a call of an action.
-pub(crate) struct Replies {
-    to: To,
-    requests: Requests,
+pub(crate) enum Replies {
+    /// A caller who sent one message and gets one answer.
+    One(oneshot::Sender<Result<ActionAnswer, Status>>),
+    /// A caller who streams.
+    Many {
+        /// Holds no more than was granted.
+        to: mpsc::UnboundedSender<Result<ActionAnswer, Status>>,
+        requests: Requests,
+    },
 }
 
 /// How many more requests may be sent. Closed when the call has ended, so that nobody waits to send
 /// more of them.
-struct Requests(Arc<Semaphore>);
+pub(crate) struct Requests(Arc<Semaphore>);
 
 impl Drop for Requests {
     fn drop(&mut self) {
@@ -38,31 +42,18 @@ impl Drop for Requests {
     }
 }
 
-enum To {
-    One(oneshot::Sender<Result<ActionAnswer, Status>>),
-    /// Holds no more than was granted.
-    Many(mpsc::UnboundedSender<Result<ActionAnswer, Status>>),
-}
-
 impl Replies {
     /// A reply that is not the last.
     pub(crate) fn reply(&self, answer: ActionAnswer) {
-        if let To::Many(replies) = &self.to {
+        if let Self::Many { to, .. } = self {
             // Whoever has gone is noticed by the cancellation.
-            let _ = replies.send(Ok(answer));
+            let _ = to.send(Ok(answer));
         }
     }
 
     /// The last word.
     pub(crate) fn end(self, answer: ActionAnswer) {
-        match self.to {
-            To::One(reply) => {
-                let _ = reply.send(Ok(answer));
-            }
-            To::Many(replies) => {
-                let _ = replies.send(Ok(answer));
-            }
-        }
+        self.last(Ok(answer));
     }
 
     /// The function broke the rules.
@@ -87,21 +78,27 @@ impl Replies {
     }
 
     fn fail(self, status: Status) {
-        match self.to {
-            To::One(reply) => {
-                let _ = reply.send(Err(status));
-            }
-            To::Many(replies) => {
-                let _ = replies.send(Err(status));
-            }
+        self.last(Err(status));
+    }
+
+    fn last(self, word: Result<ActionAnswer, Status>) {
+        // Nobody waits for it if the caller has gone.
+        match self {
+            Self::One(to) => drop(to.send(word)),
+            Self::Many { to, .. } => drop(to.send(word)),
         }
     }
 
     /// More requests may be sent.
     pub(crate) fn grant_requests(&self, amount: u32) {
-        let Requests(requests) = &self.requests;
-        let room = Semaphore::MAX_PERMITS - requests.available_permits();
-        requests.add_permits(room.min(amount as usize));
+        if let Self::Many {
+            requests: Requests(requests),
+            ..
+        } = self
+        {
+            let room = Semaphore::MAX_PERMITS - requests.available_permits();
+            requests.add_permits(room.min(amount as usize));
+        }
     }
 }
 
@@ -125,11 +122,8 @@ pub(crate) async fn unary(
     message: Bytes,
 ) -> Result<ActionAnswer, Status> {
     let (reply, answer) = oneshot::channel();
-    let replies = Replies {
-        to: To::One(reply),
-        requests: Requests(Arc::new(Semaphore::new(0))),
-    };
-    let Ok(command) = connection.lock().act(sent(call, message), replies) else {
+    let sent = sent(call, message);
+    let Ok(command) = connection.lock().act(sent, Replies::One(reply)) else {
         return Err(unavailable());
     };
     let _guard = Guard {
@@ -185,8 +179,8 @@ pub(crate) fn streamed(
             },
         };
         let requests = Arc::new(Semaphore::new(connection.lock().request_messages()));
-        let replies = Replies {
-            to: To::Many(replies),
+        let replies = Replies::Many {
+            to: replies,
             requests: Requests(requests.clone()),
         };
         let Ok(command) = connection.lock().act(sent(call, message), replies) else {
@@ -278,17 +272,13 @@ impl Answering {
 }
 
 fn sent(call: ActionCall, message: Bytes) -> Sent {
-    let path = call.method.path();
     Sent {
         metadata: convert::metadata(call.metadata),
         method: call.method,
         message,
         timeout_ms: left_ms(call.deadline),
-        within: Within {
-            waiter: Waiter::Action {
-                number: call.number,
-                path: path.into(),
-            },
+        handler: Handler {
+            of: Handled::Action(call.number),
             hops: call.hops,
         },
     }
@@ -303,17 +293,6 @@ pub(crate) fn unavailable() -> Status {
 }
 
 #[cfg(test)]
-impl Replies {
-    /// Of a call with one reply, for tests of sessions.
-    pub(crate) fn of_one(reply: oneshot::Sender<Result<ActionAnswer, Status>>) -> Self {
-        Self {
-            to: To::One(reply),
-            requests: Requests(Arc::new(Semaphore::new(0))),
-        }
-    }
-}
-
-#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -321,8 +300,8 @@ mod tests {
     #[tokio::test]
     async fn call_that_has_ended_lets_nobody_wait_to_send() {
         let requests = Arc::new(Semaphore::new(0));
-        let replies = Replies {
-            to: To::One(oneshot::channel().0),
+        let replies = Replies::Many {
+            to: mpsc::unbounded_channel().0,
             requests: Requests(requests.clone()),
         };
         let waiting = tokio::spawn(async move { requests.acquire().await.is_err() });

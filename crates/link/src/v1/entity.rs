@@ -5,19 +5,17 @@ use std::sync::Arc;
 use firn_model::contract::{Component, Kind};
 use firn_model::id::{EntityId, EntityKey};
 use firn_model::replicated::Delta;
-use firn_runtime::calls::Within;
 use firn_runtime::link::{
     Entity, EntityCommand, EntityStream, EventSink, Opening, ReplicaCommand, ReplicaOpening,
     ReplicaSink, ReplicaStream,
 };
-use firn_runtime::waits::Waiter;
 use firn_wire::v1::convert::{self, State};
 use firn_wire::v1::data;
 use firn_wire::v1::message::{Delete, change};
 
 use super::deadline::left_ms;
 use super::hub::Connection;
-use super::session::Sent;
+use super::session::{Handled, Handler, Sent};
 
 /// Opens an incarnation of a value or event sourced entity.
 pub(crate) fn open(
@@ -161,8 +159,8 @@ fn sent(command: EntityCommand, key: EntityKey) -> Sent {
         message: command.message,
         metadata: command.metadata.and_then(convert::metadata),
         timeout_ms: left_ms(Some(command.deadline)),
-        within: Within {
-            waiter: Waiter::Entity(key),
+        handler: Handler {
+            of: Handled::Entity(key),
             hops: command.hops,
         },
     }

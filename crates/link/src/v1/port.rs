@@ -34,7 +34,7 @@ use tokio_util::task::TaskTracker;
 use tonic::body::Body;
 use tonic::{Status, Streaming};
 use tonic_prost::ProstCodec;
-use tracing::{Instrument, debug, info_span, warn};
+use tracing::{Instrument, debug, debug_span, warn};
 
 use self::hello::check_token;
 use self::listener::{Listener, Socket, acceptor};
@@ -182,7 +182,7 @@ impl Port {
                     Ok((socket, peer)) => {
                         let task =
                             serve(socket, self.tls.clone(), shared.clone(), stop.clone());
-                        connections.spawn(task.instrument(info_span!("function", %peer)));
+                        connections.spawn(task.instrument(debug_span!("function", %peer)));
                     }
                     Err(error) => {
                         warn!(%error, "accept failed");

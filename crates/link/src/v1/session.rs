@@ -27,6 +27,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use firn_model::code::Code;
 use firn_model::contract::{Finding, Method};
+use firn_model::id::EntityKey;
 use firn_runtime::calls::Within;
 use firn_runtime::link::{End, EventSink, ReplicaEvent, ReplicaSink, StreamEvent};
 use firn_wire::v1::chunk::Assembler;
@@ -112,21 +113,21 @@ enum Open {
     Entity {
         incarnation: u64,
         method: Arc<Method>,
-        within: Within,
+        handler: Handler,
     },
     Replica {
         incarnation: u64,
         method: Arc<Method>,
         number: i64,
         stream: Watch,
-        within: Within,
+        handler: Handler,
     },
     Action {
         method: Arc<Method>,
         replies: Replies,
         /// How many more replies the function may send.
         granted: u32,
-        within: Within,
+        handler: Handler,
     },
     /// Nobody waits for it any more; its decision is still to come.
     Cancelled,
@@ -252,8 +253,24 @@ pub(crate) struct Sent {
     pub(crate) message: Bytes,
     pub(crate) metadata: Option<wire::Metadata>,
     pub(crate) timeout_ms: u64,
-    /// In whose name its handler makes calls.
-    pub(crate) within: Within,
+    pub(crate) handler: Handler,
+}
+
+/// The handler of a command: what it calls through Firn is called in its name.
+#[derive(Debug, Clone)]
+pub(crate) struct Handler {
+    pub(crate) of: Handled,
+    /// How many forwards, effects and calls led to it.
+    pub(crate) hops: u32,
+}
+
+/// What a handler handles.
+#[derive(Debug, Clone)]
+pub(crate) enum Handled {
+    /// A command of this entity.
+    Entity(EntityKey),
+    /// The call of an action that has this number.
+    Action(u64),
 }
 
 impl Session {
@@ -282,6 +299,11 @@ impl Session {
     /// How busy it is: fewer is better for the next.
     pub(crate) fn load(&self) -> usize {
         self.commands.len() + self.instances.len()
+    }
+
+    /// Whether more than one command is open, so that more frames may be about to come.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.commands.len() > 1
     }
 
     /// Tells the function what it did.

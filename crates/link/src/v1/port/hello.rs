@@ -117,6 +117,7 @@ pub(super) async fn begin(
     let reading = shared.hub.tasks.spawn(reader.run(rest, batches));
     let running = Running {
         end,
+        let_others: false,
         _reader: AbortOnDropHandle::new(reading),
     };
     Begun::Serving(Box::new(batch(Out::Welcome(welcome))), running)

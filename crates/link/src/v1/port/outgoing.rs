@@ -1,4 +1,7 @@
 //! What is sent on a call: its body, of which every poll takes what the session has for the function.
+//!
+//! Frames come one by one, from tasks that are woken together. While several commands are open, the
+//! body therefore lets the tasks that are ready run first: what they send goes out in one write.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -32,6 +35,8 @@ enum Sending {
 /// A session and its reader. Dropping it ends both.
 pub(super) struct Running {
     pub(super) end: EndOnDrop,
+    /// Whether the tasks that were ready have run since there was nothing to send.
+    pub(super) let_others: bool,
     pub(super) _reader: AbortOnDropHandle<()>,
 }
 
@@ -68,7 +73,16 @@ impl Stream for Outgoing {
                 },
                 Sending::Running(running) => {
                     let EndOnDrop(ending) = &running.end;
-                    let batch = ending.connection.lock().out.poll_batch(cx);
+                    let mut session = ending.connection.lock();
+                    if !running.let_others && session.is_busy() {
+                        running.let_others = true;
+                        // A task that wakes itself goes behind those that are ready.
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
+                    let batch = session.out.poll_batch(cx);
+                    drop(session);
+                    running.let_others = batch.is_ready();
                     match std::task::ready!(batch) {
                         Some(batch) => return Poll::Ready(Some(Ok(batch))),
                         None => self.state = Sending::Last(ending.status()),

@@ -75,11 +75,11 @@ impl Session {
 
     /// Sends a command to a value or event sourced entity.
     pub(crate) fn command(&mut self, incarnation: u64, sent: Sent) {
-        let (method, within) = (sent.method.clone(), sent.within.clone());
+        let (method, handler) = (sent.method.clone(), sent.handler.clone());
         self.send(incarnation, sent, |incarnation| Open::Entity {
             incarnation,
             method,
-            within,
+            handler,
         });
     }
 
@@ -95,13 +95,13 @@ impl Session {
             true => Watch::Silent,
             false => Watch::Unary,
         };
-        let (method, within) = (sent.method.clone(), sent.within.clone());
+        let (method, handler) = (sent.method.clone(), sent.handler.clone());
         self.send(incarnation, sent, |incarnation| Open::Replica {
             incarnation,
             method,
             number,
             stream,
-            within,
+            handler,
         });
     }
 
@@ -152,7 +152,7 @@ impl Session {
         };
         self.last_command += 1;
         let id = self.last_command;
-        let within = sent.within.clone();
+        let handler = sent.handler.clone();
         let frame = command(id, 0, &method, sent, None);
         if let Err(cause) = self.fits(&frame) {
             replies.too_large(&cause);
@@ -163,7 +163,7 @@ impl Session {
             Open::Action {
                 method,
                 replies,
-                within,
+                handler,
                 granted: self.limits.reply_messages,
             },
         );

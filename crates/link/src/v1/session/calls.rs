@@ -5,11 +5,12 @@ use firn_model::code::Code;
 use firn_model::status::{GrpcCode, Status};
 use firn_runtime::calls::Within;
 use firn_runtime::link::StreamEvent;
+use firn_runtime::waits::Waiter;
 use firn_wire::v1::convert;
 use firn_wire::v1::message as wire;
 use firn_wire::v1::message::firn_frame::Frame as Out;
 
-use super::{Calling, Open, Session, Sink, Todo};
+use super::{Calling, Handled, Open, Session, Sink, Todo};
 use crate::v1::outbox::Subject;
 
 impl Session {
@@ -92,12 +93,29 @@ impl Session {
 
     /// In whose name a handler of this command makes calls.
     pub(super) fn within(&self, command: u64) -> Option<Within> {
-        match self.commands.get(&command)? {
-            Open::Entity { within, .. }
-            | Open::Replica { within, .. }
-            | Open::Action { within, .. } => Some(within.clone()),
-            Open::Cancelled => None,
-        }
+        let (method, handler) = match self.commands.get(&command)? {
+            Open::Entity {
+                method, handler, ..
+            }
+            | Open::Replica {
+                method, handler, ..
+            }
+            | Open::Action {
+                method, handler, ..
+            } => (method, handler),
+            Open::Cancelled => return None,
+        };
+        let waiter = match &handler.of {
+            Handled::Entity(key) => Waiter::Entity(key.clone()),
+            Handled::Action(number) => Waiter::Action {
+                number: *number,
+                path: method.path().into(),
+            },
+        };
+        Some(Within {
+            waiter,
+            hops: handler.hops,
+        })
     }
 
     /// Answers a call of the function that was begun.

@@ -11,7 +11,6 @@ use firn_model::payload::Payload;
 use firn_model::replicated::DataType;
 use firn_model::status::{GrpcCode, Status};
 use firn_runtime::link::ActionAnswer;
-use firn_runtime::waits::Waiter;
 use firn_testkit::contract::{Declared, contract};
 use firn_testkit::function::message::any_bytes;
 use firn_testkit::own::message::{Framed, closed, credit, decided, reply};
@@ -180,11 +179,8 @@ impl World {
             message: Bytes::from_static(b"\x0a\x01a"),
             metadata: None,
             timeout_ms: 1,
-            within: Within {
-                waiter: Waiter::Action {
-                    number: 1,
-                    path: "/t.Doing/One".into(),
-                },
+            handler: Handler {
+                of: Handled::Action(1),
                 hops: 0,
             },
         }
@@ -266,7 +262,7 @@ impl World {
     fn act(&mut self) {
         let (sender, reply) = oneshot::channel();
         let sent = self.sent(DOING, "One");
-        if let Ok(command) = self.session.act(sent, Replies::of_one(sender)) {
+        if let Ok(command) = self.session.act(sent, Replies::One(sender)) {
             self.called.push(Called {
                 command,
                 reply,
