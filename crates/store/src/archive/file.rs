@@ -25,6 +25,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use prost::Message;
 use ring::rand::{SecureRandom, SystemRandom};
+use zstd::bulk::Compressor;
 
 use super::error::ArchiveError;
 use super::message::{RowMessage, Rows};
@@ -56,6 +57,7 @@ pub struct Encoder {
     identity: [u8; 16],
     frames: u64,
     rows: u64,
+    compressor: Compressor<'static>,
 }
 
 impl Encoder {
@@ -78,6 +80,7 @@ impl Encoder {
             identity,
             frames: 0,
             rows: 0,
+            compressor: Compressor::new(LEVEL)?,
         };
         Ok((encoder, header.into()))
     }
@@ -90,7 +93,7 @@ impl Encoder {
         let message = Rows {
             rows: rows.iter().map(RowMessage::from).collect(),
         };
-        let body = zstd::bulk::compress(&message.encode_to_vec(), LEVEL)?;
+        let body = self.compressor.compress(&message.encode_to_vec())?;
         self.rows += rows.len() as u64;
         Ok(self.frame(ROWS, body))
     }

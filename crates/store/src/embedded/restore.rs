@@ -3,10 +3,13 @@
 //! The file `restoring` stands in a folder from before its first row until after its last: such a
 //! folder is opened by nobody, and emptied when it is restored again.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::thread::{self, JoinHandle};
 
 use futures_util::future::{self, BoxFuture};
+use tokio::sync::mpsc;
 
 use super::checks::Checks;
 use super::error::OpenError;
@@ -85,24 +88,74 @@ impl archive::Restore for Restore {
     }
 }
 
-/// The rows of a folder at one moment.
-struct Dump(archived::Dump<Box<dyn View + Send>>);
+/// How many batches of rows are read ahead: enough that neither the reader nor whoever takes them
+/// waits for the other, and a few megabytes.
+const AHEAD: usize = 2;
+
+/// The rows of a folder at one moment, read on a thread of its own, which ends with this value.
+struct Dump {
+    /// `None` once nothing is wanted any more.
+    batches: Option<mpsc::Receiver<Result<Vec<Row>, ReadError>>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Dump {
+    fn start(rows: Box<dyn View + Send>) -> io::Result<Self> {
+        let (sender, batches) = mpsc::channel(AHEAD);
+        let mut rows = archived::Dump::new(rows);
+        let reader = thread::Builder::new().name("firn-store-dump".into());
+        let reader = reader.spawn(move || {
+            loop {
+                let batch = rows.batch();
+                let is_last = batch.as_ref().map_or(true, Vec::is_empty);
+                if sender.blocking_send(batch).is_err() || is_last {
+                    return;
+                }
+            }
+        })?;
+        Ok(Self {
+            batches: Some(batches),
+            reader: Some(reader),
+        })
+    }
+}
 
 impl archive::Dump for Dump {
+    /// The end is a batch like others, so a reader that panics is no end.
     fn next(&mut self) -> BoxFuture<'_, Result<Vec<Row>, ReadError>> {
-        Box::pin(future::ready(self.0.batch()))
+        Box::pin(async move {
+            let Some(batches) = &mut self.batches else {
+                return Ok(Vec::new());
+            };
+            let batch = batches.recv().await;
+            let batch = batch.unwrap_or_else(|| Err(super::unavailable("the read failed")));
+            // What failed goes on to fail: it is not the end.
+            if batch.as_ref().is_ok_and(Vec::is_empty) {
+                self.batches = None;
+            }
+            batch
+        })
+    }
+}
+
+impl Drop for Dump {
+    fn drop(&mut self) {
+        self.batches = None;
+        if let Some(reader) = self.reader.take() {
+            // It reads one more batch at most. Its panic was seen as a failed read.
+            let _ = reader.join();
+        }
     }
 }
 
 impl Embedded {
-    /// Everything at a moment after what was acknowledged before the call. Reads where it is polled,
-    /// and blocks there.
+    /// Everything at a moment after what was acknowledged before the call.
     pub(super) fn dump_all(&self) -> BoxFuture<'_, Result<Box<dyn archive::Dump>, ReadError>> {
         Box::pin(async move {
             self.read_all(|_| Ok(())).await?;
-            let rows = archived::Dump::new(self.shared.table.frozen());
-            let dump: Box<dyn archive::Dump> = Box::new(Dump(rows));
-            Ok(dump)
+            let dump = Dump::start(self.shared.table.frozen());
+            let dump = dump.map_err(|error| super::unavailable(&error.to_string()))?;
+            Ok(Box::new(dump) as Box<dyn archive::Dump>)
         })
     }
 }

@@ -1,14 +1,16 @@
 //! The tables as they are at one moment, whoever writes meanwhile: read from beginning to end, a few
 //! rows at a time.
 
-use tokio_postgres::{Error, Row};
+use std::pin::Pin;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::Fuse;
+use tokio_postgres::{Error, Row, RowStream};
 
 use super::connection::Session;
 use super::url::{Url, told};
 use crate::ReadError;
-
-/// How many rows are fetched at once: few enough for memory, however large states are.
-const FETCH: &str = "FETCH 64 FROM firn_moment";
+use crate::archive::BATCH_BYTES;
 
 /// Repeatable read sees one state of everything, from its first statement on.
 const BEGIN: &str = "\
@@ -17,9 +19,12 @@ BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT 1 FROM firn_schema";
 /// A connection and a transaction that sees one state of everything.
 pub(super) struct Moment {
     session: Session,
-    /// Whether rows of a statement are under way.
-    is_open: bool,
+    /// The rows of a statement that are under way. What is not taken of them makes the server wait.
+    rows: Option<Pin<Box<Fuse<RowStream>>>>,
 }
+
+/// No statement takes parameters.
+const NONE: [&str; 0] = [];
 
 impl Moment {
     pub(super) async fn of(url: &Url) -> Result<Self, ReadError> {
@@ -31,29 +36,37 @@ impl Moment {
         begun.map_err(|error| unavailable(&error))?;
         Ok(Self {
             session,
-            is_open: false,
+            rows: None,
         })
     }
 
-    /// The next rows of a statement; none at its end, after which another may follow.
+    /// The next rows of a statement, about [`BATCH_BYTES`] of them; none at its end, after which
+    /// another may follow.
     pub(super) async fn rows(&mut self, sql: &str) -> Result<Vec<Row>, ReadError> {
         let rows = self.try_rows(sql).await;
         rows.map_err(|error| unavailable(&error))
     }
 
     async fn try_rows(&mut self, sql: &str) -> Result<Vec<Row>, Error> {
-        let client = self.session.client();
-        if !self.is_open {
-            let cursor = format!("DECLARE firn_moment NO SCROLL CURSOR FOR {sql}");
-            client.batch_execute(&cursor).await?;
-            self.is_open = true;
+        let rows = match &mut self.rows {
+            Some(rows) => rows,
+            none => {
+                let rows = self.session.client().query_raw(sql, NONE).await?;
+                none.insert(Box::pin(rows.fuse()))
+            }
+        };
+        let (mut taken, mut bytes) = (Vec::new(), 0);
+        while bytes < BATCH_BYTES
+            && let Some(row) = rows.next().await
+        {
+            let row = row?;
+            bytes += row.raw_size_bytes();
+            taken.push(row);
         }
-        let rows = client.query(FETCH, &[]).await?;
-        if rows.is_empty() {
-            client.batch_execute("CLOSE firn_moment").await?;
-            self.is_open = false;
+        if taken.is_empty() {
+            self.rows = None;
         }
-        Ok(rows)
+        Ok(taken)
     }
 }
 
