@@ -516,7 +516,9 @@ impl<'a> EntityFold<'a> {
             ]);
         }
         let has_state = self.state.map(|state| state.is_some());
-        let writes = self.ends || self.newest.is_some() || self.deleted_until.is_some();
+        // The whole name of an answer's entity stands in the entity's row alone.
+        let names = full.is_some() && !self.replies.is_empty();
+        let writes = self.ends || self.newest.is_some() || self.deleted_until.is_some() || names;
         batch.entities.push([
             Value::Int(entity),
             Value::Int(slot.number().into()),

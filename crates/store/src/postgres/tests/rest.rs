@@ -106,6 +106,35 @@ async fn a_dump_answers_as_the_store_does_also_if_it_is_sealed() {
     }
 }
 
+/// Also if nothing else was ever written of the entity, whose name no column holds.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_is_dumped_with_the_whole_name_of_its_entity() {
+    let server = server();
+    let store = fresh(&server).await;
+    let entity = EntityKey::new(StorageName::new("name".repeat(200)), "a");
+    let mut commit = Commit::empty(
+        entity.slot(),
+        Default::default(),
+        SlotSequence(1),
+        Timestamp(1),
+    );
+    commit.key = Some(entity.clone());
+    commit.reply_record = Some(ReplyRecord {
+        method: "m".into(),
+        idempotency_key: "k".into(),
+        request_hash: 1,
+        expires: Timestamp(u64::MAX),
+        answer: StoredAnswer::Reply(Default::default()),
+    });
+    assert_eq!(commit_one(&store, commit).await, Outcome::Landed);
+    let rows = contents::rows(&store).await;
+    let answers = rows.iter().filter_map(|row| match row {
+        crate::archive::Row::Reply { key, .. } => Some(key),
+        _ => None,
+    });
+    assert_eq!(answers.collect::<Vec<_>>(), [&entity]);
+}
+
 /// Those who ask at once share an answer, which is never older than their question.
 #[tokio::test(flavor = "multi_thread")]
 async fn heads_are_never_older_than_the_question() {
