@@ -7,8 +7,9 @@
 //! millisecond wide, and hands each call that is due to the runtime.
 //!
 //! What is counted: of a closed loop the calls that end while it is measured; of an open loop, for
-//! latency, those that were due then, whenever they end, and for the rate those that end then. A
-//! call that was due and never started has the latency that it had waited when the load gave up.
+//! latency and for failures, those that were due then, whenever they end, and for the rate those that
+//! end then. A call that was due and never started has the latency that it had waited when the load
+//! gave up. What calls cost is shared among those that end while it is measured.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -193,9 +194,21 @@ const OVER: u8 = 2;
 #[derive(Default)]
 struct Notes {
     calls: u64,
+    /// Those that ended while it was measured, however they did.
+    ended: u64,
     latency: Latency,
     lag: Latency,
     failures: BTreeMap<(String, Option<String>), (u64, String)>,
+}
+
+/// A call that has ended.
+struct Ended {
+    number: u64,
+    /// Whether it is one of those that are measured, so that it is told if it failed.
+    is_counted: bool,
+    /// When it ended.
+    phase: u8,
+    result: Result<(), Fault>,
 }
 
 /// What all calls of a load share.
@@ -238,18 +251,20 @@ impl Shared {
     }
 
     /// Notes how a call ended; gives whether there is any use in further ones.
-    fn ended(&self, number: u64, result: Result<(), Fault>, note: impl FnOnce(&mut Notes)) -> bool {
-        match result {
-            Ok(()) => note(&mut self.notes(number)),
+    fn ended(&self, call: Ended, note: impl FnOnce(&mut Notes)) -> bool {
+        let mut notes = self.notes(call.number);
+        notes.ended += u64::from(call.phase == MEASURED);
+        match call.result {
+            Ok(()) => note(&mut notes),
             Err(Fault::Refused {
                 status,
                 code,
                 message,
             }) => {
-                if self.phase() != MEASURED {
+                if !call.is_counted {
                     return true;
                 }
-                let failures = &mut self.notes(number).failures;
+                let failures = &mut notes.failures;
                 let key = match failures.len() < FAILURES_MAX {
                     true => (status, code),
                     false => match failures.contains_key(&(status.clone(), code.clone())) {
@@ -351,8 +366,15 @@ where
         let result = calls(number).await;
         let took = start.elapsed();
         let phase = shared.phase();
-        let goes_on = shared.ended(number, result, |notes| {
-            if phase == MEASURED {
+        let is_counted = phase == MEASURED;
+        let ended = Ended {
+            number,
+            is_counted,
+            phase,
+            result,
+        };
+        let goes_on = shared.ended(ended, |notes| {
+            if is_counted {
                 notes.calls += 1;
                 notes.latency.record(took);
             }
@@ -438,16 +460,22 @@ where
 
     fn start(&self, number: u64, due: Duration, elapsed: Duration) {
         self.shared.outstanding.fetch_add(1, Ordering::Relaxed);
-        let (shared, begin, is_measured) = (self.shared.clone(), self.begin, due >= self.warm);
+        let (shared, begin, is_counted) = (self.shared.clone(), self.begin, due >= self.warm);
         let call = (self.calls)(number);
         let call = async move {
             let result = call.await;
             let took = begin.elapsed().saturating_sub(due);
             shared.outstanding.fetch_sub(1, Ordering::Relaxed);
             let phase = shared.phase();
-            shared.ended(number, result, |notes| {
+            let ended = Ended {
+                number,
+                is_counted,
+                phase,
+                result,
+            };
+            shared.ended(ended, |notes| {
                 notes.calls += u64::from(phase == MEASURED);
-                if is_measured {
+                if is_counted {
                     notes.latency.record(took);
                     notes.lag.record(elapsed.saturating_sub(due));
                 }
@@ -516,6 +544,7 @@ impl Measurement<'_> {
         for number in 0..SHARDS as u64 {
             let notes = self.shared.notes(number);
             all.calls += notes.calls;
+            all.ended += notes.ended;
             all.latency.merge(&notes.latency);
             all.lag.merge(&notes.lag);
             for (key, (count, message)) in &notes.failures {
@@ -523,14 +552,11 @@ impl Measurement<'_> {
                 entry.or_insert_with(|| (0, message.clone())).0 += count;
             }
         }
-        // Those that failed cost something, too.
-        let failed: u64 = all.failures.values().map(|(count, _)| count).sum();
-        let ended = all.calls + failed;
         let names = self.watched.iter().map(|it| it.name.as_str());
         let looks = used.before.iter().zip(&used.after);
         let costs = names.chain([OWN]).zip(looks);
         let mut processes: Vec<Cost> = costs
-            .map(|(name, (before, after))| Cost::between(name, before, after, ended))
+            .map(|(name, (before, after))| Cost::between(name, before, after, all.ended))
             .collect();
         let own = processes.pop().expect("this process was looked at");
         let failure = |((status, code), (count, message))| Failure {
@@ -649,6 +675,17 @@ mod tests {
         assert_eq!(failure.code.as_deref(), Some("FIRN-0001"));
         assert_eq!(failure.count, outcome.failed());
         assert!(failure.count.abs_diff(outcome.calls) <= 1);
+    }
+
+    #[tokio::test]
+    async fn a_call_that_was_due_and_is_refused_after_the_end_has_failed() {
+        let late = |_| async {
+            sleep(4 * SHORT).await;
+            Err(refused())
+        };
+        let load = Load::open(1000.0, Duration::ZERO, SHORT);
+        let outcome = run(&load, late, &[]).await.unwrap();
+        assert_eq!(outcome.failed() + outcome.unstarted, 50);
     }
 
     #[tokio::test]
