@@ -108,7 +108,7 @@ pub struct Outcome {
     pub own: Cost,
     /// Of an open loop: calls that had to wait because too many were under way.
     pub held_back: u64,
-    /// Of an open loop: calls that were due and never started.
+    /// Of an open loop: calls that were due while it was measured and never started.
     pub unstarted: u64,
 }
 
@@ -446,8 +446,8 @@ where
         let gave_up = self.begin.elapsed();
         let mut unstarted = 0;
         for due in self.pacer.unstarted() {
-            unstarted += 1;
             if due >= self.warm {
+                unstarted += 1;
                 let mut notes = self.shared.notes(unstarted);
                 notes.latency.record(gave_up.saturating_sub(due));
             }
@@ -655,6 +655,24 @@ mod tests {
         assert_eq!((outcome.held_back, outcome.unstarted), (0, 49));
         assert_eq!(outcome.latency.count(), 50);
         assert!(outcome.latency.quantile_ms(0.01) >= 50.0, "all had to wait");
+    }
+
+    #[tokio::test]
+    async fn what_did_not_start_is_told_of_the_time_that_is_measured() {
+        let load = Load {
+            pace: Pace::Open {
+                rate: 1000.0,
+                outstanding_max: 1,
+            },
+            warm: SHORT,
+            measured: SHORT,
+        };
+        let slow = |_| async {
+            sleep(8 * SHORT).await;
+            Ok(())
+        };
+        let outcome = run(&load, slow, &[]).await.unwrap();
+        assert_eq!((outcome.latency.count(), outcome.unstarted), (50, 50));
     }
 
     #[tokio::test]
