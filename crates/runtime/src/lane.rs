@@ -184,8 +184,8 @@ pub struct Settled {
 /// What an answer rests on, and so how long it is true.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rests {
-    /// On what this node has in memory: nothing was to be committed, and the answer is true as long
-    /// as nobody else has gone on with the slot.
+    /// On what this node has in memory: nothing was to be committed, whatever it waited for, and the
+    /// answer is true as long as nobody else has gone on with the slot.
     Memory,
     /// On a commit that is still under way, as its component is written behind. It may land yet.
     UnderWay,
@@ -204,7 +204,8 @@ impl Settled {
         }
     }
 
-    /// The same, once its commit has landed, or that of all that it has seen.
+    /// The same, once its own commit has landed. That of what it has seen does not count: the fence
+    /// let that one through, and others may have gone on with the slot before the outcome came.
     pub(crate) fn landed(self) -> Self {
         let rests = Rests::Landed;
         Self { rests, ..self }

@@ -1,11 +1,12 @@
 //! What becomes of commits: landed, refused, or nobody knows; and how a slot gets out of trouble.
 //!
 //! # How it works
-//! A landed commit opens the gate for its answer. A refused one, or one that the store did not write, means that what the instances of the
-//! slot hold may be ahead of the store: all of them are dropped, and begin again once everything
-//! that is under way has been refused too and the stored head is known. An unknown outcome waits
-//! until the committer has told about all commits of the slot; then the store is asked for its head,
-//! which says how many of them landed.
+//! A landed commit opens the gate for its answer, and for the answers that have waited behind it. A
+//! refused one, or one that the store did not write, means that what the instances of the slot hold
+//! may be ahead of the store: all of them are dropped, and begin again once everything that is under
+//! way has been refused too and the stored head is known. An unknown outcome waits until the
+//! committer has told about all commits of the slot; then the store is asked for its head, which says
+//! how many of them landed.
 
 use firn_model::id::{Slot, SlotSequence};
 use firn_store::{Head, Outcome};
@@ -94,7 +95,11 @@ impl<R> Lane<R> {
                     answer,
                     ..
                 } => {
-                    let answer = answer.map(Settled::landed);
+                    // What only waited was never compared with the owner.
+                    let answer = match done.commit {
+                        Some(_) => answer.map(Settled::landed),
+                        None => answer,
+                    };
                     self.out.push(Output::Answer(reply, answer));
                 }
                 Then::Answer {

@@ -11,7 +11,7 @@ use firn_store::{Change, Entity};
 use firn_testkit::policies;
 
 use super::bench::*;
-use crate::lane::{Config, Input, Known, Origin, Output, Ticket};
+use crate::lane::{Config, Input, Known, Origin, Output, Rests, Ticket};
 use crate::link::{End, StreamEvent};
 use crate::refusal::{Fault, Refusal};
 
@@ -90,6 +90,19 @@ fn read_behind_nothing_is_answered_at_once() {
     let (mut bench, ticket) = pipelined(2);
     bench.decide(ticket, read());
     assert_eq!(bench.answers(), [(1, true)]);
+}
+
+#[test]
+fn read_behind_a_commit_rests_on_memory_though_the_commit_has_landed() {
+    let (mut bench, ticket) = pipelined(2);
+    bench.decide(ticket, append(&["x"]));
+    bench.decide(ticket, read());
+    let commit = bench.commit();
+    bench.land(&commit);
+    let mut rests = |reply| bench.answer(reply).map(|settled| settled.rests);
+    assert_eq!(rests(1), Ok(Rests::Landed));
+    // The fence let the commit through before its outcome came: others may have gone on since.
+    assert_eq!(rests(2), Ok(Rests::Memory));
 }
 
 #[test]
