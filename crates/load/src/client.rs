@@ -109,6 +109,11 @@ fn lost(error: impl Display) -> Fault {
 /// once, where its own default has room for 140.
 const WINDOW_BYTES: u32 = 4 << 20;
 
+/// How many calls a connection may have under way before the server has said how many it takes. Without
+/// a bound a burst right after the connect would have its end refused; this is the least that HTTP/2
+/// wants a server to take.
+const STREAMS_FIRST: usize = 100;
+
 /// A connection on which calls are made.
 #[derive(Clone)]
 pub struct Client {
@@ -128,6 +133,7 @@ impl Client {
         socket.set_nodelay(true).map_err(lost)?;
         let handshake = h2::client::Builder::new()
             .initial_connection_window_size(WINDOW_BYTES)
+            .initial_max_send_streams(STREAMS_FIRST)
             .handshake(socket);
         let (sender, connection) = handshake.await.map_err(lost)?;
         // It ends with the last sender.
@@ -252,6 +258,9 @@ fn status_name(number: Option<usize>) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use tokio::net::TcpListener;
+    use tokio::task::JoinSet;
+
     use super::*;
 
     #[test]
@@ -287,5 +296,39 @@ mod tests {
         let (head, _) = request.parts(authority);
         assert_eq!(head.uri(), "http://localhost:9000/a.B/C");
         assert_eq!(head.headers()["content-type"], "application/grpc");
+    }
+
+    /// Many calls before the server has said how many it takes at once.
+    #[tokio::test]
+    async fn a_burst_right_after_the_connect_is_not_more_than_a_server_takes() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let client = Client::connect(address).await.unwrap();
+        let path = PathAndQuery::from_static("/all");
+        let mut calls = JoinSet::new();
+        for _ in 0..3 * STREAMS_FIRST {
+            calls.spawn(client.send(Request::json(&path, "{}")));
+        }
+        // All that the client does before it hears of the server.
+        for _ in 0..10 * STREAMS_FIRST {
+            tokio::task::yield_now().await;
+        }
+        let server = tokio::spawn(async move {
+            let (socket, _) = listener.accept().await.unwrap();
+            let mut connection = h2::server::Builder::new()
+                .max_concurrent_streams(STREAMS_FIRST as u32)
+                .handshake::<_, Bytes>(socket)
+                .await
+                .unwrap();
+            while let Some(request) = connection.accept().await {
+                let (_, mut answer) = request.unwrap();
+                answer.send_response(http::Response::new(()), true).unwrap();
+            }
+        });
+        while let Some(answered) = calls.join_next().await {
+            answered.unwrap().unwrap();
+        }
+        drop(client);
+        server.await.unwrap();
     }
 }
