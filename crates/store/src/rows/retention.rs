@@ -10,7 +10,7 @@ use firn_model::id::{EntityKey, SlotSequence, StorageName};
 
 use super::apply::entity_row;
 use super::archive::named;
-use super::key::{self, Space, successor};
+use super::key::{self, Key, Space, successor};
 use super::overlay::{Entry, Overlay, View};
 use super::value::{ChangeRow, EntityRow, EventRow, decode_row};
 use crate::ReadError;
@@ -108,14 +108,39 @@ pub(crate) fn changed_at(
 }
 
 /// Removes events up to a number, as far as a snapshot covers them, and at most
-/// [`TRIM_EVENTS_MAX`]. A deleted entity is left to the end of its grace.
+/// [`TRIM_EVENTS_MAX`]. A deleted entity is left to the end of its grace, and one with a damaged record
+/// as it is: nothing needs the trim, and what is in the log already must not hinder a start.
 pub(crate) fn trim(rows: &mut Overlay<'_>, trim: &Trim) -> Result<(), ReadError> {
+    match trimmed(rows, trim) {
+        Ok(Some(trimmed)) => {
+            for key in trimmed.gone {
+                rows.delete(key);
+            }
+            let entity = encode(&trimmed.entity);
+            rows.put(key::entity(Space::Entity, &trim.key), entity);
+            Ok(())
+        }
+        Ok(None) | Err(ReadError::Damaged { .. }) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// What a trim makes of an entity.
+struct Trimmed {
+    entity: EntityRow,
+    /// The rows that go.
+    gone: Vec<Key>,
+}
+
+/// What a trim does, all of which is read before anything is changed; `None` if that is nothing.
+fn trimmed(rows: &dyn View, trim: &Trim) -> Result<Option<Trimmed>, ReadError> {
     let mut entity = entity_row(rows, &trim.key)?;
     let through = trim.through.min(entity.trimmed + TRIM_EVENTS_MAX);
     let Some(through) = removable(&entity, through) else {
-        return Ok(());
+        return Ok(None);
     };
     let slot = trim.key.slot();
+    let mut gone = Vec::new();
     let mut change = None;
     for number in entity.trimmed + 1..=through + 1 {
         let key = key::event(&trim.key, entity.generation, number);
@@ -125,15 +150,14 @@ pub(crate) fn trim(rows: &mut Overlay<'_>, trim: &Trim) -> Result<(), ReadError>
         let event: EventRow = decode_row(&key, value)?;
         let ended = change.replace(event.sequence);
         if let Some(ended) = ended.filter(|ended| *ended != event.sequence) {
-            rows.delete(key::change(slot, SlotSequence(ended)));
+            gone.push(key::change(slot, SlotSequence(ended)));
         }
         if number <= through {
-            rows.delete(key);
+            gone.push(key);
         }
     }
     entity.trimmed = through;
-    rows.put(key::entity(Space::Entity, &trim.key), encode(&entity));
-    Ok(())
+    Ok(Some(Trimmed { entity, gone }))
 }
 
 /// The last event up to `through` that loading does not need; `None` if there is none.
@@ -218,4 +242,66 @@ fn entity_of(row: Entry) -> Result<(EntityKey, EntityRow), ReadError> {
     let (key, value) = row?;
     let row: EntityRow = decode_row(&key, value)?;
     Ok((named(&key, row.full_key.clone())?, row))
+}
+
+#[cfg(test)]
+mod tests {
+    use firn_model::id::Epoch;
+    use firn_model::payload::Payload;
+    use futures_executor::block_on;
+
+    use super::*;
+    use crate::Store;
+    use crate::commit::{Change, Commit};
+    use crate::memory::{Memory, Table};
+
+    /// Three entities with four events each, all of which a snapshot covers.
+    fn filled(keys: &[EntityKey]) -> Table {
+        let store = Memory::new();
+        for key in keys {
+            let mut commit = Commit::empty(key.slot(), Epoch(0), SlotSequence(1), Timestamp(1));
+            commit.key = Some(key.clone());
+            commit.change = Some(Change::Append {
+                first: 1,
+                events: vec![Payload::new("event", "event"); 4],
+                snapshot: Some(Payload::new("snapshot", "snapshot")),
+                deleted_until: None,
+            });
+            block_on(store.commit(vec![commit]));
+        }
+        store.table()
+    }
+
+    #[test]
+    fn entity_with_a_damaged_event_is_left_as_it_is() {
+        let storage = StorageName::new("log");
+        let keys = ["a", "b", "c"].map(|id| EntityKey::new(storage.clone(), id));
+        let mut table = filled(&keys);
+        let generation = entity_row(&table, &keys[1]).unwrap().generation;
+        let damaged = key::event(&keys[1], generation, 3);
+        table.write([(damaged, Some("\u{1}no event".into()))]);
+        let mut overlay = Overlay::over(&table);
+        for key in &keys {
+            let all = Trim {
+                key: key.clone(),
+                through: u64::MAX,
+            };
+            trim(&mut overlay, &all).expect("what is damaged hinders nobody");
+        }
+        let changes = overlay.into_changes();
+        table.write(changes);
+        let found = covered(&table, &storage, Keep::Last(0), None, 10).unwrap();
+        let untouched = Covered {
+            key: keys[1].clone(),
+            first: 1,
+            through: 3,
+        };
+        assert_eq!(found.found, [untouched]);
+        let left = |key: &EntityKey| {
+            let row = entity_row(&table, key).unwrap();
+            let keys = (1..=4).map(|number| key::event(key, row.generation, number));
+            keys.filter(|key| table.get(key).unwrap().is_some()).count()
+        };
+        assert_eq!(keys.each_ref().map(left), [1, 4, 1]);
+    }
 }
