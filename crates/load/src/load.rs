@@ -217,6 +217,8 @@ struct Shared {
     number: AtomicU64,
     outstanding: AtomicUsize,
     is_stopped: AtomicBool,
+    /// Whether a call of an open loop has.
+    is_panicked: AtomicBool,
     notes: [Mutex<Notes>; SHARDS],
     fatal: watch::Sender<Option<Fault>>,
 }
@@ -228,6 +230,7 @@ impl Shared {
             number: AtomicU64::new(0),
             outstanding: AtomicUsize::new(0),
             is_stopped: AtomicBool::new(false),
+            is_panicked: AtomicBool::new(false),
             notes: std::array::from_fn(|_| Mutex::default()),
             fatal: watch::Sender::new(None),
         })
@@ -287,6 +290,25 @@ impl Shared {
     }
 }
 
+/// A call of an open loop, as long as it is under way.
+struct UnderWay(Arc<Shared>);
+
+impl UnderWay {
+    fn new(shared: Arc<Shared>) -> Self {
+        shared.outstanding.fetch_add(1, Ordering::Relaxed);
+        Self(shared)
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.outstanding.fetch_sub(1, Ordering::Relaxed);
+        if std::thread::panicking() {
+            self.0.is_panicked.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
 /// Stops the thread of a schedule when the load is given up.
 struct Stop(Arc<Shared>);
 
@@ -300,6 +322,9 @@ impl Drop for Stop {
 ///
 /// # Errors
 /// See [`Error`]. A call that the server refuses is no error but counted.
+///
+/// # Panics
+/// At the end, if a call has.
 pub async fn run<C, F>(load: &Load, calls: C, watched: &[Watched]) -> Result<Outcome, Error>
 where
     C: Fn(u64) -> F + Send + Sync + 'static,
@@ -322,7 +347,11 @@ where
             let costs = measurement.run().await?;
             drained(
                 &shared,
-                async { while callers.join_next().await.is_some() {} },
+                async {
+                    while let Some(ended) = callers.join_next().await {
+                        ended.expect("a call does not panic");
+                    }
+                },
                 || in_flight,
             )
             .await?;
@@ -349,6 +378,8 @@ where
             tracker.close();
             let left = || shared.outstanding.load(Ordering::Relaxed);
             drained(&shared, tracker.wait(), left).await?;
+            let is_panicked = shared.is_panicked.load(Ordering::Relaxed);
+            assert!(!is_panicked, "a call does not panic");
             Ok(measurement.outcome(costs, scheduled))
         }
     }
@@ -459,13 +490,13 @@ where
     }
 
     fn start(&self, number: u64, due: Duration, elapsed: Duration) {
-        self.shared.outstanding.fetch_add(1, Ordering::Relaxed);
+        let under_way = UnderWay::new(self.shared.clone());
         let (shared, begin, is_counted) = (self.shared.clone(), self.begin, due >= self.warm);
         let call = (self.calls)(number);
         let call = async move {
             let result = call.await;
             let took = begin.elapsed().saturating_sub(due);
-            shared.outstanding.fetch_sub(1, Ordering::Relaxed);
+            drop(under_way);
             let phase = shared.phase();
             let ended = Ended {
                 number,
@@ -704,6 +735,23 @@ mod tests {
         let load = Load::open(1000.0, Duration::ZERO, SHORT);
         let outcome = run(&load, late, &[]).await.unwrap();
         assert_eq!(outcome.failed() + outcome.unstarted, 50);
+    }
+
+    #[tokio::test]
+    async fn a_call_that_panics_is_not_left_out() {
+        for load in [
+            Load::closed(2, Duration::ZERO, SHORT),
+            Load::open(1000.0, Duration::ZERO, SHORT),
+        ] {
+            let calls = |number| async move {
+                assert_ne!(number, 0, "the first");
+                tokio::task::yield_now().await;
+                Ok(())
+            };
+            let loaded = tokio::spawn(async move { run(&load, calls, &[]).await });
+            let error = loaded.await.err();
+            assert!(error.is_some_and(|it| it.is_panic()), "{load:?}");
+        }
     }
 
     #[tokio::test]
