@@ -233,12 +233,11 @@ impl Firn {
         command
             .args(["--tool=callgrind", "--quiet"])
             .arg(format!("--callgrind-out-file={}", counts.display()))
-            .arg(&programs.firn)
-            .env("TOKIO_WORKER_THREADS", "2");
+            .arg(&programs.firn);
         let dialed = function.map(|function| function.to_string());
         let arguments: &[&str] = match &dialed {
-            Some(function) => &["--lanes", "2", "--function", function],
-            None => &["--lanes", "2", "--family", "firn"],
+            Some(function) => &["--threads", "2", "--function", function],
+            None => &["--threads", "2", "--family", "firn"],
         };
         Self::run_as(command, folder, arguments)
     }

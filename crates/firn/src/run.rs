@@ -34,6 +34,7 @@ use signals::Signals;
 pub(crate) fn run(config: Config, project: Project) -> ExitCode {
     files::ask_for_all();
     let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(config.threads.get())
         .enable_all()
         .build()
     {

@@ -33,7 +33,7 @@ pub(crate) use retention::events as retained_events;
 pub(crate) use value::duration;
 use value::{
     address, at_least_one, boolean, family, function_address, host_port, join, lanes, lease,
-    log_filter, migrate, number, optional, origins, shown, store, token,
+    log_filter, migrate, number, optional, origins, shown, store, threads, token,
 };
 
 /// One setting as a person sees it.
@@ -245,11 +245,20 @@ pub(crate) const SETTINGS: &[Setting] = &[
         help: "A file with such keys instead, one on each line",
     },
     Setting {
+        name: "threads",
+        env: "FIRN_THREADS",
+        value: "COUNT",
+        default: "",
+        help: "Threads that serve, beside those of the store [default: half of the processors, as \
+               the function needs the others]",
+    },
+    Setting {
         name: "lanes",
         env: "FIRN_LANES",
         value: "COUNT",
         default: "",
-        help: "Single-threaded workers that own the entities [default: one for each processor]",
+        help: "Workers among which the entities are divided [default: one for each thread that \
+               serves]",
     },
     Setting {
         name: "allow-origin",
@@ -324,6 +333,7 @@ pub(crate) struct Config {
     pub(crate) cache_bytes: u64,
     /// Keys that seal the store.
     pub(crate) keys: Option<Arc<Keys>>,
+    pub(crate) threads: NonZeroUsize,
     pub(crate) lanes: NonZeroUsize,
     pub(crate) allow_origin: Vec<http::HeaderValue>,
     pub(crate) old_names: bool,
@@ -529,6 +539,7 @@ impl Sources<'_> {
         let retain_every = self.parse("retain-every", faults, duration);
         let cache_bytes = self.parse("cache-bytes", faults, number);
         let keys = self.keys(faults);
+        let threads = self.parse("threads", faults, threads);
         let lanes = self.parse("lanes", faults, lanes);
         let allow_origin = self.parse("allow-origin", faults, origins);
         let old_names = self.parse("old-names", faults, boolean);
@@ -564,7 +575,8 @@ impl Sources<'_> {
             }),
             cache_bytes: cache_bytes?,
             keys: keys?,
-            lanes: lanes?,
+            threads: threads?,
+            lanes: lanes?.unwrap_or(threads?),
             allow_origin: allow_origin?,
             old_names: old_names?,
             log: log?,

@@ -114,7 +114,7 @@ fn faults_of_a_project_are_told_with_all_others() {
     let text = "command = \"node main.js\"\nset-up = [1]\nmailbox = 0\n\
                 function-token = \"two\\nlines\"\n";
     std::fs::write(folder.path().join("firn.toml"), text).expect("a file");
-    let (code, said) = refused(folder.path(), &["dev", "--lanes", "x"]);
+    let (code, said) = refused(folder.path(), &["dev", "--lanes", "x", "--threads", "0"]);
     assert_eq!(code, Some(2));
     for part in [
         "FIRN-1001 command in firn.toml is not a list of texts",
@@ -122,6 +122,7 @@ fn faults_of_a_project_are_told_with_all_others() {
         "FIRN-1001 mailbox in firn.toml is \"0\"",
         "FIRN-1001 function-token in firn.toml: a token is sent in a header",
         "FIRN-1001 --lanes is \"x\"",
+        "FIRN-1001 --threads is \"0\"",
     ] {
         assert!(said.contains(part), "{part:?} is missing in:\n{said}");
     }

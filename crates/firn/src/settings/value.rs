@@ -163,11 +163,21 @@ pub(super) fn at_least_one(text: &str) -> Result<usize, String> {
     }
 }
 
-pub(super) fn lanes(text: &str) -> Result<NonZeroUsize, String> {
+/// Half of the processors, rounded up, if nothing is said: the function needs the others.
+pub(super) fn threads(text: &str) -> Result<NonZeroUsize, String> {
+    let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let half = NonZeroUsize::new(processors.div_ceil(2)).unwrap_or(NonZeroUsize::MIN);
+    Ok(lanes(text)?.unwrap_or(half))
+}
+
+/// `None` if nothing is said.
+pub(super) fn lanes(text: &str) -> Result<Option<NonZeroUsize>, String> {
     if text.is_empty() {
-        return Ok(std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN));
+        return Ok(None);
     }
-    text.parse()
+    let lanes = text.parse();
+    lanes
+        .map(Some)
         .map_err(|_| "expected a whole number above 0".to_owned())
 }
 
