@@ -169,8 +169,9 @@ pub enum Error {
     },
 }
 
-/// How long calls that are under way at the end may take.
-pub const DRAIN_MAX: Duration = Duration::from_secs(60);
+/// How long calls that are under way at the end may take: longer than Firn waits for a function unless
+/// it is told otherwise, a minute, so that calls that it gives up are counted as that.
+pub const DRAIN_MAX: Duration = Duration::from_secs(75);
 
 /// How many different failures are told apart; the others count as the last.
 const FAILURES_MAX: usize = 16;
@@ -534,14 +535,19 @@ impl Measurement<'_> {
     /// Lets the calls go on for the time of the load.
     async fn run(&self) -> Result<Used, Error> {
         self.pause(self.load.warm).await?;
-        // What only another process knows takes a moment; so it is asked before the clock starts.
-        let before = self.usage().await?;
+        // What only a process itself knows takes a moment, and some of its time: so it is asked before
+        // the first look at what processes used, and after the last.
+        let flushes = self.flushes().await;
+        let before = self.usage(flushes)?;
         let start = Instant::now();
         self.shared.phase.store(MEASURED, Ordering::Relaxed);
         self.pause(self.load.measured).await?;
         self.shared.phase.store(OVER, Ordering::Relaxed);
         let elapsed = start.elapsed();
-        let after = self.usage().await?;
+        let mut after = self.usage(Vec::new())?;
+        for (usage, flushes) in after.iter_mut().zip(self.flushes().await) {
+            usage.flushes = flushes;
+        }
         Ok(Used {
             elapsed,
             before,
@@ -557,17 +563,28 @@ impl Measurement<'_> {
         }
     }
 
-    async fn usage(&self) -> Result<Vec<Usage>, Error> {
-        let own = [Watched::own(OWN)];
-        let mut all = Vec::with_capacity(self.watched.len() + 1);
-        for it in self.watched.iter().chain(&own) {
-            let usage = it.usage().await.map_err(|error| Error::Process {
-                name: it.name.clone(),
-                error,
-            });
-            all.push(usage?);
+    /// What those processes say that say anything.
+    async fn flushes(&self) -> Vec<Option<u64>> {
+        let mut all = Vec::with_capacity(self.watched.len());
+        for it in self.watched {
+            all.push(it.flushes().await);
         }
-        Ok(all)
+        all
+    }
+
+    /// What all processes used, this one last, with what they said before.
+    fn usage(&self, flushes: Vec<Option<u64>>) -> Result<Vec<Usage>, Error> {
+        let own = [Watched::own(OWN)];
+        let all = self.watched.iter().chain(&own);
+        let said = flushes.into_iter().chain(std::iter::repeat(None));
+        all.zip(said)
+            .map(|(it, flushes)| {
+                it.usage(flushes).map_err(|error| Error::Process {
+                    name: it.name.clone(),
+                    error,
+                })
+            })
+            .collect()
     }
 
     fn outcome(&self, used: Used, scheduled: Scheduled) -> Outcome {
@@ -619,6 +636,10 @@ const OWN: &str = "load";
 #[cfg(test)]
 mod tests {
     use std::future::ready;
+    use std::process::Command;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
 
@@ -735,6 +756,44 @@ mod tests {
         let load = Load::open(1000.0, Duration::ZERO, SHORT);
         let outcome = run(&load, late, &[]).await.unwrap();
         assert_eq!(outcome.failed() + outcome.unstarted, 50);
+    }
+
+    async fn asked(listener: &TcpListener) -> TcpStream {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let _ = socket.read(&mut [0; 1024]).await.unwrap();
+        socket
+    }
+
+    async fn told(mut socket: TcpStream, flushes: u64) {
+        let answer = format!("\nfirn_store_flush_seconds_count {flushes}\n");
+        socket.write_all(answer.as_bytes()).await.unwrap();
+    }
+
+    /// A process that ends when it is asked for its metrics the second time: it has to have been
+    /// looked at before.
+    #[tokio::test]
+    async fn asking_for_metrics_is_not_measured() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut child = Command::new("sleep").arg("600").spawn().unwrap();
+        let watched = Watched::new("it", child.id()).metrics(address);
+        let answers = tokio::spawn(async move {
+            told(asked(&listener).await, 100).await;
+            let socket = asked(&listener).await;
+            child.kill().unwrap();
+            child.wait().unwrap();
+            told(socket, 200).await;
+        });
+        let calls = |_| async {
+            tokio::task::yield_now().await;
+            Ok(())
+        };
+        let load = Load::closed(1, Duration::ZERO, SHORT);
+        let outcome = run(&load, calls, &[watched]).await;
+        answers.await.unwrap();
+        let outcome = outcome.map_err(|error| error.to_string()).unwrap();
+        let flushes = outcome.processes[0].flushes.unwrap() * outcome.calls as f64;
+        assert_eq!(flushes.round(), 100.0);
     }
 
     #[tokio::test]

@@ -48,12 +48,13 @@ impl Watched {
         self
     }
 
-    /// What it has used up to now.
-    pub(crate) async fn usage(&self) -> io::Result<Usage> {
-        let flushes = match self.metrics {
-            Some(address) => flushes(address).await,
-            None => None,
-        };
+    /// How often it has made the disk flush up to now, if it tells.
+    pub(crate) async fn flushes(&self) -> Option<u64> {
+        flushes(self.metrics?).await
+    }
+
+    /// What it has used up to now; it has flushed so often.
+    pub(crate) fn usage(&self, flushes: Option<u64>) -> io::Result<Usage> {
         Usage::of(self.id, flushes)
     }
 }
@@ -66,7 +67,7 @@ pub(crate) struct Usage {
     resident_bytes: u64,
     written_bytes: Option<u64>,
     switches: u64,
-    flushes: Option<u64>,
+    pub(crate) flushes: Option<u64>,
 }
 
 /// What each call cost of a process, on average.
@@ -227,7 +228,8 @@ mod tests {
 
     #[tokio::test]
     async fn this_process_is_known() {
-        let own = Watched::own("load").usage().await.unwrap();
+        let own = Watched::own("load");
+        let own = own.usage(own.flushes().await).unwrap();
         assert!(own.resident_bytes > 0);
         assert_eq!(own.flushes, None);
     }
