@@ -17,8 +17,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use firn_model::contract::{Component, Kind};
+use firn_model::id::EntityKey;
 use firn_model::policy::Replay;
-use firn_store::{Covered, Keep, ReadError, Store, TRIM_EVENTS_MAX, Timestamp, WriteError};
+use firn_store::{Keep, Pass, ReadError, Store, Timestamp, WriteError};
 use futures_executor::block_on;
 use tracing::warn;
 
@@ -156,6 +157,10 @@ enum Trouble {
     Read(#[from] ReadError),
     #[error(transparent)]
     Write(#[from] WriteError),
+    #[error(
+        "events of {entities} entities cannot be removed, such as of {entity}; see what firn store check says"
+    )]
+    Stuck { entities: u64, entity: EntityKey },
 }
 
 impl Dispatcher {
@@ -225,28 +230,31 @@ impl Dispatcher {
         component: &Component,
         keep: Keep,
     ) -> Result<(), Trouble> {
-        let mut after: Option<String> = None;
-        loop {
+        let mut pass = Pass::default();
+        while !pass.done().is_all {
             let storage = &component.storage;
-            let page = store.covered(storage, keep, after.as_deref(), PAGE).await?;
-            // A page of which more is left than goes at once is looked at again.
-            let is_done = page.found.iter().all(|it| it.count() <= TRIM_EVENTS_MAX);
-            if !page.found.is_empty() {
-                let trims = page.found.iter().map(Covered::trim).collect();
-                let writing = store.clone();
-                let trimming = move || block_on(writing.trim(trims));
-                match tokio::task::spawn_blocking(trimming).await {
-                    Ok(trimmed) => trimmed?,
-                    Err(_) => return Ok(()),
-                }
-                tokio::time::sleep(PAUSE).await;
+            let page = store.covered(storage, keep, pass.after(), PAGE).await?;
+            let trims = pass.on(page);
+            if trims.is_empty() {
+                continue;
             }
-            match page.next {
-                _ if !is_done => {}
-                Some(next) => after = Some(next),
-                None => return Ok(()),
+            let writing = store.clone();
+            let trimming = move || block_on(writing.trim(trims));
+            match tokio::task::spawn_blocking(trimming).await {
+                Ok(trimmed) => trimmed?,
+                Err(_) => return Ok(()),
             }
+            tokio::time::sleep(PAUSE).await;
         }
+        let done = pass.done();
+        if let Some(entity) = &done.stuck_at {
+            let entities = done.stuck;
+            return Err(Trouble::Stuck {
+                entities,
+                entity: entity.clone(),
+            });
+        }
+        Ok(())
     }
 
     async fn find_unwritten(

@@ -42,7 +42,7 @@ pub use clock::Clock;
 pub use commit::{Change, Commit, Head, Outcome, ReplyRecord, SlotOutcome, StoredAnswer};
 pub use entity::{Entity, Event, Snapshot, Timestamp};
 pub use replica::{IncarnateError, ReplicaWrite, WriteError};
-pub use retention::{Covered, Keep, Page, TRIM_EVENTS_MAX, Trim};
+pub use retention::{Covered, Done, Keep, Page, Pass, TRIM_EVENTS_MAX, Trim};
 pub use timer::{DueTimer, Timer, TimerId, TimerName, TimerWrite};
 
 use bytes::Bytes;

@@ -6,7 +6,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use firn_model::code::Code;
 use firn_model::id::StorageName;
 use firn_runtime::retention::Events;
-use firn_store::{Clock, Covered, Keep, ReadError, Store, TRIM_EVENTS_MAX, WriteError};
+use firn_store::{Clock, Covered, Done, Keep, Pass, ReadError, Store, WriteError};
 
 use super::Progress;
 use crate::exit::Failure;
@@ -85,57 +85,73 @@ pub(super) async fn run(
     } else {
         "removed"
     };
-    let (mut entities, mut events) = (0, 0);
+    let mut all = Done::default();
     for (storage, keep) in rules {
-        let trimmed = trim(&*store, &storage, keep, is_dry, &progress).await?;
-        if trimmed.0 > 0 {
-            println!(
-                "{storage}: {} events of {} entities {done}",
-                trimmed.1, trimmed.0
-            );
+        let one = match is_dry {
+            true => count(&*store, &storage, keep, &progress).await?,
+            false => trim(&*store, &storage, keep, &progress).await?,
+        };
+        if one.entities > 0 {
+            let (events, entities) = (one.events, one.entities);
+            println!("{storage}: {events} events of {entities} entities {done}");
         }
-        entities += trimmed.0;
-        events += trimmed.1;
+        all.events += one.events;
+        all.entities += one.entities;
+        all.stuck += one.stuck;
+        all.stuck_at = all.stuck_at.or(one.stuck_at);
     }
-    println!("{events} events of {entities} entities {done}");
-    Ok(())
+    println!("{} events of {} entities {done}", all.events, all.entities);
+    match all.stuck_at {
+        None => Ok(()),
+        Some(entity) => Err(Failure::new(
+            Code::RecordDamaged,
+            format!(
+                "events of {} entities could not be removed, such as of {entity}",
+                all.stuck
+            ),
+            "see what firn store check says; what else was to be removed is",
+        )),
+    }
 }
 
-/// Trims a component; gives of how many entities how many events.
+/// Trims a component.
 async fn trim(
     store: &dyn Store,
     storage: &StorageName,
     keep: Keep,
-    is_dry: bool,
     progress: &Progress,
-) -> Result<(u64, u64), Failure> {
-    let (mut entities, mut events) = (0, 0);
-    let mut after: Option<String> = None;
-    loop {
-        let page = store.covered(storage, keep, after.as_deref(), PAGE);
-        let page = page.await.map_err(unread)?;
-        let left = |covered: &Covered| covered.count() > TRIM_EVENTS_MAX;
-        // A page of which more is left than goes at once is looked at again.
-        let is_done = is_dry || !page.found.iter().any(left);
-        for covered in &page.found {
-            let gone = match is_dry {
-                true => covered.count(),
-                false => covered.count().min(TRIM_EVENTS_MAX),
-            };
-            events += gone;
-            entities += u64::from(is_dry || !left(covered));
-        }
-        if !is_dry {
-            let trims = page.found.iter().map(Covered::trim).collect();
+) -> Result<Done, Failure> {
+    let mut pass = Pass::default();
+    while !pass.done().is_all {
+        let page = store.covered(storage, keep, pass.after(), PAGE);
+        let trims = pass.on(page.await.map_err(unread)?);
+        if !trims.is_empty() {
             store.trim(trims).await.map_err(unwritten)?;
         }
-        progress.tell(events);
-        match page.next {
-            _ if !is_done => {}
-            Some(next) => after = Some(next),
-            None => return Ok((entities, events)),
-        }
+        progress.tell(pass.done().events);
     }
+    Ok(pass.done().clone())
+}
+
+/// Counts what of a component would be trimmed.
+async fn count(
+    store: &dyn Store,
+    storage: &StorageName,
+    keep: Keep,
+    progress: &Progress,
+) -> Result<Done, Failure> {
+    let mut done = Done::default();
+    let mut after: Option<String> = None;
+    while !done.is_all {
+        let page = store.covered(storage, keep, after.as_deref(), PAGE);
+        let page = page.await.map_err(unread)?;
+        done.entities += page.found.len() as u64;
+        done.events += page.found.iter().map(Covered::count).sum::<u64>();
+        progress.tell(done.events);
+        after = page.next;
+        done.is_all = after.is_none();
+    }
+    Ok(done)
 }
 
 fn unread(error: ReadError) -> Failure {
