@@ -79,7 +79,7 @@ pub(crate) fn command(server: Arg) -> Command {
                 .value_name("DURATION")
                 .default_value("10s")
                 .value_parser(duration)
-                .help("How long it is measured"),
+                .help("How long calls are measured"),
         )
         .arg(
             Arg::new("warm")
@@ -87,7 +87,7 @@ pub(crate) fn command(server: Arg) -> Command {
                 .value_name("DURATION")
                 .default_value("2s")
                 .value_parser(none_or_some)
-                .help("How long calls are made before that"),
+                .help("How long calls are made before it is measured; 0 for none"),
         )
         .arg(
             Arg::new("connections")
@@ -101,13 +101,13 @@ pub(crate) fn command(server: Arg) -> Command {
             Arg::new("json")
                 .long("json")
                 .value_name("FILE")
-                .help("Also writes what was measured as JSON; - prints it instead of the table"),
+                .help("Also writes what was measured to a file as JSON; - prints it instead of the table"),
         )
         .after_help(
             "Examples:\n  firn bench shop.Cart/AddItem '{\"cartId\": \"cart-{n%1000}\", \
              \"productId\": \"tea\", \"quantity\": 1}'\n  \
              firn bench shop.Cart/GetCart '{\"cartId\": \"alice\"}' --rate 1000 --duration 1m\n\n\
-             Exit codes: 0 all calls were answered, 1 calls failed, 2 wrong usage.",
+             Exit codes: 0 every call was answered, 1 a call failed or none was answered, 2 wrong usage.",
         )
 }
 
@@ -210,7 +210,20 @@ fn ended(server: &str, error: Error) -> Failure {
     match error {
         Error::Ended(Fault::Unmade(cause)) => call::wrong(cause),
         Error::Ended(fault) => unreachable(server, "--server", fault),
-        other => unreachable(server, "--server", other),
+        Error::Unanswered { .. } => Failure::new(
+            Code::CommandTimeout,
+            error,
+            "look into the function for a handler that hangs, or ask for less with --in-flight or --rate",
+        ),
+        // Its own process, or whatever the load says beyond this: nothing that a code stands for.
+        other => Failure {
+            code: None,
+            cause: other.to_string(),
+            remedy:
+                "run it where it may read /proc of its own process: it tells what the load costs"
+                    .to_owned(),
+            exit: crate::exit::FAILED,
+        },
     }
 }
 
@@ -272,5 +285,29 @@ fn unwritable(name: &str, error: impl std::fmt::Display) -> Failure {
             format!("cannot write {name}: {error}"),
             "name a file in a folder that you may write to, or - for the output",
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_load_that_came_to_nothing_says_why() {
+        let ended = |error| ended("localhost:9000", error);
+        let lost = ended(Error::Ended(Fault::Lost("gone".to_owned())));
+        assert_eq!(lost.code, Some(Code::ServerUnreachable));
+        // A Firn answers, and something else is the matter.
+        let unanswered = ended(Error::Unanswered { count: 7 });
+        assert_eq!(unanswered.code, Some(Code::CommandTimeout));
+        let cause = "7 calls were not answered within 75s after the load";
+        assert_eq!(unanswered.cause, cause);
+        let unseen = ended(Error::Process {
+            name: "load".to_owned(),
+            error: std::io::Error::other("no /proc"),
+        });
+        assert_eq!(unseen.code, None);
+        assert_eq!(unseen.cause, "cannot look at load: no /proc");
+        assert!(!unseen.remedy.contains("function"), "{}", unseen.remedy);
     }
 }
