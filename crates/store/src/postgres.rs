@@ -183,8 +183,18 @@ impl Postgres {
         config: Config,
         deposed: impl FnOnce(Deposed) + Send + 'static,
     ) -> Result<Self, OpenError> {
+        let keys = config.keys.clone();
         let store = Self::join(config, deposed).await?;
-        store.take_all().await?;
+        let Some(lease) = &store.inner.lease else {
+            return Ok(store);
+        };
+        store.inner.take_all(lease).await?;
+        // What join has found may be over: an import or a change of keys can have had the slots that
+        // were waited for. None begins while they are here.
+        if let Err(error) = store.inner.fits(keys.as_deref()).await {
+            store.close().await;
+            return Err(error);
+        }
         Ok(store)
     }
 
@@ -202,8 +212,7 @@ impl Postgres {
         let session = Session::connect(&config.url).await;
         let session = session.map_err(|error| OpenError::connect(&config.url, &error))?;
         schema::prepare(&session, config.migrate).await?;
-        restore::check(&session).await?;
-        keys::verify(&session, config.keys.as_deref()).await?;
+        fits(&session, config.keys.as_deref()).await?;
         Self::with_session(config, session, deposed).await
     }
 
@@ -253,14 +262,6 @@ impl Postgres {
         })
     }
 
-    /// Takes all slots, if there is an owner.
-    async fn take_all(&self) -> Result<(), OpenError> {
-        match &self.inner.lease {
-            Some(lease) => self.inner.take_all(lease).await,
-            None => Ok(()),
-        }
-    }
-
     /// Gives the slots up, so that the next process need not wait for the lease to run out.
     pub async fn close(&self) {
         for task in &self.tasks {
@@ -277,6 +278,12 @@ impl Postgres {
     fn run<'a, T: 'a>(&'a self, work: impl Future<Output = T> + Send + 'a) -> BoxFuture<'a, T> {
         within(self.runtime.clone(), work)
     }
+}
+
+/// Refuses a database that was not filled to the end, or is sealed with other keys.
+async fn fits(session: &Session, keys: Option<&Keys>) -> Result<(), OpenError> {
+    restore::check(session).await?;
+    keys::verify(session, keys).await
 }
 
 /// A future that is polled within this runtime.
@@ -313,6 +320,13 @@ impl<T> Future for Within<'_, T> {
 }
 
 impl Inner {
+    /// Refuses the database if it is no longer as [`fits`] has found it.
+    async fn fits(&self, keys: Option<&Keys>) -> Result<(), OpenError> {
+        let session = Session::connect(&self.url).await;
+        let session = session.map_err(|error| OpenError::connect(&self.url, &error))?;
+        fits(&session, keys).await
+    }
+
     async fn commit(&self, batch: Vec<Commit>) -> Vec<SlotOutcome> {
         let mut pinned: Vec<Vec<Commit>> = self.writers.iter().map(|_| Vec::new()).collect();
         for commit in batch {

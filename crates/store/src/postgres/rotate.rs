@@ -183,9 +183,13 @@ pub async fn rotate_keys(config: Config, progress: impl FnMut(u64)) -> Result<u6
     let url = config.url.clone();
     let store = Postgres::with_session(config, session, |_| {}).await?;
     let rotated = async {
-        store.take_all().await?;
+        if let Some(lease) = &store.inner.lease {
+            store.inner.take_all(lease).await?;
+        }
         let session = Session::connect(&url).await;
         let session = session.map_err(|error| OpenError::connect(&url, &error))?;
+        // An import may have had the slots that were waited for.
+        restore::check(&session).await?;
         let owner = owner.name;
         let hold = Hold { session, owner };
         store.inner.rotate(&hold, keys, progress).await
@@ -196,7 +200,7 @@ pub async fn rotate_keys(config: Config, progress: impl FnMut(u64)) -> Result<u6
 }
 
 impl Inner {
-    async fn rotate(
+    pub(super) async fn rotate(
         &self,
         hold: &Hold,
         keys: Arc<Keys>,

@@ -77,6 +77,21 @@ async fn numbers(store: &Postgres, key: &EntityKey) -> Vec<u64> {
     entity.events.iter().map(|event| event.sequence).collect()
 }
 
+/// The names of the owners that there are, in order.
+async fn owners(session: &Session) -> Vec<String> {
+    let asked = "SELECT owner FROM firn_owners ORDER BY owner";
+    let rows = session.client().query(asked, &[]).await;
+    let rows = rows.unwrap_or_else(|error| panic!("{error}"));
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
+/// Waits until an owner has begun its lease: what a start does before it takes slots is done.
+async fn has_begun(session: &Session, owner: &str) {
+    while !owners(session).await.iter().any(|name| name == owner) {
+        sleep(Duration::from_millis(10)).await;
+    }
+}
+
 /// A schema of its own for each case.
 struct InPostgres {
     url: Url,

@@ -144,6 +144,33 @@ async fn a_database_that_was_not_filled_to_the_end_is_opened_by_nobody() {
     assert_eq!(contents::answers(&store).await, expected);
 }
 
+/// It has looked for an import before it could take a slot, and there was none then.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_firn_that_waits_while_an_import_begins_does_not_serve() {
+    let server = server();
+    let text = server.fresh();
+    let owned = |name: &str| Config {
+        owner: Some(Owner {
+            name: name.to_owned(),
+            lease: Duration::from_secs(60),
+        }),
+        ..config(&text, None)
+    };
+    let first = opened(owned("first")).await.expect("a store");
+    let waiting = tokio::spawn(opened(owned("late")));
+    let session = Session::connect(&url(&text)).await.expect("a session");
+    has_begun(&session, "late").await;
+    let import = "firn store import/0";
+    let begun =
+        format!("INSERT INTO firn_owners VALUES ('{import}', now(), now() + interval '1 hour')");
+    session.client().batch_execute(&begun).await.expect("a row");
+    first.close().await;
+    let late = waiting.await.expect("it ends");
+    let error = late.err().expect("it is refused");
+    assert!(matches!(error, OpenError::Unfinished), "{error}");
+    assert_eq!(owners(&session).await, [import]);
+}
+
 /// The one that began later goes on.
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_that_fill_a_database_one_does() {

@@ -199,6 +199,37 @@ async fn wrong_keys_and_running_firns_are_refused_before_anything_is_changed() {
     );
 }
 
+/// It has compared its keys before it could take a slot, and they were the right ones then.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_firn_that_waits_while_keys_change_does_not_serve_with_the_old_one() {
+    let server = server();
+    let text = server.fresh();
+    filled(&text, Some(A)).await;
+    let owned = |name: &str, keys| Config {
+        owner: Some(Owner {
+            name: name.to_owned(),
+            lease: Duration::from_secs(60),
+        }),
+        ..config(&text, keys)
+    };
+    let rotating = Postgres::open(owned("rotate", Some(A)), |_| {}).await;
+    let rotating = rotating.expect("a store");
+    let waiting = tokio::spawn(Postgres::open(owned("late", Some(A)), |_| {}));
+    let session = Session::connect(&url(&text)).await.expect("a session");
+    has_begun(&session, "late").await;
+    let owner = "rotate".to_owned();
+    let hold = hold::Hold { session, owner };
+    let keys = Arc::new(Keys::parse(BOTH).expect("keys"));
+    let rotated = rotating.inner.rotate(&hold, keys, |_| {}).await;
+    rotated.expect("it is done");
+    rotating.close().await;
+    let late = waiting.await.expect("it ends");
+    let error = late.err().expect("it is refused");
+    assert_eq!(error.code(), Code::KeyNotGiven, "{error}");
+    // Nobody need wait for its lease to run out.
+    assert_eq!(owners(&hold.session).await, Vec::<String>::new());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_row_is_told() {
     let server = server();
