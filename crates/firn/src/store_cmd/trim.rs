@@ -21,11 +21,18 @@ pub(super) fn command() -> Command {
         .about(
             "Removes events that a snapshot covers; an entity keeps its state and its last event",
         )
+        .after_help(
+            "Never trim a component whose SDK needs all events, as it cannot begin with a snapshot: \
+             the Python SDKs of the oldest Cloudstate (PyPI cloudstate 0.1.1) and of Akka \
+             Serverless. A running Firn knows them and leaves their events alone; a store does not.",
+        )
         .arg(
             Arg::new("component")
                 .long("component")
                 .value_name("NAME")
-                .help("Only of the component with this storage name"),
+                .help(
+                    "The storage name of the component, which must be given unless nothing is removed",
+                ),
         )
         .arg(
             Arg::new("before")
@@ -55,9 +62,21 @@ pub(super) async fn run(
     let before = flags.get_one::<Events>("before").copied();
     let is_dry = flags.get_flag("dry-run");
     let only = flags.get_one::<String>("component");
+    if only.is_none() && !is_dry {
+        return Err(Failure::new(
+            Code::BadSetting,
+            "--component is missing: a store does not know which SDKs need all events",
+            "see with --dry-run what would go, then name each component whose SDK begins with a \
+             snapshot",
+        ));
+    }
+    let stored = store.storages().await.map_err(unread)?;
+    if before.is_none() {
+        known(config, &stored)?;
+    }
     let storages = match only {
         Some(name) => vec![StorageName::new(name.clone())],
-        None => store.storages().await.map_err(unread)?,
+        None => stored,
     };
     let of = |storage: &StorageName| {
         let rule = config.retention.components.get(storage.as_str());
@@ -110,6 +129,21 @@ pub(super) async fn run(
                 all.stuck
             ),
             "see what firn store check says; what else was to be removed is",
+        )),
+    }
+}
+
+/// Refuses rules for names under which nothing is stored: such may be the name of a service that is
+/// stored under another.
+fn known(config: &StoreConfig, stored: &[StorageName]) -> Result<(), Failure> {
+    let is_stored = |name: &str| stored.iter().any(|storage| storage.as_str() == name);
+    let mut rules = config.retention.components.iter();
+    match rules.find(|(name, rule)| rule.events.is_some() && !is_stored(name)) {
+        None => Ok(()),
+        Some((name, _)) => Err(Failure::new(
+            Code::BadSetting,
+            format!("[retention.{name:?}] names nothing that is stored, as this command must"),
+            "write the name of the storage there, or say with --before what is kept",
         )),
     }
 }

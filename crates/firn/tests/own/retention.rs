@@ -189,18 +189,32 @@ async fn stopped_store_is_trimmed() {
         let said = [output.stdout, output.stderr].concat();
         (output.status.code(), text(&said))
     };
-    let (code, said) = store(&["trim"]);
-    assert_eq!(code, Some(1), "{said}");
-    assert!(
-        said.contains("FIRN-1001") && said.contains("--before"),
-        "{said}"
+    let named = ["trim", "--component", "model.Journal"];
+    let refused = |args: &[&str], why: &str| {
+        let (code, said) = store(&[&["trim"], args].concat());
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains("FIRN-1001") && said.contains(why), "{said}");
+    };
+    refused(&named[1..], "nothing says which events need not be kept");
+    // A component may need all its events, which the store does not know.
+    refused(&["--before", "0"], "--component");
+    refused(&["--retain-events", "0"], "--component");
+    // Rules by the name of a service are not understood, so none is applied.
+    let settings = settings(
+        "retain-events = 0\n\
+         [retention.\"other.Journal\"]\nevents = \"all\"\n\
+         [retention.\"model.Journal\"]\nevents = 0\n",
     );
+    let path = settings.path().to_str().expect("a path of text");
+    for args in [&["--dry-run"][..], &named[1..]] {
+        refused(&[args, &["--config", path]].concat(), "other.Journal");
+    }
     let removed = |done: &str| {
         format!("model.Journal: 3 events of 1 entities {done}\n3 events of 1 entities {done}\n")
     };
     let dry = store(&["trim", "--before", "0", "--dry-run"]);
     assert_eq!(dry, (Some(0), removed("would be removed")));
-    let nothing = store(&["trim", "--before", "1h"]);
+    let nothing = store(&[&named[..], &["--before", "1h"]].concat());
     assert_eq!(
         nothing,
         (Some(0), "0 events of 0 entities removed\n".to_owned())
@@ -210,7 +224,7 @@ async fn stopped_store_is_trimmed() {
         other,
         (Some(0), "0 events of 0 entities removed\n".to_owned())
     );
-    let done = store(&["trim", "--before", "0"]);
+    let done = store(&[&named[..], &["--before", "0", "--config", path]].concat());
     assert_eq!(done, (Some(0), removed("removed")));
     let (code, said) = store(&["check"]);
     assert_eq!(code, Some(0), "{said}");
