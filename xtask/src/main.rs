@@ -31,9 +31,9 @@ Usage: cargo xtask <TASK>
   test [SUITE…] [--list]   runs all suites, or those named; --list shows what there is
   demo [--once]            shows a function surviving a kill of its proxy, then stays up to be
                            tried; --once ends instead
-  bench [CASE…] [--json FILE] [--plots FOLDER]
+  bench [CASE…] [--json FILE] [--plots FOLDER] [--brief]
                            measures the figures to hold, on programs as they are released;
-                           --list shows the cases
+                           --list shows the cases, --brief only shows that they run
   counts [--record] [--profiles FOLDER]
                            counts the instructions of the hot path and holds them against
                            bench/counts.toml; --record makes that anew, --profiles keeps what

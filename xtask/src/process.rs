@@ -15,7 +15,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group, test_kill_process_group};
 
 /// How often something that is waited for is looked at again: short against what people notice.
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
@@ -126,6 +126,25 @@ impl Drop for Process {
     }
 }
 
+/// How long a group that is asked to end may take: what it started in groups of their own has to be
+/// ended, too, which takes milliseconds.
+const STOP_GRACE: Duration = Duration::from_secs(5);
+
+/// Asks a child that leads a process group to end, with the whole group; kills what is left of it.
+///
+/// A member may have started others in groups of their own, which only it can end.
+pub(crate) fn stop_group(child: &mut Child) {
+    let group = Pid::from_child(child);
+    let until = Instant::now() + STOP_GRACE;
+    // All of these fail only when everything has ended already.
+    let _ = kill_process_group(group, Signal::TERM);
+    while Instant::now() < until && test_kill_process_group(group).is_ok() {
+        let _ = child.try_wait();
+        thread::sleep(LOOK_AGAIN);
+    }
+    end_group(child);
+}
+
 /// Kills a child that leads a process group, with the whole group.
 pub(crate) fn end_group(child: &mut Child) {
     // Both fail only when everything has ended already.
@@ -199,6 +218,24 @@ mod tests {
             .unwrap();
         let status = process.stop(Duration::from_secs(10)).unwrap();
         assert_eq!(status.code(), Some(7));
+        fs::remove_file(log).unwrap();
+    }
+
+    #[test]
+    fn a_member_of_a_stopped_group_may_end_in_order() {
+        let log = log("stop-group");
+        // It ends at once, its child after it.
+        let script = "(trap 'sleep 0.2; echo ended; exit' TERM; echo ready; \
+                      while :; do sleep 0.01; done) & wait";
+        let mut process = Process::start("it", &mut shell(script), &log).unwrap();
+        process
+            .wait("to be ready", Duration::from_secs(10), |it| {
+                fs::read_to_string(&it.log).is_ok_and(|text| text.contains("ready"))
+            })
+            .unwrap();
+        stop_group(&mut process.child);
+        let said = fs::read_to_string(&log).unwrap();
+        assert!(said.contains("ended"), "{said}");
         fs::remove_file(log).unwrap();
     }
 

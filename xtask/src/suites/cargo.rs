@@ -17,7 +17,7 @@ use anyhow::{Result, bail};
 
 use super::Counts;
 use crate::counts;
-use crate::process::{StopAsked, end_group};
+use crate::process::{StopAsked, end_group, stop_group};
 
 /// How often the limit and the wish to stop are looked at while the tests are silent.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -76,7 +76,7 @@ pub(crate) fn targets(
 ) -> Result<Counts> {
     let existing = integration_targets(root)?;
     if let Some(missing) = targets.iter().find(|target| !existing.contains(**target)) {
-        bail!("there is no crates/*/tests/{missing}.rs");
+        bail!("no package has tests/{missing}.rs");
     }
     let mut command = cargo(root);
     command.args(["test", "--workspace", "--no-fail-fast"]);
@@ -173,11 +173,11 @@ fn run(command: &mut Command, show: Show, until: Instant, stop: &StopAsked) -> R
             Err(RecvTimeoutError::Disconnected) => break,
         }
         if stop.now() {
-            end_group(&mut child);
+            stop_group(&mut child);
             bail!("stopped by hand after {} tests", report.counts.passed);
         }
         if Instant::now() >= until {
-            end_group(&mut child);
+            stop_group(&mut child);
             println!("  failed: ended, because its time was over");
             return Ok(report.counts.plus(Counts::ONE_FAILED));
         }
