@@ -6,9 +6,8 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Cases, and how many figures each gives.
-const CASES: [(&str, usize); 15] = [
+const CASES: [(&str, usize); 14] = [
     ("throughput", 3),
-    ("kalix-node", 2),
     ("own", 12),
     ("json", 4),
     ("overhead", 1),

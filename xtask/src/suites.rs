@@ -31,7 +31,8 @@ enum Work {
     Tidy,
     /// All tests of the workspace whose target no other suite names, and the doc tests.
     Rest,
-    /// These integration test targets (`crates/*/tests/<name>.rs`).
+    /// The integration test targets of these names (`tests/<name>.rs`, or a folder), in every package
+    /// that has one.
     Targets(&'static [&'static str]),
     /// The instructions of the hot path, against their record.
     Counts,
@@ -99,7 +100,7 @@ const SUITES: &[Suite] = &[
     },
     Suite {
         name: "peers",
-        about: "functions on the published SDKs, driven through the public port",
+        about: "functions on the published SDKs, driven through the public port, and the bench in brief on one of them",
         needs: &[Need::Peers],
         work: Work::Targets(&["peers"]),
         limit: minutes(20),
