@@ -7,6 +7,7 @@ mod migrations;
 mod opening;
 mod rest;
 mod restore;
+mod retention;
 mod rotate;
 
 use std::sync::{LazyLock, Mutex as StdMutex, PoisonError, Weak};
