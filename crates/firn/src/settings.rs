@@ -283,14 +283,12 @@ pub(crate) const SETTINGS: &[Setting] = &[
     },
 ];
 
-/// The settings of a store.
+/// The settings of a store that every command on one uses.
 const STORE_SETTINGS: &[&str] = &[
     "store",
     "encryption-keys",
     "encryption-key-file",
     "cache-bytes",
-    "migrate",
-    "lease",
 ];
 
 /// How Firn runs.
@@ -381,15 +379,15 @@ pub(crate) fn args(mode: Mode) -> impl Iterator<Item = Arg> {
     args_of(mode, |_| true)
 }
 
-/// The flags of the settings of a store.
-pub(crate) fn store_args() -> impl Iterator<Item = Arg> {
-    args_of(Mode::Dev, |name| STORE_SETTINGS.contains(&name))
+/// The flags of the settings of a store for a command that uses these others too.
+pub(crate) fn store_args(others: &'static [&'static str]) -> impl Iterator<Item = Arg> {
+    let is_used = |name: &str| STORE_SETTINGS.contains(&name) || others.contains(&name);
+    args_of(Mode::Dev, is_used)
 }
 
 /// The flags of the settings of a store from which events are removed.
 pub(crate) fn trim_args() -> impl Iterator<Item = Arg> {
-    let is_wanted = |name: &str| STORE_SETTINGS.contains(&name) || name == "retain-events";
-    args_of(Mode::Dev, is_wanted)
+    store_args(&["retain-events"])
 }
 
 /// The flags of the settings of keys.

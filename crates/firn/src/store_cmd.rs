@@ -55,13 +55,13 @@ pub(crate) fn command() -> Command {
                 .about("Writes everything in the store to a file, sealed if there are keys")
                 .arg(file("The file to write; it must not be there yet"))
                 .arg(plain)
-                .args(settings::store_args()),
+                .args(settings::store_args(&[])),
         )
         .subcommand(
             Command::new("import")
                 .about("Fills an empty store with what was exported, of any kind of store")
                 .arg(file("The file to read"))
-                .args(settings::store_args()),
+                .args(settings::store_args(&["migrate"])),
         )
         .subcommand(
             Command::new("check")
@@ -72,13 +72,15 @@ pub(crate) fn command() -> Command {
                         .action(ArgAction::SetTrue)
                         .help("Repairs what can be repaired without loss"),
                 )
-                .args(settings::store_args()),
+                .args(settings::store_args(&["lease"]))
+                // Only a repair takes slots.
+                .mut_arg("lease", |lease| lease.requires("repair")),
         )
         .subcommand(trim::command())
         .subcommand(
             Command::new("rotate-keys")
                 .about("Seals everything anew with the first key, also what was not sealed")
-                .args(settings::store_args()),
+                .args(settings::store_args(&["lease"])),
         )
         .subcommand(
             Command::new("backup")
@@ -362,6 +364,28 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What a command does not use is refused, not read and ignored.
+    #[test]
+    fn commands_take_the_settings_that_they_use() {
+        let takes = |args: &str| {
+            let given = args.split(' ').chain(["--store", "memory:"]);
+            command().try_get_matches_from(given).is_ok()
+        };
+        for (of, migrate, lease) in [
+            ("store export file", false, false),
+            ("store import file", true, false),
+            ("store check", false, false),
+            ("store check --repair", false, true),
+            ("store trim", false, false),
+            ("store rotate-keys", false, true),
+        ] {
+            assert!(takes(of), "{of}");
+            assert!(takes(&format!("{of} --cache-bytes 1")), "{of}");
+            assert_eq!(takes(&format!("{of} --migrate auto")), migrate, "{of}");
+            assert_eq!(takes(&format!("{of} --lease 5s")), lease, "{of}");
+        }
+    }
 
     #[test]
     fn a_check_fails_for_what_is_left() {

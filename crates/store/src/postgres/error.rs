@@ -52,7 +52,7 @@ pub enum OpenError {
         known: i32,
     },
     /// The schema is missing or older, and may not be changed.
-    #[error("the schema has version {found} and {known} is needed, and --migrate is check")]
+    #[error("the schema has version {found} and {known} is needed, and it may not be changed here")]
     SchemaOlder {
         /// The version in the database; 0 if there is none.
         found: i32,
@@ -142,7 +142,9 @@ impl OpenError {
             }
             Self::Unfit { .. } => "use PostgreSQL 13 or newer and a database with encoding UTF8",
             Self::SchemaNewer { .. } => "start the Firn that made it, or a newer one",
-            Self::SchemaOlder { .. } => "start once with --migrate=auto, or leave it away",
+            Self::SchemaOlder { .. } => {
+                "start a Firn once with --migrate=auto, which is the default"
+            }
             Self::MigrationFailed { .. } => {
                 "give the user the right to create tables, or migrate as one that has it"
             }
