@@ -1,10 +1,12 @@
 //! Measures whole processes: a real Firn, a real function, a real client; and replicated data.
 //!
 //! # Reading order
-//! [`cases`] holds what is measured, a module for each case; `rig` starts the processes and reads
-//! what the system knows about them, `load` keeps a server busy, `function`, `tally`, `own` and
-//! `echo` are the servers of this program, `hold` fills memory; `figure` and `measurement` are what came
-//! out, `report` and `plot` show it, `machine` says on what. [`mod@counts`] guards the instructions of the hot path.
+//! [`cases`] holds what is measured, a module for each case, and `effort` says how much of it is done;
+//! `rig` starts the processes and reads what the system knows about them, `load` keeps a server busy;
+//! `function`, `tally`, `own` and `echo` are the servers of this program, `filling` fills stores and
+//! `hold` memory; `database`, `peers` and `restate` are what Firn is held against. `figure` and
+//! `measurement` are what came out, `report` and `plot` show it, `machine` says on what. [`mod@counts`]
+//! guards the instructions of the hot path.
 //!
 //! # Invariants
 //! - Every process is started here, on a free port and in a folder of its own, and is ended with
@@ -31,10 +33,12 @@ mod restate;
 mod rig;
 mod tally;
 
+use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
+use futures_util::FutureExt as _;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cases::Case;
@@ -203,11 +207,12 @@ async fn figures(asked: Figures) -> Result<bool> {
     let mut report = report::Report::new(machine::look(&programs)?, asked.effort);
     report.begin();
     for case in &asked.cases {
-        let figures = case.run(&programs).await;
-        report.add(
-            case.name,
-            figures.with_context(|| format!("the case {} failed", case.name))?,
-        );
+        // What a case starts may be missing, which is a panic there; others go on.
+        let figures = AssertUnwindSafe(case.run(&programs)).catch_unwind().await;
+        match figures.unwrap_or_else(|_| Err(anyhow!("it panicked"))) {
+            Ok(figures) => report.add(case.name, figures),
+            Err(error) => report.fail(case.name, &error),
+        }
     }
     report.end();
     if let Some(file) = &asked.json {

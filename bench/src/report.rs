@@ -18,6 +18,8 @@ pub(crate) struct Report {
     effort: Effort,
     figures: Vec<(&'static str, Figure)>,
     measurements: Vec<(&'static str, Vec<Measurement>)>,
+    /// Cases that gave no figure, and why.
+    failed: Vec<(&'static str, String)>,
 }
 
 impl Report {
@@ -28,6 +30,7 @@ impl Report {
             effort,
             figures: Vec::new(),
             measurements: Vec::new(),
+            failed: Vec::new(),
         }
     }
 
@@ -80,7 +83,14 @@ impl Report {
         }
     }
 
-    /// Prints how many figures hold.
+    /// Takes why a case gave no figure, and prints it.
+    pub(crate) fn fail(&mut self, case: &'static str, error: &anyhow::Error) {
+        let error = format!("{error:#}");
+        eprintln!("error: the case {case} failed: {error}");
+        self.failed.push((case, error));
+    }
+
+    /// Prints how many figures hold, and which cases gave none.
     pub(crate) fn end(&self) {
         let verdicts = || self.figures.iter().filter_map(|(_, it)| it.holds());
         let (kept, all) = (verdicts().filter(|it| *it).count(), verdicts().count());
@@ -89,12 +99,15 @@ impl Report {
         println!(
             "\n{kept} of {all} promised figures hold, {far} of {further} reach what is fought for"
         );
+        for (case, _) in &self.failed {
+            println!("the case {case} failed");
+        }
     }
 
-    /// Whether every figure that is promised holds.
+    /// Whether every case gave its figures, and every one that is promised holds.
     pub(crate) fn holds(&self) -> bool {
         let mut figures = self.figures.iter();
-        figures.all(|(_, figure)| figure.holds() != Some(false))
+        self.failed.is_empty() && figures.all(|(_, figure)| figure.holds() != Some(false))
     }
 
     /// Writes everything as JSON.
@@ -115,12 +128,16 @@ impl Report {
             })
         });
         let measurements: Vec<Value> = measurements.collect::<Result<_, serde_json::Error>>()?;
+        let failed = self.failed.iter();
+        let failed = failed.map(|(case, error)| json!({ "case": case, "error": error }));
+        let failed: Vec<Value> = failed.collect();
         let settings = json!({ "brief": self.effort == Effort::Brief });
         let all = json!({
             "machine": self.machine,
             "settings": settings,
             "figures": figures,
             "measurements": measurements,
+            "failed": failed,
         });
         fs::write(file, serde_json::to_string_pretty(&all)? + "\n")
             .with_context(|| format!("cannot write {}", file.display()))
