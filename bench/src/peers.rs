@@ -10,10 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use firn_testkit::process::Process;
-use tokio::time::sleep;
 
-use crate::rig::{LOOK, Programs};
+use crate::rig::{Programs, done};
 
 /// What fixes the version of the Restate server.
 const MANIFEST: &str = "package.json";
@@ -130,19 +128,9 @@ impl Peers {
         let log = self.folder.join("log");
         let _ = fs::remove_file(&log);
         println!("{name} …");
-        let mut process = Process::start(name, command, &log);
-        let status = loop {
-            match process.ended() {
-                Some(status) => break status,
-                None => sleep(LOOK).await,
-            }
-        };
-        ensure!(
-            status.success(),
-            "{name} ended with {status} ({remedy}):\n{}",
-            process.log()
-        );
-        Ok(())
+        done(name, command, &log)
+            .await
+            .with_context(|| remedy.to_owned())
     }
 
     /// The version of the Restate server.

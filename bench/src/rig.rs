@@ -120,13 +120,13 @@ impl Server {
             .env("HOST", address.ip().to_string())
             .env("PORT", address.port().to_string());
         let mut process = Process::start(name, command, &folder.path().join("log"));
-        loop {
-            if TcpStream::connect(address).await.is_ok() {
-                break;
-            }
+        let until = Instant::now() + PATIENCE;
+        while TcpStream::connect(address).await.is_err() {
             if process.ended().is_some() {
                 bail!("{name} ended:\n{}", process.log());
             }
+            let log = || process.log();
+            ensure!(Instant::now() < until, "{name} does not listen:\n{}", log());
             sleep(LOOK).await;
         }
         Ok(Self {
@@ -331,6 +331,24 @@ impl Firn {
 /// An address where nobody listens.
 pub(crate) fn free_address() -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()))
+}
+
+/// Runs a command until it ends well. What it writes goes to a file, and is told if it does not.
+pub(crate) async fn done(name: &str, command: &mut Command, log: &Path) -> Result<()> {
+    let mut process = Process::start(name, command, log);
+    // It may download and compile: whoever waits for it ends it when that takes too long.
+    let status = loop {
+        match process.ended() {
+            Some(status) => break status,
+            None => sleep(LOOK).await,
+        }
+    };
+    ensure!(
+        status.success(),
+        "{name} ended with {status}:\n{}",
+        process.log()
+    );
+    Ok(())
 }
 
 /// Waits until there is something.

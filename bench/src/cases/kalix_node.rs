@@ -8,14 +8,14 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::Result;
 
 use super::AddItem;
 use super::served::echoed;
 use super::turns::{self, Side, Turns};
 use crate::figure::Figure;
 use crate::load::Load;
-use crate::rig::{Firn, Programs, Server};
+use crate::rig::{Firn, Programs, Server, done};
 
 /// How often each is loaded.
 const ROUNDS: usize = 3;
@@ -36,13 +36,17 @@ const LOAD: Load = Load {
 
 pub(super) async fn run(programs: &Programs) -> Result<Vec<Figure>> {
     let peer = Path::new(env!("CARGO_MANIFEST_DIR")).join("../peers/kalix-node");
-    let set_up = Command::new("./setup").current_dir(&peer).status();
-    let status = set_up.context("cannot set up the function for node")?;
-    ensure!(status.success(), "its set-up ended with {status}");
+    let folder = programs.folder()?;
+    let mut set_up = Command::new("./setup");
+    done(
+        "the set-up of the function for node",
+        set_up.current_dir(&peer),
+        &folder.path().join("set-up.log"),
+    )
+    .await?;
     let mut start = Command::new("./start");
     let function = Server::start(programs, "node", start.current_dir(&peer)).await?;
     let bare = Server::echo(programs).await?;
-    let folder = programs.folder()?;
     let mut firn = Firn::start(programs, folder.path(), function.address, &[]);
     firn.serving().await?;
     let mut turns = Turns::default();

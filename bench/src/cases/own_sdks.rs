@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::Result;
 use prost::Message;
 
 use crate::echo;
 use crate::figure::{Bound, Figure, Unit, median};
 use crate::load::{self, Load, Outcome};
-use crate::rig::{Dialer, Firn, Programs, Server};
+use crate::rig::{Dialer, Firn, Programs, Server, done};
 
 /// How often each is loaded.
 const ROUNDS: usize = 3;
@@ -51,7 +51,7 @@ struct Info {
 
 pub(super) async fn run(programs: &Programs) -> Result<Vec<Figure>> {
     let mut figures = Vec::new();
-    let folder = set_up("typescript")?;
+    let folder = set_up(programs, "typescript").await?;
     let program = |role: &str| {
         let mut command = Command::new("node");
         command
@@ -70,7 +70,7 @@ pub(super) async fn run(programs: &Programs) -> Result<Vec<Figure>> {
         },
     };
     figures.extend(language.measure(programs).await?);
-    let folder = set_up("python")?;
+    let folder = set_up(programs, "python").await?;
     let program = |role: &str| {
         let mut command = Command::new(folder.join(".venv/bin/python"));
         command
@@ -92,16 +92,18 @@ pub(super) async fn run(programs: &Programs) -> Result<Vec<Figure>> {
 }
 
 /// Runs the set-up of an SDK; gives its folder.
-fn set_up(language: &str) -> Result<PathBuf> {
+async fn set_up(programs: &Programs, language: &str) -> Result<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../sdk")
         .join(language);
-    let set_up = Command::new("./setup").current_dir(&folder).status();
-    let status = set_up.with_context(|| format!("cannot set up the SDK for {language}"))?;
-    ensure!(
-        status.success(),
-        "the set-up of the SDK for {language} ended with {status}"
-    );
+    let logs = programs.folder()?;
+    let mut set_up = Command::new("./setup");
+    done(
+        &format!("the set-up of the SDK for {language}"),
+        set_up.current_dir(&folder),
+        &logs.path().join("log"),
+    )
+    .await?;
     Ok(folder)
 }
 
