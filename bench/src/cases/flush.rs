@@ -12,8 +12,9 @@ use tokio::task::spawn_blocking;
 /// How long the record of a command is that stores one event.
 const RECORD_BYTES: usize = 160;
 
-/// The room that is reserved; there is more than a run needs, and what goes beyond begins again.
-const FILE_BYTES: u64 = 16 << 20;
+/// The room that is reserved, for 100,000 whole records; there is more than a run needs, and what goes
+/// beyond begins again.
+const FILE_BYTES: u64 = 100_000 * RECORD_BYTES as u64;
 
 /// The time of each flush, one after the other for so long, on the file system of this folder.
 pub(super) async fn times_ms(folder: &Path, measured: Duration) -> Result<Vec<f64>> {
