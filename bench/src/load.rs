@@ -46,22 +46,24 @@ pub(crate) struct Outcome {
     pub(crate) processor_us: Vec<f64>,
     /// The same for this process, which makes the load.
     pub(crate) own_processor_us: f64,
+    /// Over so many connections.
+    pub(crate) connections: usize,
     /// All that was measured.
     pub(crate) all: firn_load::Outcome,
 }
 
-impl From<firn_load::Outcome> for Outcome {
-    fn from(all: firn_load::Outcome) -> Self {
+impl Outcome {
+    /// What came of a load over so many connections.
+    pub(crate) fn new(all: firn_load::Outcome, connections: usize) -> Self {
         Self {
+            connections,
             rate: all.rate,
             processor_us: all.processes.iter().map(Cost::processor_us).collect(),
             own_processor_us: all.own.processor_us(),
             all,
         }
     }
-}
 
-impl Outcome {
     /// The time that this part of the calls, of 1, took at most, in milliseconds.
     pub(crate) fn time_ms(&self, part: f64) -> f64 {
         self.all.time_ms(part)
@@ -77,12 +79,11 @@ pub(crate) async fn run<M: Message + 'static>(
     path: &'static str,
     message: fn(u64) -> M,
     load: Load,
-    processes: &[u32],
+    watched: &[Watched],
 ) -> Result<Outcome> {
     let target = Target::grpc(server, path, message).connections(load.connections);
-    let watched: Vec<Watched> = processes.iter().map(|id| Watched::new("", *id)).collect();
     let load = firn_load::Load::closed(load.in_flight, load.warm, load.measured);
-    on(&target, &load, &watched).await
+    on(&target, &load, watched).await
 }
 
 /// Loads a server, in a closed or an open loop.
@@ -99,7 +100,7 @@ pub(crate) async fn on(
         let (count, status, message) = (failure.count, &failure.status, &failure.message);
         bail!("{count} calls failed with {status}: {message}");
     }
-    Ok(Outcome::from(all))
+    Ok(Outcome::new(all, target.connection_count()))
 }
 
 /// Makes each of these calls once, so many at once.

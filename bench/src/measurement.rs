@@ -34,6 +34,7 @@ pub(crate) struct Measurement {
 /// How a server was loaded.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Settings {
+    pub(crate) connections: usize,
     /// Of a closed loop: so many calls at once.
     pub(crate) in_flight: Option<usize>,
     /// Of an open loop: so many calls begin in a second, in the middle of the rounds.
@@ -103,6 +104,7 @@ impl Measurement {
         Self {
             name: name.into(),
             settings: Settings {
+                connections: rounds[0].connections,
                 in_flight,
                 begun_per_second: is_open.then(|| median(&begun)),
                 warm_s: load.warm.as_secs_f64(),
@@ -270,7 +272,7 @@ pub(crate) mod tests {
             held_back: 0,
             unstarted: 3,
         };
-        Outcome::from(all)
+        Outcome::new(all, 4)
     }
 
     #[test]

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use super::AddItem;
 use crate::figure::{Bound, Figure, Unit, median};
 use crate::load::{self, Load, Outcome};
+use crate::measurement::Measurement;
 use crate::own;
 use crate::rig::{Dialer, Firn, Programs};
 
@@ -58,7 +59,7 @@ impl Pair {
 
     async fn load(&self, load: Load) -> Result<Outcome> {
         let message = |number| AddItem::to(number % ENTITIES);
-        let processes = [self.firn.id(), self.function.id()];
+        let processes = [self.firn.watched(), self.function.watched("function")];
         load::run(self.firn.clients, own::ADD, message, load, &processes).await
     }
 }
@@ -100,7 +101,9 @@ pub(super) async fn run(programs: &Programs) -> Result<Vec<Figure>> {
             allowed.value,
         )
         .detail("plain", line(&plains))
-        .detail("sealed", line(&seals)),
+        .detail("sealed", line(&seals))
+        .measured(Measurement::of("plain", &plains.iter().collect::<Vec<_>>()))
+        .measured(Measurement::of("sealed", &seals.iter().collect::<Vec<_>>())),
         ratio("durable commands, sealed: Firn's processor time", |it| {
             it.processor_us[0]
         }),

@@ -6,9 +6,12 @@
 //! statement on a plain connection, which knows where the events begin and copies the columns out.
 //! For the embedded store it is a database of fjall with the same snapshots and events, in which the
 //! snapshot is looked up and the events are scanned; it has the store's settings, and both were closed
-//! and opened again after they were filled.
+//! and opened again after they were filled. That scan blocks, so it is made as an asynchronous program
+//! has to make it: on a thread for such work, to which it is handed and which hands back what it read.
+//! What it takes without that is measured besides.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
@@ -18,6 +21,7 @@ use firn_store::Store;
 use firn_store::embedded::{Config, Embedded};
 use firn_store::postgres::{self, Postgres, Url};
 use fjall::{Keyspace, KeyspaceCreateOptions, PersistMode, UserKey, UserValue};
+use tokio::task::spawn_blocking;
 use tokio_postgres::{Client, Statement};
 
 use crate::database::{self, Database};
@@ -135,13 +139,17 @@ async fn embedded(programs: &Programs, count: u64, rounds: usize) -> Result<Figu
     let store = open()?;
     let bare = folder.path().join("bare");
     BareRows::fill(&bare, count)?;
-    let bare = BareRows::open(&bare)?;
+    let bare = Arc::new(BareRows::open(&bare)?);
     let mut times = Times::default();
     for _ in 0..rounds {
         for number in 0..count {
             let key = filling::entity(number);
             let start = Instant::now();
             let rows = bare.load(&key)?;
+            times.blocking(start, rows)?;
+            let (there, asked) = (bare.clone(), key.clone());
+            let start = Instant::now();
+            let rows = spawn_blocking(move || there.load(&asked)).await??;
             times.bare(start, rows)?;
             let start = Instant::now();
             let entity = store.load(&key, Replay::FromSnapshot).await?;
@@ -214,12 +222,26 @@ fn row(key: &EntityKey, kind: u8, number: u64) -> Vec<u8> {
 /// How long the entities of a round took, and what came of the rounds before.
 #[derive(Default)]
 struct Times {
+    /// Of a bare query that is made on the thread that asks for it, where there is one.
+    blocking: Vec<f64>,
     bare: Vec<f64>,
     firn: Vec<f64>,
-    rounds: Vec<(f64, f64)>,
+    rounds: Vec<Medians>,
+}
+
+/// The medians of a round.
+struct Medians {
+    blocking: Option<f64>,
+    bare: f64,
+    firn: f64,
 }
 
 impl Times {
+    fn blocking(&mut self, start: Instant, events: usize) -> Result<()> {
+        self.blocking.push(took(start, events)?);
+        Ok(())
+    }
+
     fn bare(&mut self, start: Instant, events: usize) -> Result<()> {
         self.bare.push(took(start, events)?);
         Ok(())
@@ -231,24 +253,40 @@ impl Times {
     }
 
     fn end_round(&mut self) {
-        self.rounds.push((median(&self.firn), median(&self.bare)));
-        self.firn.clear();
+        self.rounds.push(Medians {
+            blocking: (!self.blocking.is_empty()).then(|| median(&self.blocking)),
+            bare: median(&self.bare),
+            firn: median(&self.firn),
+        });
+        self.blocking.clear();
         self.bare.clear();
+        self.firn.clear();
     }
 
     fn figure(&self, what: &str) -> Figure {
-        let ratios = self.rounds.iter().map(|(firn, bare)| firn / bare).collect();
-        let of = |part: fn(&(f64, f64)) -> f64| {
-            median(&self.rounds.iter().map(part).collect::<Vec<_>>())
-        };
-        Figure::new(
+        let rounds = self.rounds.iter();
+        let ratios = rounds.clone().map(|it| it.firn / it.bare).collect();
+        let of = |part: fn(&Medians) -> f64| median(&rounds.clone().map(part).collect::<Vec<_>>());
+        let blocking: Vec<(f64, f64)> = rounds
+            .clone()
+            .filter_map(|it| Some((it.blocking?, it.firn)))
+            .collect();
+        let figure = Figure::new(
             format!("{what}: median time over the bare query's"),
             Unit::Ratio,
             ratios,
         )
         .bound(Bound::AtMost(TIME_MAX))
-        .detail("bare, µs", of(|(_, bare)| *bare))
-        .detail("Firn, µs", of(|(firn, _)| *firn))
+        .detail("bare, µs", of(|it| it.bare))
+        .detail("Firn, µs", of(|it| it.firn));
+        if blocking.is_empty() {
+            return figure;
+        }
+        let of =
+            |part: fn(&(f64, f64)) -> f64| median(&blocking.iter().map(part).collect::<Vec<_>>());
+        figure
+            .detail("bare on the thread that asks, µs", of(|it| it.0))
+            .detail("over that", of(|it| it.1 / it.0))
     }
 }
 

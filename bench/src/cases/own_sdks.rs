@@ -14,6 +14,7 @@ use prost::Message;
 use crate::echo;
 use crate::figure::{Bound, Figure, Unit, median};
 use crate::load::{self, Load, Outcome};
+use crate::measurement::Measurement;
 use crate::rig::{Dialer, Firn, Programs, Server, done};
 
 /// How often each is loaded.
@@ -129,9 +130,19 @@ impl<M: Message + 'static> Language<M> {
         let load = programs.effort.load(LOAD);
         for _ in 0..programs.effort.rounds(ROUNDS) {
             for (server, path, process, outcomes) in [
-                (bare.address, echo::PATH, bare.id(), &mut echoes),
-                (firn.clients, echo::PATH, function.id(), &mut actions),
-                (firn.clients, self.durable, function.id(), &mut durables),
+                (bare.address, echo::PATH, bare.watched("echo"), &mut echoes),
+                (
+                    firn.clients,
+                    echo::PATH,
+                    function.watched("function"),
+                    &mut actions,
+                ),
+                (
+                    firn.clients,
+                    self.durable,
+                    function.watched("function"),
+                    &mut durables,
+                ),
             ] {
                 outcomes.push(load::run(server, path, self.message, load, &[process]).await?);
             }
@@ -140,6 +151,11 @@ impl<M: Message + 'static> Language<M> {
         let over = |what: &str, outcomes: &[Outcome]| {
             let rounds = echoes.iter().zip(outcomes);
             let samples = rounds.map(|(echo, it)| echo.processor_us[0] / it.processor_us[0]);
+            let measured = |name: &str, outcomes: &[Outcome]| {
+                let name = format!("{}, {name}", self.name);
+                Measurement::of(name, &outcomes.iter().collect::<Vec<_>>())
+            };
+            let (of_echo, of_function) = (measured("echo", &echoes), measured(what, outcomes));
             let what = format!(
                 "{}: {what} for a second of processor time, over a bare echo's",
                 self.name
@@ -147,6 +163,8 @@ impl<M: Message + 'static> Language<M> {
             Figure::new(what, Unit::Ratio, samples.collect())
                 .detail("function", line(outcomes))
                 .detail("echo", line(&echoes))
+                .measured(of_function)
+                .measured(of_echo)
         };
         Ok(vec![
             over("actions", &actions).bound(Bound::AtLeast(OVER_ECHO_MIN)),

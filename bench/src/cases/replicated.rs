@@ -13,6 +13,7 @@ use anyhow::Result;
 
 use crate::figure::{Bound, Figure, Unit, median};
 use crate::load::{self, Load, Outcome};
+use crate::measurement::Measurement;
 use crate::rig::{Firn, Programs, Server};
 use crate::tally::{self, Change};
 
@@ -56,7 +57,7 @@ pub(super) async fn run(programs: &Programs) -> Result<Vec<Figure>> {
     let mut values = Vec::new();
     let mut replicated = REPLICATED.map(|_| Vec::new());
     for _ in 0..ROUNDS {
-        let processes = [firn.id(), function.id()];
+        let processes = [firn.watched(), function.watched("function")];
         let paths = REPLICATED.map(|(_, path, _)| path);
         let outcomes = replicated.iter_mut();
         for (path, outcomes) in [(tally::VALUE, &mut values)]
@@ -94,7 +95,9 @@ fn beside(name: &str, is_bound: bool, outcomes: &[Outcome], values: &[Outcome]) 
     });
     [
         time.detail(name, line(outcomes))
-            .detail("value", line(values)),
+            .detail("value", line(values))
+            .measured(Measurement::of(name, &outcomes.iter().collect::<Vec<_>>()))
+            .measured(Measurement::of("value", &values.iter().collect::<Vec<_>>())),
         processor,
     ]
 }

@@ -49,7 +49,7 @@ impl From<Side> for Loaded {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Turn(usize);
 
-/// All that take turns, in this order, and what came of it, a value for each round.
+/// All that take turns, and what came of it, a value for each round.
 #[derive(Default)]
 pub(super) struct Turns(Vec<(Loaded, Vec<Outcome>)>);
 
@@ -68,9 +68,15 @@ impl Turns {
         Ok(())
     }
 
-    /// Loads all once.
+    /// Loads all once, in the other direction every second time: who comes second may find what the
+    /// first has left to do.
     pub(super) async fn round(&mut self, effort: Effort) -> Result<()> {
-        for (loaded, outcomes) in &mut self.0 {
+        let is_back = self.0.first().is_some_and(|(_, it)| it.len() % 2 == 1);
+        let mut all: Vec<_> = self.0.iter_mut().collect();
+        if is_back {
+            all.reverse();
+        }
+        for (loaded, outcomes) in all {
             let load = effort.load(loaded.load);
             let load = firn_load::Load::closed(load.in_flight, load.warm, load.measured);
             outcomes.push(load::on(&loaded.target, &load, &loaded.processes).await?);

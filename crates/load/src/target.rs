@@ -53,6 +53,12 @@ impl Target {
         self
     }
 
+    /// Over how many connections it is loaded.
+    #[must_use]
+    pub fn connection_count(&self) -> usize {
+        self.connections
+    }
+
     /// A server that is asked one gRPC method; `message` makes each message.
     ///
     /// # Panics
