@@ -24,6 +24,7 @@ use super::names::{self, EntityName};
 use super::read::{column, key_of, pending, unreadable};
 use super::replicas::node_of;
 use super::statement::{Kind, Part, Rows, Value};
+use super::url::Url;
 use super::value::{self, Place, Values};
 use super::writer::slot_of;
 use super::{Config, Inner, Postgres};
@@ -31,8 +32,9 @@ use crate::ReadError;
 use crate::check::{Checked, Finding, Repair};
 use crate::encoding::parts::{ReplyRecordPart, TimerPart};
 
-/// How many rows are repaired at once.
-const REPAIRS_MAX: usize = 1024;
+/// How many findings wait until the repairs among them are written, but for those of the rows that
+/// came with the last of them.
+const FINDINGS_MAX: usize = 1024;
 
 /// What the statements of [`REPAIRS`] are known by.
 const NAME: &str = "repair";
@@ -239,26 +241,10 @@ impl Inner {
             last_event: None,
             findings: Vec::new(),
         };
-        let mut moment = Moment::of(&self.url).await.map_err(OpenError::unread)?;
-        for stage in STAGES {
-            loop {
-                let rows = moment.rows(stage.sql).await.map_err(OpenError::unread)?;
-                if rows.is_empty() {
-                    break;
-                }
-                for row in &rows {
-                    check.row(stage, row).map_err(OpenError::unread)?;
-                }
-                check.findings.drain(..).for_each(&mut *tell);
-                if let Some(hold) = hold.as_ref().filter(|_| check.repairs.count >= REPAIRS_MAX) {
-                    hold.write(NAME, &std::mem::take(&mut check.repairs).rows)
-                        .await?;
-                }
-            }
-        }
-        if let Some(hold) = hold {
-            hold.write(NAME, &check.repairs.rows).await?;
-        }
+        let looked = check.look(&self.url, hold.as_ref(), tell).await;
+        // Also if what follows cannot be read: what was found before is so.
+        let told = check.tell(hold.as_ref(), tell).await;
+        looked.and(told)?;
         Ok(check.checked)
     }
 }
@@ -266,7 +252,7 @@ impl Inner {
 /// What is to be put right.
 struct Repairs {
     rows: [Rows<'static>; REPAIRS.len()],
-    count: usize,
+    count: u64,
 }
 
 impl Default for Repairs {
@@ -288,11 +274,59 @@ struct Check {
     place: String,
     /// The last event that was seen: its entity's names, its generation and number.
     last_event: Option<(String, String, i64, u64)>,
-    /// What was found and not yet told.
+    /// What was found and not yet told. What is done by then is marked so before it is.
     findings: Vec<Finding>,
 }
 
 impl Check {
+    /// Goes through all tables.
+    async fn look(
+        &mut self,
+        url: &Url,
+        hold: Option<&Hold>,
+        tell: &mut (dyn FnMut(Finding) + Send),
+    ) -> Result<(), OpenError> {
+        let mut moment = Moment::of(url).await.map_err(OpenError::unread)?;
+        for stage in STAGES {
+            loop {
+                let rows = moment.rows(stage.sql).await.map_err(OpenError::unread)?;
+                if rows.is_empty() {
+                    break;
+                }
+                for row in &rows {
+                    self.row(stage, row).map_err(OpenError::unread)?;
+                }
+                if self.repairs.count == 0 || self.findings.len() >= FINDINGS_MAX {
+                    self.tell(hold, tell).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what is to be put right, then tells what was found.
+    async fn tell(
+        &mut self,
+        hold: Option<&Hold>,
+        tell: &mut (dyn FnMut(Finding) + Send),
+    ) -> Result<(), OpenError> {
+        let Repairs { rows, count } = std::mem::take(&mut self.repairs);
+        let written = match hold {
+            Some(hold) if count > 0 => hold.write(NAME, &rows).await,
+            _ => Ok(()),
+        };
+        if written.is_ok() {
+            self.checked.repaired += count;
+        }
+        for mut finding in self.findings.drain(..) {
+            if finding.repair == Repair::Done && written.is_err() {
+                finding.repair = Repair::Possible;
+            }
+            tell(finding);
+        }
+        Ok(written?)
+    }
+
     fn row(&mut self, stage: &Stage, row: &Found) -> Result<(), ReadError> {
         self.checked.rows += 1;
         self.place = place(stage, row)?;
@@ -543,7 +577,7 @@ impl Check {
         self.find(fault.into(), Repair::Impossible);
     }
 
-    /// Tells of something that can be, and does so if it is asked to.
+    /// Tells of something that can be, once it was done if that is asked for.
     fn made(&mut self, fault: &str, repair: impl FnOnce(&mut [Rows<'static>; REPAIRS.len()])) {
         if !self.is_repairing {
             self.find(fault.to_owned(), Repair::Possible);
@@ -551,7 +585,6 @@ impl Check {
         }
         repair(&mut self.repairs.rows);
         self.repairs.count += 1;
-        self.checked.repaired += 1;
         self.find(fault.to_owned(), Repair::Done);
     }
 

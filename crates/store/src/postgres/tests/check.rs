@@ -112,6 +112,33 @@ async fn filled(store: &Postgres) {
     }
 }
 
+/// What could not be written was not repaired, whatever was found before and after it.
+#[tokio::test(flavor = "multi_thread")]
+async fn repairs_are_told_once_they_are_written() {
+    let server = server();
+    let text = server.fresh();
+    let config = config(&text, None);
+    filled(&open(&text).await).await;
+    let schema = text.rsplit("%3D").next().expect("a schema");
+    server.sql(&format!(
+        "SET search_path = {schema}; \
+         UPDATE firn_replies SET expires = 5; UPDATE firn_timers SET due = 5; \
+         CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql \
+           AS 'BEGIN RAISE EXCEPTION ''no more''; END'; \
+         CREATE TRIGGER fail BEFORE UPDATE ON firn_timers FOR EACH ROW EXECUTE FUNCTION fail()"
+    ));
+    let mut found = Vec::new();
+    let failed = check(repairing(&config), &mut |finding| {
+        found.push(finding.repair)
+    })
+    .await;
+    let failed = failed.expect_err("it cannot be written");
+    assert!(failed.to_string().contains("no more"), "{failed}");
+    assert_eq!(found, [Repair::Possible; 2]);
+    let (again, _) = checked(config).await;
+    assert_eq!((again.findings, again.repaired), (2, 0));
+}
+
 /// Breaks the tables with SQL; what is found must begin like this.
 async fn finds(server: &Server, sql: &str, expected: &[(&str, Repair)]) {
     let text = server.fresh();
