@@ -8,9 +8,9 @@ use firn_model::id::StorageName;
 use firn_runtime::retention::Events;
 use firn_store::{Clock, Covered, Done, Keep, Pass, ReadError, Store, WriteError};
 
-use super::Progress;
+use super::{Progress, unreadable};
 use crate::exit::Failure;
-use crate::settings::{self, StoreConfig};
+use crate::settings::{self, StoreConfig, StoreUrl};
 
 /// How many entities are looked at at once: few enough that a database whose rows are on a slow disk
 /// answers in time.
@@ -71,7 +71,8 @@ pub(super) async fn run(
              snapshot",
         ));
     }
-    let stored = store.storages().await.map_err(unread)?;
+    let stored = store.storages().await;
+    let stored = stored.map_err(|error| unreadable(config, error))?;
     if before.is_none() {
         known(config, &stored)?;
     }
@@ -92,7 +93,13 @@ pub(super) async fn run(
             Some((storage, keep))
         })
         .collect();
-    if rules.is_empty() {
+    let said = config.retention.components.values();
+    let is_said = before.is_some()
+        || config.retention.events != Events::All
+        || said
+            .filter_map(|rule| rule.events)
+            .any(|events| events != Events::All);
+    if !is_said {
         return Err(Failure::new(
             Code::BadSetting,
             "nothing says which events need not be kept",
@@ -108,9 +115,10 @@ pub(super) async fn run(
     let mut all = Done::default();
     for (storage, keep) in rules {
         let one = match is_dry {
-            true => count(&*store, &storage, keep, &progress).await?,
-            false => trim(&*store, &storage, keep, &progress).await?,
+            true => count(&*store, &storage, keep, &progress).await,
+            false => trim(&*store, &storage, keep, &progress).await,
         };
+        let one = one.map_err(|trouble| trouble.failure(config))?;
         if one.entities > 0 {
             let (events, entities) = (one.events, one.entities);
             println!("{storage}: {events} events of {entities} entities {done}");
@@ -134,6 +142,12 @@ pub(super) async fn run(
     }
 }
 
+/// Why a component is not trimmed to its end.
+enum Trouble {
+    Read(ReadError),
+    Write(WriteError),
+}
+
 /// Refuses rules for names under which nothing is stored: such may be the name of a service that is
 /// stored under another.
 fn known(config: &StoreConfig, stored: &[StorageName]) -> Result<(), Failure> {
@@ -155,13 +169,13 @@ async fn trim(
     storage: &StorageName,
     keep: Keep,
     progress: &Progress,
-) -> Result<Done, Failure> {
+) -> Result<Done, Trouble> {
     let mut pass = Pass::default();
     while !pass.done().is_all {
         let page = store.covered(storage, keep, pass.after(), PAGE);
-        let trims = pass.on(page.await.map_err(unread)?);
+        let trims = pass.on(page.await.map_err(Trouble::Read)?);
         if !trims.is_empty() {
-            store.trim(trims).await.map_err(unwritten)?;
+            store.trim(trims).await.map_err(Trouble::Write)?;
         }
         progress.tell(pass.done().events);
     }
@@ -174,12 +188,12 @@ async fn count(
     storage: &StorageName,
     keep: Keep,
     progress: &Progress,
-) -> Result<Done, Failure> {
+) -> Result<Done, Trouble> {
     let mut done = Done::default();
     let mut after: Option<String> = None;
     while !done.is_all {
         let page = store.covered(storage, keep, after.as_deref(), PAGE);
-        let page = page.await.map_err(unread)?;
+        let page = page.await.map_err(Trouble::Read)?;
         done.entities += page.found.len() as u64;
         done.events += page.found.iter().map(Covered::count).sum::<u64>();
         progress.tell(done.events);
@@ -189,18 +203,17 @@ async fn count(
     Ok(done)
 }
 
-fn unread(error: ReadError) -> Failure {
-    Failure::new(
-        Code::RecordDamaged,
-        error,
-        "see what firn store check says; what was trimmed is trimmed",
-    )
-}
-
-fn unwritten(error: WriteError) -> Failure {
-    Failure::new(
-        Code::DatabaseUnreachable,
-        error,
-        "look at the server's log, then repeat the command: it goes on where it was",
-    )
+impl Trouble {
+    fn failure(self, config: &StoreConfig) -> Failure {
+        let error = match self {
+            Self::Read(error) => return unreadable(config, error),
+            Self::Write(error) => error,
+        };
+        let (code, look) = match &config.store {
+            StoreUrl::Postgres(_) => (Code::DatabaseUnreachable, "look at the server's log"),
+            _ => (Code::FlushFailed, "make room, or repair the disk"),
+        };
+        let remedy = format!("{look}, then repeat the command: it goes on where it was");
+        Failure::new(code, error, remedy)
+    }
 }

@@ -235,3 +235,19 @@ async fn stopped_store_is_trimmed() {
         .expect(opening(1, JOURNAL, 1, &request("a", ""), folded))
         .await;
 }
+
+#[tokio::test]
+async fn empty_store_has_nothing_to_trim() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = format!("embedded:{}", folder.path().display());
+    let output = Command::new(env!("CARGO_BIN_EXE_firn"))
+        .args(["store", "trim", "--before", "30d", "--dry-run"])
+        .args(["--store", &store])
+        .current_dir(folder.path())
+        .env_clear()
+        .output()
+        .expect("the binary runs");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let said = "0 events of 0 entities would be removed\n";
+    assert_eq!(text(&output.stdout), said);
+}
