@@ -9,7 +9,7 @@ use firn_testkit::client::Client;
 use firn_testkit::firn::Firn;
 use firn_testkit::postgres::{Cut, Postgres, Rule};
 
-use crate::shop::{Function, contents, firn, item, method};
+use crate::shop::{Function, Writer, contents, firn, item, method};
 
 const A: &str = "a:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 const B: &str = "b:AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
@@ -294,4 +294,45 @@ async fn keys_of_a_database_are_begun_with_changed_and_killed_on_the_way() {
         .expect("the old key is not needed");
     let sealed = firn(&function, &place.url, &["--encryption-keys", B]);
     holds(&sealed, &items).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_is_trimmed_beside_a_firn_that_serves_from_it() {
+    let place = Place::new();
+    let function = Function::start();
+    let mut serving = firn(&function, &place.url, &["--lease", "30s"]);
+    let writer = Writer::start(serving.clients, "w").await;
+    writer.goes_on(20).await;
+    let storage = place.sql("SELECT DISTINCT storage FROM firn_entities");
+    let trim = ["trim", "--before", "0", "--component", &storage];
+    let events = "SELECT count(*) FROM firn_events WHERE number < 5";
+
+    // The process is killed in the middle.
+    place.sql(
+        "CREATE FUNCTION stall() RETURNS trigger LANGUAGE plpgsql \
+           AS 'BEGIN PERFORM pg_sleep(600); RETURN OLD; END'; \
+         CREATE TRIGGER stall BEFORE DELETE ON firn_events FOR EACH ROW \
+           WHEN (OLD.number = 3) EXECUTE FUNCTION stall()",
+    );
+    place.kill("", &trim);
+    assert_eq!(place.sql(events), "4");
+    place.store("", &["check"]).expect("nothing to find");
+
+    let said = place.store("", &trim).expect("it is trimmed");
+    assert!(said.contains(" of 1 entities removed"), "{said}");
+    assert_eq!(place.sql(events), "0");
+    writer.goes_on(20).await;
+    place.store("", &trim).expect("it is trimmed again");
+    assert!(writer.finish(serving.clients).await.is_empty());
+    place.store("", &["check"]).expect("nothing to find");
+    let items = contents(&Client::connect(serving.clients).await, "w").await;
+    assert!(serving.stop().success());
+    // What fails is told with its code.
+    place.sql("ALTER TABLE firn_states RENAME TO away");
+    place.refused("", &trim, "FIRN-5011");
+    place.sql("ALTER TABLE away RENAME TO firn_states");
+    serving.start_again();
+    serving.wait_until_serving();
+    let client = Client::connect(serving.clients).await;
+    assert_eq!(contents(&client, "w").await, items);
 }
