@@ -4,6 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use firn_load::Times;
 use firn_testkit::postgres::Postgres;
 use tokio::task::spawn_blocking;
 use tokio_postgres::{Client, NoTls};
@@ -42,18 +43,16 @@ impl Database {
     pub(crate) fn processor_time(&self) -> Result<Duration> {
         let path = self.server.folder().join("data/postmaster.pid");
         let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-        let server = text.lines().next().unwrap_or_default().trim();
-        // The fields of /proc/PID/stat behind the name: time of its own, then that of those which
-        // it started and which have ended.
-        let mut ticks = used(server, 11..15)?;
+        let server: u32 = text.lines().next().unwrap_or_default().trim().parse()?;
+        let times = Times::of(server)?;
+        let mut used = times.own() + times.ended;
         let children = format!("/proc/{server}/task/{server}/children");
         let children = fs::read_to_string(&children).with_context(|| children.clone())?;
         for child in children.split_whitespace() {
             // One that has ended meanwhile is counted by the server.
-            ticks += used(child, 11..13).unwrap_or_default();
+            used += Times::of(child.parse()?).map_or(Duration::ZERO, |it| it.own());
         }
-        let per_second = rustix::param::clock_ticks_per_second();
-        Ok(Duration::from_secs_f64(ticks as f64 / per_second as f64))
+        Ok(used)
     }
 }
 
@@ -63,14 +62,4 @@ pub(crate) async fn connect(url: &str) -> Result<Client> {
     // Whoever uses the client hears why it ended.
     tokio::spawn(async move { drop(connection.await) });
     Ok(client)
-}
-
-/// The sum of some fields of a process, in ticks.
-fn used(process: &str, fields: std::ops::Range<usize>) -> Result<u64> {
-    let path = format!("/proc/{process}/stat");
-    let stat = fs::read_to_string(&path).with_context(|| path.clone())?;
-    let (_, numbers) = stat.rsplit_once(')').with_context(|| path.clone())?;
-    let numbers = numbers.split_whitespace();
-    let ticks = numbers.skip(fields.start).take(fields.len());
-    ticks.map(|number| Ok(number.parse::<u64>()?)).sum()
 }

@@ -1,4 +1,4 @@
-//! What stores are filled with, through their own interface: event sourced entities.
+//! What stores are filled with, through their own interface: commits, and event sourced entities.
 
 use std::collections::HashMap;
 use std::time::SystemTime;
@@ -19,7 +19,7 @@ pub(crate) const TYPE: &str = "type.googleapis.com/bench.Added";
 pub(crate) const EVENT_BYTES: usize = 100;
 
 /// How many commits are handed over at once.
-const BATCH: usize = 5_000;
+pub(crate) const BATCH: usize = 5_000;
 
 /// Commits of entities, each in its order.
 #[derive(Default)]
@@ -74,8 +74,13 @@ pub(crate) fn events(first: u64, count: u64, has_snapshot: bool) -> Change {
     }
 }
 
-/// Bytes that differ for each number, and that nothing makes much smaller.
+/// An event or a snapshot.
 pub(crate) fn payload(number: u64) -> Payload {
+    Payload::new(TYPE, bytes(number, EVENT_BYTES))
+}
+
+/// So many bytes that differ for each number, and that nothing makes much smaller.
+pub(crate) fn bytes(number: u64, count: usize) -> Vec<u8> {
     let mut random = number;
     let next = || {
         random = random
@@ -83,6 +88,5 @@ pub(crate) fn payload(number: u64) -> Payload {
             .wrapping_add(1_442_695_040_888_963_407);
         (random >> 56) as u8
     };
-    let bytes: Vec<u8> = std::iter::repeat_with(next).take(EVENT_BYTES).collect();
-    Payload::new(TYPE, bytes)
+    std::iter::repeat_with(next).take(count).collect()
 }

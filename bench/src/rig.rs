@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use firn_load::Watched;
+use firn_load::{Times, Watched};
 use firn_testkit::process::{Process, free_port};
 use rustix::process::Signal;
 use tempfile::TempDir;
@@ -391,17 +391,5 @@ pub(crate) fn memory(process: u32) -> Result<f64> {
 
 /// The processor time that a process has used.
 pub(crate) fn processor_time(process: u32) -> Result<Duration> {
-    let path = format!("/proc/{process}/stat");
-    let stat = fs::read_to_string(&path).with_context(|| path.clone())?;
-    // The name is in brackets and may hold anything; what follows is numbers.
-    let (_, numbers) = stat.rsplit_once(')').with_context(|| path.clone())?;
-    let ticks = |index: usize| -> Result<u64> {
-        let number = numbers.split_whitespace().nth(index);
-        Ok(number.with_context(|| path.clone())?.parse()?)
-    };
-    // User and system time: fields 14 and 15, of which the first two are before the bracket's end.
-    let used = ticks(11)? + ticks(12)?;
-    Ok(Duration::from_secs_f64(
-        used as f64 / rustix::param::clock_ticks_per_second() as f64,
-    ))
+    Ok(Times::of(process)?.own())
 }

@@ -1,23 +1,19 @@
 //! Folders filled through the store's own interface, with value entities of a small state.
 
-use std::collections::HashMap;
 use std::path::Path;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
-use anyhow::{Result, ensure};
-use firn_model::id::{EntityKey, Epoch, Slot, SlotSequence, StorageName};
+use anyhow::Result;
+use firn_model::id::{EntityKey, StorageName};
 use firn_model::payload::Payload;
+use firn_store::Change;
 use firn_store::embedded::{Config, Embedded};
-use firn_store::{Change, Commit, Outcome, Store, Timestamp};
-use tokio::task::yield_now;
 
+use crate::filling::{self, BATCH, Filling};
 use crate::{function, own};
 
 /// The size of the state of each.
 pub(super) const STATE_BYTES: usize = 100;
-
-/// How many are written at once.
-const BATCH: u64 = 10_000;
 
 /// Value entities of a component.
 pub(super) struct Values {
@@ -53,25 +49,13 @@ impl Values {
         let start = Instant::now();
         let store = open(folder)?;
         let storage = StorageName::new(self.storage);
-        let mut sequences: HashMap<Slot, SlotSequence> = HashMap::new();
-        for first in (0..count).step_by(BATCH as usize) {
-            let commits = (first..count.min(first + BATCH)).map(|number| {
+        let mut filling = Filling::default();
+        for first in (0..count).step_by(BATCH) {
+            for number in first..count.min(first + BATCH as u64) {
                 let key = EntityKey::new(storage.clone(), self.id(number));
-                let sequence = sequences.entry(key.slot()).or_default();
-                *sequence = sequence.next();
-                let at = Timestamp::from(SystemTime::now());
-                let mut commit = Commit::empty(key.slot(), Epoch::default(), *sequence, at);
-                commit.key = Some(key);
-                commit.change = Some(Change::Set(self.state(number)));
-                commit
-            });
-            let outcomes = store.commit(commits.collect()).await;
-            ensure!(
-                outcomes.iter().all(|it| it.outcome == Outcome::Landed),
-                "the store refused what it should take"
-            );
-            // Committing blocks; who wants to stop this program is heard in between.
-            yield_now().await;
+                filling.change(key, Change::Set(self.state(number)));
+            }
+            filling.write(&store).await?;
         }
         store.close();
         Ok(start.elapsed().as_secs_f64())
@@ -79,14 +63,8 @@ impl Values {
 
     /// An encoded state, different for each entity.
     fn state(&self, number: u64) -> Payload {
-        let mut bytes = vec![10, (STATE_BYTES - 2) as u8];
-        let mut random = number;
-        while bytes.len() < STATE_BYTES {
-            random = random
-                .wrapping_mul(6_364_136_223_846_793_005)
-                .wrapping_add(1_442_695_040_888_963_407);
-            bytes.push((random >> 56) as u8);
-        }
+        let field = [10, (STATE_BYTES - 2) as u8];
+        let bytes = [&field[..], &filling::bytes(number, STATE_BYTES - 2)].concat();
         Payload::new(self.kept, bytes)
     }
 }

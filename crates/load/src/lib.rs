@@ -22,4 +22,4 @@ pub use client::{Client, Fault, Request};
 pub use latency::Latency;
 pub use load::{Error, Failure, Load, Outcome, Pace, run};
 pub use target::Target;
-pub use usage::{Cost, Watched};
+pub use usage::{Cost, Times, Watched};

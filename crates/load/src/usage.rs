@@ -115,35 +115,75 @@ impl Cost {
     }
 }
 
+/// The processor time that a process has used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Times {
+    /// In its own code.
+    pub user: Duration,
+    /// In the kernel on its behalf.
+    pub system: Duration,
+    /// In processes that it started and that have ended since.
+    pub ended: Duration,
+}
+
+impl Times {
+    /// What a process has used up to now.
+    ///
+    /// # Errors
+    /// There is no such process.
+    pub fn of(process: u32) -> io::Result<Self> {
+        let stat = format!("/proc/{process}/stat");
+        let text = fs::read_to_string(&stat)?;
+        Self::read(&text).ok_or_else(|| odd(&stat))
+    }
+
+    /// Those in `/proc/PID/stat`.
+    fn read(stat: &str) -> Option<Self> {
+        // The name is in brackets and may hold anything; what follows is numbers.
+        let (_, numbers) = stat.rsplit_once(')')?;
+        let time = |index: usize| -> Option<Duration> {
+            let ticks: u64 = numbers.split_whitespace().nth(index)?.parse().ok()?;
+            let second = rustix::param::clock_ticks_per_second() as f64;
+            Some(Duration::from_secs_f64(ticks as f64 / second))
+        };
+        // Fields 14 to 17, of which the first two are before the bracket's end.
+        Some(Self {
+            user: time(11)?,
+            system: time(12)?,
+            ended: time(13)? + time(14)?,
+        })
+    }
+
+    /// What it has used itself.
+    #[must_use]
+    pub fn own(&self) -> Duration {
+        self.user + self.system
+    }
+}
+
+/// A file of the system does not look as it is expected to.
+fn odd(path: &str) -> io::Error {
+    io::Error::other(format!("{path} has changed"))
+}
+
 impl Usage {
     fn of(process: u32, flushes: Option<u64>) -> io::Result<Self> {
-        let file = |name: &str| fs::read_to_string(format!("/proc/{process}/{name}"));
-        let odd = |name: &str| io::Error::other(format!("/proc/{process}/{name} has changed"));
-        let (user, system) = times(&file("stat")?).ok_or_else(|| odd("stat"))?;
-        let resident = number_of(&file("status")?, "VmRSS").ok_or_else(|| odd("status"))?;
+        let times = Times::of(process)?;
+        let path = |name: &str| format!("/proc/{process}/{name}");
+        let status = path("status");
+        let text = fs::read_to_string(&status)?;
+        let resident = number_of(&text, "VmRSS").ok_or_else(|| odd(&status))?;
+        let io = fs::read_to_string(path("io"));
         Ok(Self {
-            user,
-            system,
+            user: times.user,
+            system: times.system,
             resident_bytes: resident * 1024,
             // Only the owner of a process may know.
-            written_bytes: file("io").ok().and_then(|it| number_of(&it, "write_bytes")),
+            written_bytes: io.ok().and_then(|it| number_of(&it, "write_bytes")),
             switches: switches(process)?,
             flushes,
         })
     }
-}
-
-/// User and system time in `/proc/PID/stat`.
-fn times(stat: &str) -> Option<(Duration, Duration)> {
-    // The name is in brackets and may hold anything; what follows is numbers.
-    let (_, numbers) = stat.rsplit_once(')')?;
-    let ticks = |index: usize| -> Option<Duration> {
-        let ticks: u64 = numbers.split_whitespace().nth(index)?.parse().ok()?;
-        let second = rustix::param::clock_ticks_per_second() as f64;
-        Some(Duration::from_secs_f64(ticks as f64 / second))
-    };
-    // Fields 14 and 15, of which the first two are before the bracket's end.
-    Some((ticks(11)?, ticks(12)?))
 }
 
 /// The number in a line `name: number`, without what follows it.
@@ -203,11 +243,13 @@ mod tests {
 
     #[test]
     fn the_times_of_a_process_with_an_odd_name_are_found() {
-        let stat = "7 (a) 1 2) S 1 1 1 0 -1 4194560 1 2 3 4 150 50 0 0 20 0 4 0 9 9 9";
+        let stat = "7 (a) 1 2) S 1 1 1 0 -1 4194560 1 2 3 4 150 50 7 3 20 0 4 0 9 9 9";
         let second = rustix::param::clock_ticks_per_second() as f64;
         let ticks = |count: f64| Duration::from_secs_f64(count / second);
-        assert_eq!(times(stat), Some((ticks(150.0), ticks(50.0))));
-        assert_eq!(times("7 a"), None);
+        let times = Times::read(stat).unwrap();
+        assert_eq!((times.user, times.system), (ticks(150.0), ticks(50.0)));
+        assert_eq!((times.ended, times.own()), (ticks(10.0), ticks(200.0)));
+        assert_eq!(Times::read("7 a"), None);
     }
 
     #[test]
