@@ -19,6 +19,7 @@ use firn_model::id::{EffectId, EntityKey, Epoch, Slot, SlotSequence};
 use firn_model::payload::Payload;
 use prost::Message;
 
+use super::lasts::Lasts;
 use super::names::{self, EntityName};
 use super::statement::{Rows, Value};
 use super::value::{self, Place, Values};
@@ -102,10 +103,12 @@ const TIMERS_GONE: usize = 2;
 const TRIMMED: usize = 3;
 
 impl<'a> Batch<'a> {
-    /// The rows of these slots. `fence` gives what the row of a slot is guarded by.
+    /// The rows of these slots. `fence` gives what the row of a slot is guarded by; what `lasts` knows
+    /// the database is not asked.
     pub(super) fn of(
         slots: impl IntoIterator<Item = &'a SlotCommits>,
         values: &Values,
+        lasts: &Lasts,
         fence: impl Fn(Slot) -> i64,
     ) -> Self {
         let mut batch = Self {
@@ -133,7 +136,7 @@ impl<'a> Batch<'a> {
                 Value::Big(value::count(slot.last().0)),
             ]);
             if let Some(folded) = folded {
-                folded.into_rows(slot, values, &mut entity, &mut batch);
+                folded.into_rows(slot, values, lasts, &mut entity, &mut batch);
             }
         }
         batch
@@ -266,11 +269,15 @@ impl<'a> Fold<'a> {
         self,
         slot: &'a SlotCommits,
         values: &Values,
+        lasts: &Lasts,
         entity: &mut i32,
         batch: &mut Batch<'a>,
     ) {
         let number = i32::from(slot.slot.number());
-        for (key, fold) in self.entities {
+        for (key, mut fold) in self.entities {
+            if let Some(last) = lasts.before(slot, key) {
+                fold.is_known(last);
+            }
             fold.into_rows(slot.slot, key, *entity, values, batch);
             *entity += 1;
         }
@@ -443,6 +450,16 @@ impl<'a> EntityFold<'a> {
                 self.last = Some(last);
                 self.least.is_none_or(|least| least <= last).then_some(())
             }
+        }
+    }
+
+    /// The last event before the commits is known: what fits it need not be asked.
+    fn is_known(&mut self, last: u64) {
+        let asks_number = matches!(self.snapshot, Some((None, _)));
+        let fits = self.exact.is_none_or(|exact| exact == last)
+            && self.least.is_none_or(|least| least <= last);
+        if fits && !asks_number {
+            (self.exact, self.least) = (None, None);
         }
     }
 

@@ -104,6 +104,7 @@ impl Backend for InPostgres {
         async {
             let config = Config {
                 clock: self.clock.clone(),
+                writers: 2,
                 ..Config::new(self.url.clone())
             };
             let store = Postgres::open(config, |_| {}).await;

@@ -22,6 +22,7 @@ use tokio_postgres::Error;
 use super::batch::{Batch, SlotCommits};
 use super::connection::{ConnectError, Session};
 use super::error::Meaning;
+use super::lasts::Lasts;
 use super::metrics::{Counts, Use};
 use super::url::{Url, told};
 use super::value::{Values, number};
@@ -61,6 +62,7 @@ pub(super) struct Writer {
     fences: HashMap<Slot, i64>,
     /// Slots of which something may be under way on a connection that is gone.
     in_doubt: HashSet<Slot>,
+    lasts: Lasts,
     counts: Arc<Counts>,
 }
 
@@ -89,6 +91,7 @@ impl Writer {
             session: None,
             fences: HashMap::new(),
             in_doubt: HashSet::new(),
+            lasts: Lasts::default(),
             counts,
         }
     }
@@ -169,7 +172,7 @@ impl Writer {
         }
         let fences = &self.fences;
         let fence = |slot: Slot| fences.get(&slot).copied().unwrap_or_default();
-        let batch = Batch::of(&work.slots, values, fence);
+        let batch = Batch::of(&work.slots, values, &self.lasts, fence);
         let session = self.session.as_ref().expect("it was connected just now");
         self.in_doubt.extend(&slots);
         let busy = session.busy();
@@ -238,6 +241,7 @@ impl Writer {
             };
             let known = self.fences.insert(slot.slot, row.fence).unwrap_or_default();
             let outcome = if row.has_landed {
+                self.lasts.landed(&slot);
                 Outcome::Landed
             } else if known != row.fence {
                 work.slots.push(slot);

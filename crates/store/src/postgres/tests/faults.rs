@@ -3,6 +3,7 @@
 use firn_testkit::postgres::{Cut, Rule};
 
 use super::*;
+use crate::postgres::lasts::Lasts;
 
 /// Commits one event after the other while `trouble` does what it does before each. Every commit
 /// must land, once.
@@ -125,7 +126,7 @@ async fn what_was_sent_before_a_slot_was_settled_is_refused() {
     let a = key("a");
     let first = append(&a, Head::default());
     let slots = divide(vec![first.clone()], usize::MAX).remove(0);
-    let batch = batch::Batch::of(&slots, &Values::default(), |_| 0);
+    let batch = batch::Batch::of(&slots, &Values::default(), &Lasts::default(), |_| 0);
     // It goes on with what follows before the old connection's statement arrives.
     let mut writer = store.inner.writers[usize::from(a.slot().number()) % 2]
         .lock()
