@@ -286,7 +286,10 @@ impl Times {
             |part: fn(&(f64, f64)) -> f64| median(&blocking.iter().map(part).collect::<Vec<_>>());
         figure
             .detail("bare on the thread that asks, µs", of(|it| it.0))
-            .detail("over that", of(|it| it.1 / it.0))
+            .detail(
+                "time over the bare one on the thread that asks",
+                of(|it| it.1 / it.0),
+            )
     }
 }
 
