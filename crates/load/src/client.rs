@@ -104,10 +104,12 @@ fn lost(error: impl Display) -> Fault {
     Fault::Lost(error.to_string())
 }
 
-/// How much may come on a connection before it was read. `h2` ends a connection on which too many
-/// small frames were not read yet, and takes half of this for the bound: room for 9,000 answers at
-/// once, where its own default has room for 140.
-const WINDOW_BYTES: u32 = 4 << 20;
+/// How much may come on a connection before it was read: more than what there may be under way.
+const WINDOW_BYTES: u32 = 64 << 20;
+
+/// `h2` ends a connection on which many small frames were not read yet, against peers that mean harm.
+/// The server is the one that is measured, and a load that cannot keep up is told by its times.
+const UNREAD_MAX: usize = usize::MAX;
 
 /// How many calls a connection may have under way before the server has said how many it takes. Without
 /// a bound a burst right after the connect would have its end refused; this is the least that HTTP/2
@@ -133,6 +135,7 @@ impl Client {
         socket.set_nodelay(true).map_err(lost)?;
         let handshake = h2::client::Builder::new()
             .initial_connection_window_size(WINDOW_BYTES)
+            .data_frame_budget(UNREAD_MAX)
             .initial_max_send_streams(STREAMS_FIRST)
             .handshake(socket);
         let (sender, connection) = handshake.await.map_err(lost)?;
