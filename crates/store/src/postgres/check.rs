@@ -312,7 +312,7 @@ impl Check {
     ) -> Result<(), OpenError> {
         let Repairs { rows, count } = std::mem::take(&mut self.repairs);
         let written = match hold {
-            Some(hold) if count > 0 => hold.write(NAME, &rows).await,
+            Some(hold) if count > 0 => hold.write(NAME, &rows).await.map(drop),
             _ => Ok(()),
         };
         if written.is_ok() {

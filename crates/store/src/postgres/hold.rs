@@ -48,13 +48,13 @@ impl Hold {
         Ok(self.session.client().batch_execute("COMMIT").await?)
     }
 
-    /// Writes rows in one transaction, in their order. The statements are known by this name; a name
-    /// has the same parts each time.
+    /// Writes rows in one transaction, in their order; gives how many rows of tables that were. The
+    /// statements are known by this name; a name has the same parts each time.
     pub(super) async fn write(
         &self,
         name: &'static str,
         rows: &[Rows<'_>],
-    ) -> Result<(), HoldError> {
+    ) -> Result<u64, HoldError> {
         let mut statements = Vec::new();
         for (part, rows) in (0u32..).zip(rows).filter(|(_, rows)| !rows.is_empty()) {
             let statement = self.session.prepared((name, part), || rows.sql(1)).await?;
@@ -67,8 +67,9 @@ impl Hold {
             .iter()
             .map(|(statement, parameters)| client.execute(statement, parameters));
         let written: Result<Vec<u64>, Error> = join_all(writing).await.into_iter().collect();
-        written?;
-        self.commit().await
+        let written = written?.iter().sum();
+        self.commit().await?;
+        Ok(written)
     }
 }
 

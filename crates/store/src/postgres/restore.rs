@@ -305,7 +305,8 @@ impl archive::Restore for Restore {
     fn write(&mut self, rows: Vec<Row>) -> BoxFuture<'_, Result<(), RestoreError>> {
         Box::pin(async move {
             let filled = Filled::of(rows, &self.values)?;
-            self.hold.write(NAME, &filled.0).await.map_err(unwritten)
+            let written = self.hold.write(NAME, &filled.0).await;
+            written.map(drop).map_err(unwritten)
         })
     }
 

@@ -4,8 +4,10 @@
 //! All slots are taken first, so no Firn writes with older keys meanwhile. `firn_keys` then says that
 //! the new key is in use too, and, where nothing was sealed before, that something may still be plain.
 //! The tables are gone through as they are at one moment, and what another key has sealed, or none, is
-//! written anew, a bounded number of rows in each transaction. At last `firn_keys` names the new key
-//! alone. Every step may be the last one before the process ends: the database then needs the same
+//! written anew, a bounded number of rows in each transaction. Replicas belong to no slot: a Firn that
+//! has lost its slots and not yet noticed may still write some, so a replica is written only where it
+//! is as it was read, and all are gone through again if one was not. At last `firn_keys` names the new
+//! key alone. Every step may be the last one before the process ends: the database then needs the same
 //! keys, and the command can be given again, which passes over what is done.
 
 use std::sync::Arc;
@@ -28,7 +30,7 @@ use crate::archive::BATCH_BYTES;
 use crate::seal::Keys;
 
 /// How many rows are written in one transaction, unless [`BATCH_BYTES`] come first.
-const ROWS_MAX: usize = 4096;
+const ROWS_MAX: u64 = 4096;
 
 /// Where something is sealed: what is read of the table, and how it is written.
 struct Stage {
@@ -103,10 +105,11 @@ WHERE t.storage = r.storage AND t.id = r.id AND t.name = r.name",
             ("storage", Kind::Text),
             ("id", Kind::Text),
             ("state", Kind::Bytes),
+            ("was", Kind::Bytes),
         ],
         sql: "\
 UPDATE firn_replicas t SET state = r.state FROM {rows}
-WHERE t.node = r.node AND t.storage = r.storage AND t.id = r.id",
+WHERE t.node = r.node AND t.storage = r.storage AND t.id = r.id AND t.state = r.was",
     },
     Part {
         columns: &[("id", Kind::Text), ("sealed", Kind::Bytes)],
@@ -117,6 +120,13 @@ INSERT INTO firn_keys (id, sealed) SELECT id, sealed FROM {rows} ON CONFLICT (id
 
 /// Which of [`PARTS`] are the keys; those before are written by the [`STAGES`] in the same places.
 const KEYS: usize = 6;
+
+/// Which of [`STAGES`] are the replicas, the last of them.
+const REPLICAS: usize = KEYS - 1;
+
+/// How often replicas are gone through while somebody changes them meanwhile. Whoever does has lost its
+/// slots and ends within a third of its lease.
+const REPLICA_PASSES_MAX: u32 = 16;
 
 /// What the statements of [`PARTS`] are known by.
 const NAME: &str = "rotate";
@@ -204,7 +214,7 @@ impl Inner {
         &self,
         hold: &Hold,
         keys: Arc<Keys>,
-        mut progress: impl FnMut(u64),
+        progress: impl FnMut(u64),
     ) -> Result<u64, OpenError> {
         let has_plain = begin(hold, &keys).await?;
         let values = match has_plain {
@@ -212,38 +222,87 @@ impl Inner {
             false => Values::sealed_with(Some(keys.clone())),
         };
         let mut moment = Moment::of(&self.url).await.map_err(OpenError::unread)?;
-        let mut count = 0;
-        for (place, stage) in STAGES.iter().enumerate() {
-            let mut anew = Anew::default();
-            loop {
-                let found = moment.rows(stage.sql).await.map_err(OpenError::unread)?;
-                if found.is_empty() {
-                    break;
-                }
-                for row in &found {
-                    let added = (stage.add)(&values, row, &mut anew.rows[place]);
-                    anew.add(added.map_err(OpenError::unread)?);
-                    if anew.is_enough() {
-                        hold.write(NAME, &std::mem::take(&mut anew).rows).await?;
-                    }
-                }
-                count += found.len() as u64;
-                progress(count);
+        let mut seal = Seal {
+            hold,
+            values: &values,
+            count: 0,
+            progress,
+        };
+        for place in 0..REPLICAS {
+            seal.anew(place, &mut moment).await?;
+        }
+        let (mut passes, before) = (1, seal.count);
+        while seal.anew(REPLICAS, &mut moment).await? == Written::Partly {
+            if passes == REPLICA_PASSES_MAX {
+                let cause = "another Firn goes on writing replicas".to_owned();
+                return Err(OpenError::Failed { cause });
             }
-            hold.write(NAME, &anew.rows).await?;
+            passes += 1;
+            seal.count = before;
+            moment = Moment::of(&self.url).await.map_err(OpenError::unread)?;
         }
         hold.begin().await?;
         let forgotten = hold.session.client().execute(FORGET, &[&keys.id()]).await;
         forgotten.map_err(|error| OpenError::statement(&error))?;
         hold.commit().await?;
-        Ok(count)
+        Ok(seal.count)
+    }
+}
+
+/// What goes through the tables.
+struct Seal<'a, F> {
+    hold: &'a Hold,
+    values: &'a Values,
+    /// How many rows were looked at.
+    count: u64,
+    /// Is told so.
+    progress: F,
+}
+
+/// What became of the rows of a table that were to be written.
+#[derive(Debug, PartialEq, Eq)]
+enum Written {
+    Whole,
+    /// Some were no longer there, or no longer as they were read.
+    Partly,
+}
+
+impl<F: FnMut(u64)> Seal<'_, F> {
+    /// Seals what is in one table.
+    async fn anew(&mut self, place: usize, moment: &mut Moment) -> Result<Written, OpenError> {
+        let stage = &STAGES[place];
+        let (mut given, mut written) = (0, 0);
+        let mut anew = Anew::default();
+        loop {
+            let found = moment.rows(stage.sql).await.map_err(OpenError::unread)?;
+            if found.is_empty() {
+                break;
+            }
+            for row in &found {
+                let added = (stage.add)(self.values, row, &mut anew.rows[place]);
+                anew.add(added.map_err(OpenError::unread)?);
+                if anew.is_enough() {
+                    let full = std::mem::take(&mut anew);
+                    given += full.count;
+                    written += self.hold.write(NAME, &full.rows).await?;
+                }
+            }
+            self.count += found.len() as u64;
+            (self.progress)(self.count);
+        }
+        given += anew.count;
+        written += self.hold.write(NAME, &anew.rows).await?;
+        Ok(match written < given {
+            true => Written::Partly,
+            false => Written::Whole,
+        })
     }
 }
 
 /// Rows that are sealed anew and not yet written.
 struct Anew {
     rows: [Rows<'static>; PARTS.len()],
-    count: usize,
+    count: u64,
     bytes: usize,
 }
 
@@ -259,7 +318,7 @@ impl Default for Anew {
 
 impl Anew {
     fn add(&mut self, bytes: usize) {
-        self.count += usize::from(bytes > 0);
+        self.count += u64::from(bytes > 0);
         self.bytes += bytes;
     }
 
@@ -378,15 +437,17 @@ fn timers(values: &Values, row: &Found, rows: &mut Rows<'static>) -> Result<usiz
 fn replicas(values: &Values, row: &Found, rows: &mut Rows<'static>) -> Result<usize, ReadError> {
     let key = key_of(row, [0, 1, 2])?;
     let node = node_of(column(row, 3)?)?;
-    let Some(sealed) = values.resealed(Place::Replica(node, &key), column(row, 4)?)? else {
+    let was: &[u8] = column(row, 4)?;
+    let Some(sealed) = values.resealed(Place::Replica(node, &key), was)? else {
         return Ok(0);
     };
-    let size = sealed.len();
+    let size = sealed.len() + was.len();
     rows.push([
         text(row, 3)?,
         text(row, 0)?,
         text(row, 1)?,
         Value::Bytes(sealed.into()),
+        Value::Bytes(was.to_vec().into()),
     ]);
     Ok(size)
 }

@@ -230,6 +230,44 @@ async fn a_firn_that_waits_while_keys_change_does_not_serve_with_the_old_one() {
     assert_eq!(owners(&hold.session).await, Vec::<String>::new());
 }
 
+/// As a Firn may that has lost its slots and not yet noticed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_is_written_meanwhile_stays_and_is_sealed_anew() {
+    let server = server();
+    let text = server.fresh();
+    let writing = opened(&text, Some(A)).await.expect("a store");
+    let node = writing.incarnate("n").await.expect("a run").node;
+    let save = async |state: &str| {
+        let write = ReplicaWrite::new(key("r"), Timestamp(1), state.to_owned());
+        let saved = writing.save_replicas(node, vec![write]).await;
+        saved.expect("it is written");
+    };
+    save("older").await;
+    let rotating = Config {
+        owner: Some(Owner {
+            name: "rotate".to_owned(),
+            lease: Duration::from_secs(60),
+        }),
+        ..config(&text, Some(BOTH))
+    };
+    let mut is_read = false;
+    // It has read the replica, and not yet written it.
+    let progress = |_| {
+        if !std::mem::replace(&mut is_read, true) {
+            tokio::task::block_in_place(|| Handle::current().block_on(save("newer")));
+        }
+    };
+    assert_eq!(
+        rotate_keys(rotating, progress).await.expect("it is done"),
+        1
+    );
+    assert!(is_read);
+    assert_eq!(sealed_with(&server, &text, "b"), 1);
+    let store = opened(&text, Some(B)).await.expect("a store");
+    let state = store.load_replica(node, &key("r")).await;
+    assert_eq!(state, Ok(Some(Bytes::from_static(b"newer"))));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_row_is_told() {
     let server = server();
