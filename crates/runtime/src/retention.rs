@@ -10,7 +10,8 @@
 //! there or not: an entity is never served beyond its time.
 //!
 //! # Fate
-//! It begins with the first contract and ends when the engine drains.
+//! It begins with the first contract and ends when the engine drains. A trim that is under way then is
+//! waited for. What fails is logged and tried again with the next look.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -191,10 +192,7 @@ impl Dispatcher {
                     }
                 }
                 for component in &contract.components {
-                    if let Err(error) = self.retain_of(&store, retention, component).await {
-                        let component = &component.service;
-                        warn!(%component, %error, "what need not be kept is not removed");
-                    }
+                    self.retain_of(&store, retention, component).await;
                 }
                 tokio::time::sleep(retention.every).await;
             }
@@ -206,22 +204,28 @@ impl Dispatcher {
         }
     }
 
+    /// Removes what need not be kept of a component: its events and its entities, neither of which
+    /// waits for the other.
     async fn retain_of(
         &self,
         store: &Arc<dyn Store>,
         retention: &Retention,
         component: &Component,
-    ) -> Result<(), Trouble> {
+    ) {
         if retention.misfit(component).is_some() {
-            return Ok(());
+            return;
         }
-        if let Some(keep) = retention.events_of(component).keep(self.clock.now()) {
-            self.trim(store, component, keep).await?;
+        let service = &component.service;
+        if let Some(keep) = retention.events_of(component).keep(self.clock.now())
+            && let Err(error) = self.trim(store, component, keep).await
+        {
+            warn!(component = %service, %error, "events that need not be kept are not removed");
         }
-        if let Some(ttl) = retention.ttl_of(component) {
-            self.find_unwritten(&**store, component, ttl).await?;
+        if let Some(ttl) = retention.ttl_of(component)
+            && let Err(error) = self.find_unwritten(&**store, component, ttl).await
+        {
+            warn!(component = %service, %error, "entities that nobody writes are not removed");
         }
-        Ok(())
     }
 
     async fn trim(
@@ -240,7 +244,9 @@ impl Dispatcher {
             }
             let writing = store.clone();
             let trimming = move || block_on(writing.trim(trims));
-            match tokio::task::spawn_blocking(trimming).await {
+            // Among the engine's tasks: a drain waits for it, also if this look ends before.
+            let trimming = self.tasks.spawn_blocking_on(trimming, &self.runtime);
+            match trimming.await {
                 Ok(trimmed) => trimmed?,
                 Err(_) => return Ok(()),
             }

@@ -75,6 +75,8 @@ pub(crate) struct Bench {
     function: Arc<Function>,
     pub(crate) contract: Arc<Contract>,
     pub(crate) is_up: Arc<AtomicBool>,
+    /// What the lanes of the next engine are told.
+    pub(crate) lane: lane::Config,
     ahead_ms: Arc<AtomicU64>,
 }
 
@@ -122,6 +124,7 @@ impl Bench {
             function: Arc::new(function),
             contract: Arc::new(contract),
             is_up: Arc::new(AtomicBool::new(true)),
+            lane: lane::Config::default(),
             ahead_ms: Arc::default(),
         }
     }
@@ -152,7 +155,7 @@ impl Bench {
             lanes: NonZeroUsize::new(2).expect("two"),
             streams_max,
             entities_max: streams_max,
-            lane: lane::Config::default(),
+            lane: self.lane.clone(),
             clock: self.clock(),
             write_behind: Duration::from_millis(20),
             node: "local".to_owned(),

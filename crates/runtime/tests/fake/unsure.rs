@@ -14,6 +14,7 @@ use firn_store::{
 };
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
+use tokio::sync::{Notify, Semaphore};
 
 /// Never sure; what it is asked for it answers as it is told.
 pub(crate) struct Unsure {
@@ -21,6 +22,12 @@ pub(crate) struct Unsure {
     holds: Mutex<Result<bool, ReadError>>,
     /// Why commits are not written, if they are not.
     writes: Mutex<Result<(), String>>,
+    /// Why events that may go cannot be looked for, if they cannot.
+    covers: Mutex<Result<(), ReadError>>,
+    /// A trim has come.
+    pub(crate) trimming: Notify,
+    /// How many trims may go on.
+    pub(crate) trims: Semaphore,
 }
 
 impl Unsure {
@@ -29,12 +36,20 @@ impl Unsure {
             stored: Memory::new(),
             holds: Mutex::new(Ok(true)),
             writes: Mutex::new(Ok(())),
+            covers: Mutex::new(Ok(())),
+            trimming: Notify::new(),
+            trims: Semaphore::new(0),
         }
     }
 
     /// What it says from now on to who asks whether slots are still held.
     pub(crate) fn say(&self, holds: Result<bool, ReadError>) {
         *self.holds.lock().expect("whole") = holds;
+    }
+
+    /// What it says from now on to who looks for events that may go, unless it looks.
+    pub(crate) fn cover(&self, covers: Result<(), ReadError>) {
+        *self.covers.lock().expect("whole") = covers;
     }
 
     /// Whether it writes commits from now on.
@@ -169,7 +184,10 @@ impl Store for Unsure {
         after: Option<&'a str>,
         limit: usize,
     ) -> BoxFuture<'a, Result<Page<Covered>, ReadError>> {
-        self.stored.covered(storage, keep, after, limit)
+        match self.covers.lock().expect("whole").clone() {
+            Ok(()) => self.stored.covered(storage, keep, after, limit),
+            Err(error) => ready(Err(error)).boxed(),
+        }
     }
 
     fn unwritten<'a>(
@@ -183,7 +201,13 @@ impl Store for Unsure {
     }
 
     fn trim(&self, trims: Vec<Trim>) -> BoxFuture<'_, Result<(), WriteError>> {
-        self.stored.trim(trims)
+        let trimmed = async {
+            self.trimming.notify_one();
+            let may = self.trims.acquire().await;
+            may.expect("it is not closed").forget();
+            self.stored.trim(trims).await
+        };
+        trimmed.boxed()
     }
 
     fn dump(&self) -> BoxFuture<'_, Result<Box<dyn Dump>, ReadError>> {
