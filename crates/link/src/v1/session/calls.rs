@@ -155,11 +155,13 @@ impl Session {
     }
 }
 
-/// Why a call is refused whose handler saw what never became durable.
+/// Why a call is refused whose incarnation has ended while it waited, for whatever reason: only the
+/// engine knows it.
 fn void() -> Status {
     Status::refused(
         GrpcCode::Unavailable,
         Code::CommitRefused,
-        "what the handler saw was not written; the call was not made",
+        "the call was not made: its incarnation has ended before all that the handler may have seen was \
+         durable",
     )
 }

@@ -614,7 +614,19 @@ fn calls_at_the_gate_end_with_their_incarnation() {
     world.drain();
     world.session.reset(1);
     world.held[0].is_reset = true;
-    assert_eq!(kinds(&world.drain()), ["result 2", "close 1"]);
+    let frames = world.drain();
+    assert_eq!(kinds(&frames), ["result 2", "close 1"]);
+    let Out::CallResult(wire::CallResult {
+        result: Some(wire::call_result::Result::Failure(failure)),
+        ..
+    }) = &frames[0]
+    else {
+        panic!("{:?}", frames[0]);
+    };
+    // A session does not know why the engine lets an incarnation go, so it blames nobody.
+    assert_eq!(failure.code, GrpcCode::Unavailable as i32);
+    let told = "its incarnation has ended before all that the handler may have seen was durable";
+    assert!(failure.message.contains(told), "{}", failure.message);
     assert!(world.session.pass(2).is_none());
     world.finish();
 }
