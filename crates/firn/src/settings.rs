@@ -6,6 +6,7 @@
 //! value came from.
 
 mod file;
+mod flags;
 mod older;
 mod retention;
 mod value;
@@ -18,7 +19,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::{Arg, ArgMatches};
+use clap::ArgMatches;
 use firn_link::Family;
 use firn_link::v1::port;
 use firn_model::code::Code;
@@ -28,7 +29,7 @@ use firn_store::seal::Keys;
 
 use crate::project::{self, Project};
 use file::File;
-use older::older_names;
+pub(crate) use flags::{args, key_args, store_args, trim_args};
 pub(crate) use retention::events as retained_events;
 pub(crate) use value::duration;
 use value::{
@@ -283,14 +284,6 @@ pub(crate) const SETTINGS: &[Setting] = &[
     },
 ];
 
-/// The settings of a store that every command on one uses.
-const STORE_SETTINGS: &[&str] = &[
-    "store",
-    "encryption-keys",
-    "encryption-key-file",
-    "cache-bytes",
-];
-
 /// How Firn runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
@@ -372,49 +365,6 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.code, self.text)
     }
-}
-
-/// The flags of all settings.
-pub(crate) fn args(mode: Mode) -> impl Iterator<Item = Arg> {
-    args_of(mode, |_| true)
-}
-
-/// The flags of the settings of a store for a command that uses these others too.
-pub(crate) fn store_args(others: &'static [&'static str]) -> impl Iterator<Item = Arg> {
-    let is_used = |name: &str| STORE_SETTINGS.contains(&name) || others.contains(&name);
-    args_of(Mode::Dev, is_used)
-}
-
-/// The flags of the settings of a store from which events are removed.
-pub(crate) fn trim_args() -> impl Iterator<Item = Arg> {
-    store_args(&["retain-events"])
-}
-
-/// The flags of the settings of keys.
-pub(crate) fn key_args() -> impl Iterator<Item = Arg> {
-    args_of(Mode::Dev, |name| name.starts_with("encryption-key"))
-}
-
-fn args_of(mode: Mode, is_wanted: impl Fn(&str) -> bool) -> impl Iterator<Item = Arg> {
-    let config = Arg::new("config")
-        .long("config")
-        .value_name("FILE")
-        .help("A TOML file with the settings below by their names [env: FIRN_CONFIG]");
-    let settings = SETTINGS.iter();
-    let wanted = settings.filter(move |setting| is_wanted(setting.name));
-    std::iter::once(config).chain(wanted.map(move |setting| {
-        let older = older_names(setting.name);
-        let mut help = format!("{} [env: {}{older}]", setting.help, setting.env);
-        let default = default(setting, mode);
-        if !default.is_empty() {
-            help.push_str(&format!(" [default: {default}]"));
-        }
-        Arg::new(setting.name)
-            .long(setting.name)
-            .value_name(setting.value)
-            .help(help)
-            .help_heading("Settings")
-    }))
 }
 
 /// The value when nobody sets one: in production health is asked from outside.
