@@ -445,6 +445,39 @@ fn damaged_rows_are_reported() {
     assert_eq!(error.code(), firn_model::code::Code::RecordDamaged);
 }
 
+/// The trim is in the log by then: what it finds must not end the store, nor any start of it.
+#[test]
+fn a_trim_that_finds_a_damaged_event_ends_nothing() {
+    let (disk, rows) = (FaultyDisk::new(), FaultyRows::new());
+    let never = |fatal: &Fatal| panic!("{fatal}");
+    let store = open(&disk, &rows, never).unwrap();
+    let key = key(0);
+    let mut commit = Commit::empty(key.slot(), Epoch(0), SlotSequence(1), Timestamp(1));
+    commit.key = Some(key.clone());
+    commit.change = Some(Change::Append {
+        first: 1,
+        events: vec![Payload::default(); 4],
+        snapshot: Some(Payload::default()),
+        deleted_until: None,
+    });
+    block_on(store.commit(vec![commit]));
+    let first = |store: &Embedded| {
+        let page = store.covered(&key.storage, Keep::Last(0), None, 1);
+        block_on(page).unwrap().found[0].first
+    };
+    assert_eq!(first(&store), 1);
+    rows.put(crate::rows::key::event(&key, 0, 2), b"\x01no event");
+    let trim = Trim {
+        key: key.clone(),
+        through: 3,
+    };
+    assert_eq!(block_on(store.trim(vec![trim])), Ok(()));
+    assert_eq!(first(&store), 1);
+    drop(store);
+    let store = open(&disk.end_process(), &rows, never).unwrap();
+    assert_eq!(first(&store), 1);
+}
+
 #[test]
 fn a_closed_store_refuses_writes_and_answers_reads() {
     let store = open(&FaultyDisk::new(), &FaultyRows::new(), |_| {}).unwrap();
