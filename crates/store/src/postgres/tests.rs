@@ -41,7 +41,11 @@ async fn fresh(server: &Server) -> Postgres {
 }
 
 async fn open(text: &str) -> Postgres {
-    let opened = Postgres::open(Config::new(url(text)), |_| {}).await;
+    let config = Config {
+        writers: 2,
+        ..Config::new(url(text))
+    };
+    let opened = Postgres::open(config, |_| {}).await;
     opened.unwrap_or_else(|error| panic!("{error}"))
 }
 
