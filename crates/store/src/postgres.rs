@@ -122,9 +122,9 @@ pub struct Config {
 }
 
 impl Config {
-    /// How many connections write unless somebody knows better: a single one makes the largest
-    /// batches.
-    pub const WRITERS: usize = 1;
+    /// How many connections write unless somebody knows better: enough to use several processors of
+    /// the server, few enough to make large batches.
+    pub const WRITERS: usize = 2;
 
     /// The usual way to use the database with this URL.
     pub fn new(url: Url) -> Self {

@@ -21,7 +21,7 @@ pub enum Rule {
     Delay(Duration),
     /// What the server sends waits, until there is another rule.
     Hold,
-    /// Connections are cut as soon as they are made.
+    /// Connections are cut as soon as they are made, or when an answer comes.
     Refuse,
 }
 
@@ -164,10 +164,14 @@ impl Shared {
                 .wait(rule)
                 .unwrap_or_else(PoisonError::into_inner);
         }
-        if *rule != Rule::LoseAnswer {
-            return count;
+        match *rule {
+            // What was held comes to nobody any more.
+            Rule::Refuse => 0,
+            Rule::LoseAnswer => {
+                *rule = Rule::Pass;
+                0
+            }
+            _ => count,
         }
-        *rule = Rule::Pass;
-        0
     }
 }
