@@ -2,6 +2,8 @@
 //! the figures are is not looked at: a test says nothing about speed. A case that fails is told, and
 //! others go on.
 
+mod cases;
+
 use std::process::Command;
 
 use serde_json::Value;
@@ -26,25 +28,7 @@ const CASES: [(&str, usize); 14] = [
 
 #[test]
 fn every_case_gives_its_figures() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("figures.json");
-    let output = Command::new(env!("CARGO_BIN_EXE_firn-bench"))
-        .args(CASES.map(|(name, _)| name))
-        .args(["--brief", "--json"])
-        .arg(&file)
-        .output()
-        .unwrap();
-    let shown = String::from_utf8_lossy(&output.stdout);
-    let faults = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{shown}{faults}");
-    let report: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
-    let figures = report["figures"].as_array().unwrap();
-    for (case, count) in CASES {
-        let of_case = figures.iter().filter(|figure| figure["case"] == case);
-        assert_eq!(of_case.count(), count, "{case}: {shown}");
-    }
-    for figure in figures {
-        assert!(figure["holds"].is_null(), "nothing is promised: {figure}");
+    for figure in cases::figures(&CASES) {
         let is_rate = figure["what"]
             .as_str()
             .is_some_and(|it| it.contains("rate"));
