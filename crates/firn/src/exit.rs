@@ -39,6 +39,14 @@ impl Failure {
         }
     }
 
+    /// A command that cannot be meant as it is given.
+    pub(crate) fn misused(cause: impl Display, remedy: impl Into<String>) -> Self {
+        Self {
+            exit: USAGE,
+            ..Self::new(Code::BadSetting, cause, remedy)
+        }
+    }
+
     /// A failure that the function chose: it is no fault, so there is no code.
     pub(crate) fn chosen(cause: String) -> Self {
         let remedy = "the function refused the request; its text says why".to_owned();

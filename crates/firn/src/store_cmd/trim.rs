@@ -64,8 +64,7 @@ pub(super) async fn run(
     let is_dry = flags.get_flag("dry-run");
     let only = flags.get_one::<String>("component");
     if only.is_none() && !is_dry {
-        return Err(Failure::new(
-            Code::BadSetting,
+        return Err(Failure::misused(
             "--component is missing: a store does not know which SDKs need all events",
             "see with --dry-run what would go, then name each component whose SDK begins with a \
              snapshot",
@@ -100,8 +99,7 @@ pub(super) async fn run(
             .filter_map(|rule| rule.events)
             .any(|events| events != Events::All);
     if !is_said {
-        return Err(Failure::new(
-            Code::BadSetting,
+        return Err(Failure::misused(
             "nothing says which events need not be kept",
             "give --before, for example --before 30d, or set retain-events or [retention]",
         ));
@@ -155,8 +153,7 @@ fn known(config: &StoreConfig, stored: &[StorageName]) -> Result<(), Failure> {
     let mut rules = config.retention.components.iter();
     match rules.find(|(name, rule)| rule.events.is_some() && !is_stored(name)) {
         None => Ok(()),
-        Some((name, _)) => Err(Failure::new(
-            Code::BadSetting,
+        Some((name, _)) => Err(Failure::misused(
             format!("[retention.{name:?}] names nothing that is stored, as this command must"),
             "write the name of the storage there, or say with --before what is kept",
         )),

@@ -192,7 +192,7 @@ async fn stopped_store_is_trimmed() {
     let named = ["trim", "--component", "model.Journal"];
     let refused = |args: &[&str], why: &str| {
         let (code, said) = store(&[&["trim"], args].concat());
-        assert_eq!(code, Some(1), "{said}");
+        assert_eq!(code, Some(2), "{said}");
         assert!(said.contains("FIRN-1001") && said.contains(why), "{said}");
     };
     refused(&named[1..], "nothing says which events need not be kept");
