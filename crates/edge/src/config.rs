@@ -6,6 +6,9 @@ use std::time::Duration;
 use firn_model::limit;
 use http::{HeaderName, HeaderValue};
 
+/// How many requests may be open on one HTTP/2 connection unless the settings say otherwise.
+pub(crate) const STREAMS_MAX: u32 = 1024;
+
 /// What the edge needs to know before it starts. Every field has a default.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -51,7 +54,7 @@ impl Default for Config {
             dev: false,
             message_bytes_max: limit::MESSAGE_BYTES_MAX,
             header_bytes_max: 32 * 1024,
-            streams_max: 1024,
+            streams_max: STREAMS_MAX,
             connections_max: 10_000,
             shutdown_grace: Duration::from_secs(10),
             strip_headers: Vec::new(),

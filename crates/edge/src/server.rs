@@ -31,7 +31,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{Instrument, debug, debug_span, error, warn};
 
 use crate::backend::Backend;
-use crate::config::Config;
+use crate::config::{Config, STREAMS_MAX};
 use crate::route;
 use crate::state::State;
 
@@ -45,12 +45,25 @@ const PING_INTERVAL: Duration = Duration::from_secs(30);
 /// How long it may take to answer that.
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Bytes that a client may send ahead on one stream before the backend takes them. A quarter of the
-/// default message limit: large messages move without a round trip for each 64 KiB.
-const STREAM_WINDOW_BYTES: u32 = 1 << 20;
+/// Bytes that a client may send ahead on one stream before the backend takes them: large messages move
+/// without a round trip for each 64 KiB, and a stream that nobody reads holds no more than this.
+const STREAM_WINDOW_BYTES: u32 = 256 << 10;
 
-/// Bytes that a client may send ahead on one connection, over all its streams.
-const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+/// Bytes that a client may send ahead on one connection. It has to hold every stream that nobody reads,
+/// or such streams would stop all others.
+///
+/// It is larger than that for the sake of small messages. h2 ends a connection for what its unread frames
+/// cost beside their bytes: each that is shorter than 256 bytes is counted with what it lacks, up to half
+/// of this window, which is all that hyper lets anybody say about it. A stream that waits with its window
+/// full of messages of 20 bytes is counted with 2.3 MiB, with empty ones 12.6 MiB; so 220 or 40 of them
+/// may wait on one connection. The streams themselves bound what can be sent: more than `streams_max`
+/// windows do not come.
+///
+/// A client that means harm can make Firn hold 512 MiB of such frames where there were 2 MiB with a window
+/// of 4 MiB. It gains nothing by it: with one message begun on each of 1,024 streams it holds 12 GiB.
+const CONNECTION_WINDOW_BYTES: u32 = 1 << 30;
+
+const _: () = assert!(CONNECTION_WINDOW_BYTES / STREAM_WINDOW_BYTES >= STREAMS_MAX);
 
 /// How long streams may take to notice that their connection is gone: they are woken by it, so this
 /// passes only if that is broken.

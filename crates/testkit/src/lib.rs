@@ -7,6 +7,7 @@ pub mod client;
 pub mod contract;
 pub mod firn;
 pub mod function;
+pub mod http2;
 pub mod metrics;
 pub mod own;
 pub mod peer;

@@ -37,6 +37,7 @@ service Echo {
   rpc Both(stream Note) returns (stream Note) { option (google.api.http) = { post: "/both/{text}" body: "inner" }; }
   rpc None(Note) returns (stream Note) { option (google.api.http) = { get: "/none" }; }
   rpc Swallow(stream Note) returns (Note);
+  rpc Slow(stream Note) returns (Note);
 }
 
 service Fail {
@@ -114,6 +115,8 @@ pub(crate) struct Fake {
     pub(crate) started: Arc<Semaphore>,
     /// A permit for each call that hung and was dropped.
     pub(crate) dropped: Arc<Semaphore>,
+    /// A permit for each slow call that may begin to read.
+    pub(crate) may_read: Arc<Semaphore>,
 }
 
 impl Fake {
@@ -124,6 +127,7 @@ impl Fake {
             metadata: Mutex::default(),
             started: Arc::new(Semaphore::new(0)),
             dropped: Arc::new(Semaphore::new(0)),
+            may_read: Arc::new(Semaphore::new(0)),
         }
     }
 
@@ -230,8 +234,12 @@ impl Backend for Fake {
         };
         match &*name {
             // All messages one after the other are one merged message.
-            "In" => {
+            "In" | "Slow" => {
+                let may_read = (&*name == "Slow").then(|| Arc::clone(&self.may_read));
                 let all = async move {
+                    if let Some(may_read) = may_read {
+                        next(&may_read).await;
+                    }
                     let mut all = Vec::new();
                     while let Some(message) = messages.next().await {
                         all.extend_from_slice(&message?);

@@ -10,4 +10,5 @@ mod http;
 mod parameters;
 mod port;
 mod streams;
+mod unread;
 mod web;
