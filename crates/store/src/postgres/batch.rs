@@ -19,7 +19,7 @@ use firn_model::id::{EffectId, EntityKey, Epoch, Slot, SlotSequence};
 use firn_model::payload::Payload;
 use prost::Message;
 
-use super::lasts::Lasts;
+use super::lasts::{Last, Lasts};
 use super::names::{self, EntityName};
 use super::statement::{Rows, Value};
 use super::value::{self, Place, Values};
@@ -81,7 +81,10 @@ impl SlotCommits {
 /// The rows of a batch, by what is done with them.
 pub(super) struct Batch<'a> {
     pub(super) slots: Rows<'a>,
+    /// The entities of which the database is asked something.
     pub(super) entities: Rows<'a>,
+    /// Their keys, in the same order.
+    pub(super) asked: Vec<&'a EntityKey>,
     /// What is written, in the order of the statement.
     pub(super) writes: [Rows<'a>; write::WRITES.len()],
     /// What is removed after it.
@@ -95,6 +98,8 @@ const REPLIES: usize = 2;
 const OUTBOX: usize = 3;
 const RECEIPTS: usize = 4;
 const TIMERS: usize = 5;
+const KNOWN_EVENTS: usize = 6;
+const KNOWN_SNAPSHOTS: usize = 7;
 
 /// Which of [`Batch::removals`].
 const STATES_GONE: usize = 0;
@@ -114,10 +119,10 @@ impl<'a> Batch<'a> {
         let mut batch = Self {
             slots: Rows::of(&write::SLOTS),
             entities: Rows::of(&write::ENTITIES),
+            asked: Vec::new(),
             writes: write::WRITES.each_ref().map(Rows::of),
             removals: write::REMOVALS.each_ref().map(Rows::of),
         };
-        let mut entity = 0;
         for slot in slots {
             let folded = match slot.is_sound() {
                 true => Fold::of(slot),
@@ -136,7 +141,7 @@ impl<'a> Batch<'a> {
                 Value::Big(value::count(slot.last().0)),
             ]);
             if let Some(folded) = folded {
-                folded.into_rows(slot, values, lasts, &mut entity, &mut batch);
+                folded.into_rows(slot, values, lasts, &mut batch);
             }
         }
         batch
@@ -270,16 +275,17 @@ impl<'a> Fold<'a> {
         slot: &'a SlotCommits,
         values: &Values,
         lasts: &Lasts,
-        entity: &mut i32,
         batch: &mut Batch<'a>,
     ) {
         let number = i32::from(slot.slot.number());
         for (key, mut fold) in self.entities {
-            if let Some(last) = lasts.before(slot, key) {
-                fold.is_known(last);
+            match lasts
+                .before(slot, key)
+                .and_then(|last| fold.continues(last))
+            {
+                Some(generation) => fold.into_known_rows(slot.slot, key, generation, values, batch),
+                None => fold.into_rows(slot.slot, key, values, batch),
             }
-            fold.into_rows(slot.slot, key, *entity, values, batch);
-            *entity += 1;
         }
         for (id, sender, effect, hops) in self.effects {
             let message = OutboxMessage {
@@ -453,14 +459,22 @@ impl<'a> EntityFold<'a> {
         }
     }
 
-    /// The last event before the commits is known: what fits it need not be asked.
-    fn is_known(&mut self, last: u64) {
+    /// The last event before the commits is known: what fits it need not be asked. Gives the
+    /// generation if nothing at all need be asked, and the entity's row stays as it is.
+    fn continues(&mut self, last: Last) -> Option<i64> {
         let asks_number = matches!(self.snapshot, Some((None, _)));
-        let fits = self.exact.is_none_or(|exact| exact == last)
-            && self.least.is_none_or(|least| least <= last);
-        if fits && !asks_number {
-            (self.exact, self.least) = (None, None);
+        let fits = self.exact.is_none_or(|exact| exact == last.event)
+            && self.least.is_none_or(|least| least <= last.event);
+        if !fits || asks_number {
+            return None;
         }
+        (self.exact, self.least) = (None, None);
+        let goes_on = self.appends && !self.ends && !self.cleans;
+        let keeps_row = self.state.is_none()
+            && self.newest.is_none()
+            && self.deleted_until.is_none()
+            && self.replies.is_empty();
+        last.generation.filter(|_| goes_on && keeps_row)
     }
 
     /// The event with this number is there.
@@ -508,14 +522,10 @@ impl<'a> EntityFold<'a> {
         });
     }
 
-    fn into_rows(
-        self,
-        slot: Slot,
-        key: &'a EntityKey,
-        entity: i32,
-        values: &Values,
-        batch: &mut Batch<'a>,
-    ) {
+    fn into_rows(self, slot: Slot, key: &'a EntityKey, values: &Values, batch: &mut Batch<'a>) {
+        // A batch is bounded, far below what does not fit.
+        let entity = i32::try_from(batch.asked.len()).unwrap_or(i32::MAX);
+        batch.asked.push(key);
         let name = EntityName::from(key);
         let full = names::full_key(key, &name);
         let (storage, id) = (name.storage, name.id);
@@ -596,6 +606,43 @@ impl<'a> EntityFold<'a> {
                 Value::Big(value::time(record.expires)),
                 Value::Text(names::text(&record.method)),
                 Value::Bytes(sealed),
+            ]);
+        }
+    }
+
+    /// The rows of an entity that goes on in a generation that is known.
+    fn into_known_rows(
+        self,
+        slot: Slot,
+        key: &'a EntityKey,
+        generation: i64,
+        values: &Values,
+        batch: &mut Batch<'a>,
+    ) {
+        let EntityName { storage, id } = EntityName::from(key);
+        if let Some((event, payload)) = self.snapshot {
+            batch.writes[KNOWN_SNAPSHOTS].push([
+                Value::Int(slot.number().into()),
+                Value::Text(storage.clone()),
+                Value::Text(id.clone()),
+                Value::Big(generation),
+                Value::MaybeBig(event.map(value::count)),
+                Value::Text(names::text(&payload.type_url)),
+                Value::Bytes(values.column(Place::Snapshot(key), &payload.bytes)),
+            ]);
+        }
+        for event in self.events {
+            batch.writes[KNOWN_EVENTS].push([
+                Value::Int(slot.number().into()),
+                Value::Text(storage.clone()),
+                Value::Text(id.clone()),
+                Value::Big(generation),
+                Value::Big(value::count(event.number)),
+                Value::Big(value::count(event.sequence.0)),
+                Value::Big(value::time(event.at)),
+                Value::Text(names::text(&event.payload.type_url)),
+                Value::Bytes(values.column(Place::Event(key, event.number), &event.payload.bytes)),
+                Value::MaybeBig(event.deleted_until.map(value::time)),
             ]);
         }
     }

@@ -12,18 +12,22 @@
 //! row, a slot has one connection, and a connection that was lost is settled before anything else of
 //! its slots is written.
 
+use std::collections::HashMap;
+
+use firn_model::id::Slot;
 use futures_util::future::join4;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Error, Statement};
 
 use super::batch::Batch;
 use super::connection::Session;
+use super::lasts::Generations;
 use super::statement::{Kind, Parameters, Part, Rows};
+use super::writer::slot_of;
 
 /// How a slot stood when its row was locked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct SlotRow {
-    pub(super) slot: i32,
     pub(super) epoch: i64,
     pub(super) last_seq: i64,
     pub(super) fence: i64,
@@ -112,12 +116,18 @@ entities AS (INSERT INTO firn_entities (storage, id, slot, generation, life, has
     changed_at = excluded.changed_at, changed_until = excluded.changed_until,
     change = excluded.change)";
 
+/// Tells of every slot, once for each of its entities that was asked of.
 const TOLD: &str = "
-SELECT h.slot, h.epoch, h.last_seq, h.fence, l.slot IS NOT NULL
+SELECT h.slot, h.epoch, h.last_seq, h.fence, l.slot IS NOT NULL, b.entity, b.generation
+FROM head h LEFT JOIN landed l ON l.slot = h.slot LEFT JOIN base b ON b.slot = h.slot";
+
+/// The same if none was.
+const SLOTS_TOLD: &str = "
+SELECT h.slot, h.epoch, h.last_seq, h.fence, l.slot IS NOT NULL, NULL::int4, NULL::int8
 FROM head h LEFT JOIN landed l ON l.slot = h.slot";
 
 /// What a batch writes, each into a table of its own.
-pub(super) static WRITES: [Part; 6] = [
+pub(super) static WRITES: [Part; 8] = [
     Part {
         columns: &[
             ("entity", Kind::Int),
@@ -210,6 +220,46 @@ timers AS (INSERT INTO firn_timers (slot, storage, id, name, due, method, timer,
   ON CONFLICT (storage, id, name) DO UPDATE SET due = excluded.due, method = excluded.method,
     timer = excluded.timer)",
     },
+    // Of entities whose generation the writer knows, and whose row stays as it is.
+    Part {
+        columns: &[
+            ("slot", Kind::Int),
+            ("storage", Kind::Text),
+            ("id", Kind::Text),
+            ("generation", Kind::Big),
+            ("number", Kind::Big),
+            ("seq", Kind::Big),
+            ("at", Kind::Big),
+            ("type", Kind::Text),
+            ("value", Kind::Bytes),
+            ("deleted_until", Kind::Big),
+        ],
+        sql: "\
+known_events AS (INSERT INTO firn_events (storage, id, generation, number, slot, seq, at, type, value,
+    deleted_until)
+  SELECT r.storage, r.id, r.generation, r.number, r.slot, r.seq, r.at, r.type, r.value,
+    r.deleted_until
+  FROM {rows} JOIN landed l ON l.slot = r.slot)",
+    },
+    Part {
+        columns: &[
+            ("slot", Kind::Int),
+            ("storage", Kind::Text),
+            ("id", Kind::Text),
+            ("generation", Kind::Big),
+            ("event", Kind::Big),
+            ("type", Kind::Text),
+            ("value", Kind::Bytes),
+        ],
+        sql: "\
+known_snapshots AS (INSERT INTO firn_states AS t (storage, id, kind, generation, event, type, value)
+  SELECT r.storage, r.id, 'snapshot', r.generation, r.event, r.type, r.value
+  FROM {rows} JOIN landed l ON l.slot = r.slot
+  ON CONFLICT (storage, id, kind) DO UPDATE SET generation = excluded.generation,
+    event = excluded.event, type = excluded.type, value = excluded.value, tags = excluded.tags
+  WHERE t.generation < excluded.generation
+    OR (t.generation = excluded.generation AND t.event <= excluded.event))",
+    },
 ];
 
 /// The slots that this batch has advanced.
@@ -262,7 +312,16 @@ receipts AS (DELETE FROM firn_receipts t USING {rows}, landed l
     },
 ];
 
-/// Commits a batch under a number of its own, in one round trip; tells how each slot stood.
+/// What a statement has told.
+#[derive(Default)]
+pub(super) struct Answer {
+    /// How each slot stood.
+    pub(super) slots: HashMap<Slot, SlotRow>,
+    /// The generations after the batch of the entities that it asked for.
+    pub(super) generations: Generations,
+}
+
+/// Commits a batch under a number of its own, in one round trip.
 ///
 /// # Errors
 /// If the database says so, nothing was written; if the connection was lost, that is not known.
@@ -270,7 +329,7 @@ pub(super) async fn commit(
     session: &Session,
     batch: &Batch<'_>,
     number: i64,
-) -> Result<Vec<SlotRow>, Error> {
+) -> Result<Answer, Error> {
     let write = prepare_write(session, batch).await?;
     let parameters = write_parameters(batch, &number);
     let rows = if batch.removes() {
@@ -293,17 +352,26 @@ pub(super) async fn commit(
     } else {
         session.client().query(&write, &parameters).await?
     };
-    rows.iter()
-        .map(|row| {
-            Ok(SlotRow {
-                slot: row.try_get(0)?,
-                epoch: row.try_get(1)?,
-                last_seq: row.try_get(2)?,
-                fence: row.try_get(3)?,
-                has_landed: row.try_get(4)?,
-            })
-        })
-        .collect()
+    let mut answer = Answer::default();
+    for row in &rows {
+        let Some(slot) = slot_of(row.try_get(0)?) else {
+            continue;
+        };
+        let told = SlotRow {
+            epoch: row.try_get(1)?,
+            last_seq: row.try_get(2)?,
+            fence: row.try_get(3)?,
+            has_landed: row.try_get(4)?,
+        };
+        answer.slots.insert(slot, told);
+        let entity: Option<i32> = row.try_get(5)?;
+        let place = entity.and_then(|entity| usize::try_from(entity).ok());
+        let key = place.and_then(|place| batch.asked.get(place));
+        if let (Some(key), Some(generation)) = (key, row.try_get(6)?) {
+            answer.generations.insert((*key).clone(), generation);
+        }
+    }
+    Ok(answer)
 }
 
 async fn prepare_write(session: &Session, batch: &Batch<'_>) -> Result<Statement, Error> {
@@ -348,7 +416,11 @@ fn write_sql(batch: &Batch<'_>) -> String {
         parts.push(ENTITIES_WRITTEN.to_owned());
     }
     parts.extend(written);
-    format!("WITH {}{TOLD}", parts.join(",\n"))
+    let told = match batch.entities.is_empty() {
+        true => SLOTS_TOLD,
+        false => TOLD,
+    };
+    format!("WITH {}{told}", parts.join(",\n"))
 }
 
 fn write_parameters<'a>(batch: &'a Batch<'_>, number: &'a i64) -> Parameters<'a> {

@@ -26,7 +26,7 @@ use super::lasts::Lasts;
 use super::metrics::{Counts, Use};
 use super::url::{Url, told};
 use super::value::{Values, number};
-use super::write::{self, SlotRow};
+use super::write::{self, Answer};
 use crate::ReadError;
 use crate::commit::{Commit, Head, Outcome, SlotOutcome};
 
@@ -180,10 +180,10 @@ impl Writer {
         let written = timeout_at(work.until, write::commit(session, &batch, work.number)).await;
         drop((busy, batch));
         match written {
-            Ok(Ok(rows)) => {
+            Ok(Ok(answer)) => {
                 self.counts.flushes.observe_time(began.elapsed());
                 self.forget_doubt(&slots);
-                self.told(&rows, work);
+                self.told(&answer, work);
             }
             Ok(Err(error)) => self.failed(url, values, &error, &slots, work).await,
             Err(_) => {
@@ -228,20 +228,16 @@ impl Writer {
 
     /// Takes what the statement told. A slot that only has another fence than was thought goes out
     /// once more.
-    fn told(&mut self, rows: &[SlotRow], work: &mut Work) {
-        let told: HashMap<Slot, &SlotRow> = rows
-            .iter()
-            .filter_map(|row| Some((slot_of(row.slot)?, row)))
-            .collect();
+    fn told(&mut self, answer: &Answer, work: &mut Work) {
         for slot in std::mem::take(&mut work.slots) {
-            let Some(row) = told.get(&slot.slot) else {
+            let Some(row) = answer.slots.get(&slot.slot) else {
                 work.outcomes
                     .push(not_written(&slot, "there is no such slot"));
                 continue;
             };
             let known = self.fences.insert(slot.slot, row.fence).unwrap_or_default();
             let outcome = if row.has_landed {
-                self.lasts.landed(&slot);
+                self.lasts.landed(&slot, &answer.generations);
                 Outcome::Landed
             } else if known != row.fence {
                 work.slots.push(slot);

@@ -61,35 +61,161 @@ async fn a_commit_whose_request_was_cut_lands_once() {
     assert!(cut.cut_count() > 5, "{} were cut", cut.cut_count());
 }
 
+/// A pool between Firn and the server tells of a server that has gone in words of its own, as PgBouncer
+/// does, and then the connection ends. Whether the commit has landed it does not know.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_whose_pool_has_lost_its_server_lands_once() {
+    const GONE: &[u8] = b"E\0\0\0\x29SFATAL\0C08P01\0Mserver conn crashed?\0\0";
+    let server = server();
+    let (cut, store) = by_proxy(&server).await;
+    commits_land(&store, 6, |number| {
+        if number % 2 == 1 {
+            cut.rule(Rule::AnswerInstead(GONE));
+        }
+    })
+    .await;
+    assert_eq!(cut.cut_count(), 3);
+}
+
+/// Many slots at once, of which each has an outcome of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_was_cut_lands_once_in_each_slot() {
+    const ROUNDS: u64 = 16;
+    let server = server();
+    let (cut, store) = by_proxy(&server).await;
+    let keys: Vec<EntityKey> = (0..40).map(|number| key(&number.to_string())).collect();
+    let stale = key("stale");
+    for number in 0..ROUNDS {
+        let at = |sequence| Head {
+            sequence: SlotSequence(sequence),
+            ..Head::default()
+        };
+        let mut batch: Vec<Commit> = keys.iter().map(|key| append(key, at(number))).collect();
+        batch.push(append(&stale, at(number + 7)));
+        match number % 4 {
+            1 => cut.rule(Rule::LoseAnswer),
+            3 => cut.rule(Rule::CutRequestAfter(number as usize * 400)),
+            _ => {}
+        }
+        for SlotOutcome { slot, outcome } in store.commit(batch).await {
+            let expected = match slot == stale.slot() {
+                true => Outcome::Refused { head: at(0) },
+                false => Outcome::Landed,
+            };
+            assert_eq!(outcome, expected, "{slot} in round {number}");
+        }
+    }
+    cut.rule(Rule::Pass);
+    for key in &keys {
+        assert_eq!(numbers(&store, key).await, Vec::from_iter(1..=ROUNDS));
+    }
+    assert!(numbers(&store, &stale).await.is_empty());
+    assert!(cut.cut_count() > 6, "{} were cut", cut.cut_count());
+}
+
+/// The commit that appends one event and has one effect, and says that the one before is delivered: what
+/// removes something goes in a transaction of two statements.
+fn with_effect(key: &EntityKey, number: u64) -> Commit {
+    let head = Head {
+        sequence: SlotSequence(number),
+        ..Head::default()
+    };
+    let mut commit = append(key, head);
+    commit.effects = vec![firn_model::decision::Effect {
+        call: firn_model::decision::Forward {
+            service: "s".into(),
+            method: "m".into(),
+            payload: payload("effect"),
+            metadata: Default::default(),
+        },
+        synchronous: false,
+        delay: None,
+    }];
+    let before = EffectId {
+        slot: key.slot(),
+        sequence: SlotSequence(number),
+        index: 0,
+    };
+    commit.delivered = (number > 0).then_some(before).into_iter().collect();
+    commit
+}
+
+/// The network forgets the connection just before the end of a transaction, whose server goes on to keep
+/// the slot's row locked; not for longer than a commit is tried.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_whose_end_never_comes_gives_its_slot_up() {
+    let server = server();
+    let (cut, store) = by_proxy(&server).await;
+    let a = key("a");
+    assert_eq!(
+        commit_one(&store, with_effect(&a, 0)).await,
+        Outcome::Landed
+    );
+    cut.rule(Rule::ForgetBefore(b"Q\0\0\0\x0bCOMMIT"));
+    assert_eq!(
+        commit_one(&store, with_effect(&a, 1)).await,
+        Outcome::Landed
+    );
+    assert_eq!(cut.cut_count(), 1);
+    assert_eq!(numbers(&store, &a).await, [1, 2]);
+}
+
+/// A connection that stays open and gives no answers is not asked for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_have_become_silent_are_not_read_from_again() {
+    let server = server();
+    let (cut, store) = by_proxy(&server).await;
+    let (a, b) = (key("a"), key("b"));
+    for _ in 0..2 {
+        assert!(numbers(&store, &a).await.is_empty());
+    }
+    cut.silence();
+    let load = |key| store.load(key, Replay::AllEvents);
+    let (one, other) = tokio::join!(load(&a), load(&b));
+    for silent in [one, other] {
+        assert!(
+            matches!(silent, Err(ReadError::Unavailable { .. })),
+            "{silent:?}"
+        );
+    }
+    for _ in 0..2 {
+        assert!(numbers(&store, &a).await.is_empty());
+    }
+}
+
+/// The first of two hosts takes connections and says nothing, as a server does that stands still.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_says_nothing_does_not_keep_from_the_next() {
+    let server = server();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let silent = listener.local_addr().expect("an address");
+    let served = server.address();
+    let text = server.fresh();
+    let of_both = text.replace(&served.to_string(), &format!("{silent},{served}"));
+    let store = open(&of_both).await;
+    let a = key("a");
+    assert_eq!(
+        commit_one(&store, append(&a, Head::default())).await,
+        Outcome::Landed
+    );
+    assert_eq!(numbers(&store, &a).await, [1]);
+    let url = url(&of_both.replace(&format!(",{served}"), ""));
+    let refused = Postgres::open(Config::new(url), |_| {}).await.err();
+    let refused = refused.expect("there is no other host").to_string();
+    assert!(
+        refused.ends_with("cannot be reached: no answer in time"),
+        "{refused}"
+    );
+}
+
 /// The same with statements that travel in a transaction: they remove something too.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cut_transaction_lands_whole() {
     let server = server();
     let (cut, store) = by_proxy(&server).await;
     let a = key("a");
-    let effect = |sequence| EffectId {
-        slot: a.slot(),
-        sequence: SlotSequence(sequence),
-        index: 0,
-    };
-    let call = firn_model::decision::Forward {
-        service: "s".into(),
-        method: "m".into(),
-        payload: payload("effect"),
-        metadata: Default::default(),
-    };
     for number in 0..20u64 {
-        let head = Head {
-            sequence: SlotSequence(number),
-            ..Head::default()
-        };
-        let mut commit = append(&a, head);
-        commit.effects = vec![firn_model::decision::Effect {
-            call: call.clone(),
-            synchronous: false,
-            delay: None,
-        }];
-        commit.delivered = (number > 0).then(|| effect(number)).into_iter().collect();
+        let commit = with_effect(&a, number);
         match number % 3 {
             1 => cut.rule(Rule::LoseAnswer),
             2 => cut.rule(Rule::CutRequestAfter(100 * number as usize)),
@@ -138,10 +264,9 @@ async fn what_was_sent_before_a_slot_was_settled_is_refused() {
     let late = Session::connect(&store.inner.url)
         .await
         .expect("a connection");
-    let rows = write::commit(&late, &batch, 77)
-        .await
-        .expect("it is answered");
-    assert!(rows.iter().all(|row| !row.has_landed), "{rows:?}");
+    let told = write::commit(&late, &batch, 77).await;
+    let rows = told.expect("it is answered").slots;
+    assert!(rows.values().all(|row| !row.has_landed), "{rows:?}");
     assert_eq!(commit_one(&store, first).await, Outcome::Landed);
     assert_eq!(numbers(&store, &a).await, [1]);
 }

@@ -1,5 +1,7 @@
 //! Sweeping, dumping, and what people read.
 
+use firn_model::id::Epoch;
+
 use super::*;
 use crate::commit::{ReplyRecord, StoredAnswer};
 use crate::memory::Memory;
@@ -42,42 +44,70 @@ async fn what_nobody_sees_is_swept() {
     assert_eq!(numbers(&store, &a).await, [1]);
 }
 
-/// What `docs/stores/postgres.md` shows.
+/// The SQL that `docs/stores/postgres.md` shows, statement by statement.
+fn shown() -> impl Iterator<Item = &'static str> {
+    let page = include_str!("../../../../../docs/stores/postgres.md");
+    let blocks = page.split("```sql\n").skip(1);
+    blocks
+        .filter_map(|block| block.split("```").next())
+        .flat_map(|block| block.split(";\n"))
+        .filter(|statement| !statement.trim().is_empty())
+}
+
+/// The statements of the page do what it says: a database is set up with them, and people see in it who
+/// has the slots, states, events, and what there is.
 #[tokio::test(flavor = "multi_thread")]
-async fn people_read_states_and_events() {
+async fn people_set_up_and_read_a_database_with_the_sql_of_its_page() {
     let server = server();
-    let url = server.fresh();
-    let store = open(&url).await;
+    let mut shown = shown();
+    let mut next = || shown.next().expect("a statement");
+    for _ in 0..2 {
+        let made = next().replace(" firn", " shop").replace('…', "secret");
+        server.sql(&made);
+    }
+    let text = format!("postgres://shop:secret@{}/shop", server.address());
+    let owner = Owner {
+        name: "somebody".to_owned(),
+        lease: Duration::from_secs(60),
+    };
+    let config = Config {
+        owner: Some(owner),
+        ..Config::new(url(&text))
+    };
+    let store = Postgres::open(config, |_| {}).await;
+    let store = store.unwrap_or_else(|error| panic!("{error}"));
     let a = key("a");
-    assert_eq!(
-        commit_one(&store, append(&a, Head::default())).await,
-        Outcome::Landed
-    );
+    let epoch = Epoch(1);
+    let head = Head {
+        epoch,
+        ..Head::default()
+    };
+    assert_eq!(commit_one(&store, append(&a, head)).await, Outcome::Landed);
     let cart = EntityKey::new(StorageName::new("cart"), "user-1");
-    let mut set = Commit::empty(
-        cart.slot(),
-        Default::default(),
-        SlotSequence(1),
-        Timestamp(1),
-    );
+    let mut set = Commit::empty(cart.slot(), epoch, SlotSequence(1), Timestamp(1));
     set.key = Some(cart.clone());
     set.change = Some(Change::Set(Payload::new("test.Cart", "items")));
     set.tags = [("region".to_owned(), "eu".to_owned())].into();
     assert_eq!(commit_one(&store, set).await, Outcome::Landed);
-    let schema = url.rsplit("%3D").next().expect("a schema");
-    let told = server.sql(&format!(
-        "SET search_path = {schema}; \
-         SELECT type, convert_from(value, 'UTF8'), tags::json->>'region' FROM firn_states \
-         WHERE storage = 'cart' AND id = 'user-1' AND kind = 'state'"
-    ));
-    assert_eq!(told, "test.Cart|items|eu");
-    let told = server.sql(&format!(
-        "SET search_path = {schema}; \
-         SELECT v.number, v.type, convert_from(v.value, 'UTF8') \
-         FROM firn_events v JOIN firn_entities e USING (storage, id, generation) \
-         WHERE storage = 'log' AND id = 'a' ORDER BY v.number"
-    ));
-    assert_eq!(told, "1|test.Text|1");
+
+    let session = Session::connect(&url(&text)).await.expect("a session");
+    let mut rows = async || {
+        let rows = session.client().query(next(), &[]).await;
+        rows.unwrap_or_else(|error| panic!("{error}"))
+    };
+    let owners = rows().await;
+    let of: (&str, i64) = (owners[0].get(0), owners[0].get(2));
+    assert_eq!((owners.len(), of), (1, ("somebody", 16_384)));
+    let states = rows().await;
+    let state: [&str; 3] = [0, 1, 2].map(|column| states[0].get(column));
+    assert_eq!((states.len(), state), (1, ["test.Cart", "items", "eu"]));
+    let events = rows().await;
+    let event: (i64, &str, &[u8]) = (events[0].get(0), events[0].get(2), events[0].get(3));
+    assert_eq!((events.len(), event), (1, (1, "test.Text", &b"1"[..])));
+    let living = rows().await;
+    let living: Vec<&str> = living.iter().map(|row| row.get(0)).collect();
+    assert_eq!(living, ["user-1"]);
+    assert_eq!(shown.next(), None, "a statement that is not tried here");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -133,6 +163,19 @@ async fn an_answer_is_dumped_with_the_whole_name_of_its_entity() {
         _ => None,
     });
     assert_eq!(answers.collect::<Vec<_>>(), [&entity]);
+}
+
+/// What a writer remembers of histories, and so does not ask for, is what the database has.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_follows_upon_what_was_written_is_what_a_model_says() {
+    let server = server();
+    for seed in 0..6 {
+        let (store, model) = (fresh(&server).await, Memory::new());
+        contents::fill(&store, seed).await;
+        contents::fill(&model, seed).await;
+        let expected = contents::answers(&model).await;
+        assert_eq!(contents::answers(&store).await, expected, "seed {seed}");
+    }
 }
 
 /// Those who ask at once share an answer, which is never older than their question.
