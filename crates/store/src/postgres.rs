@@ -387,37 +387,54 @@ impl Inner {
         let until = Instant::now() + READ_TIME_MAX;
         let mut cause = "no answer in time".to_owned();
         loop {
-            let tried = timeout_at(until, self.try_rows(statement, parameters)).await;
-            match tried {
-                Ok(Ok(rows)) => return Ok(rows),
-                Ok(Err((Meaning::Never, told))) => {
-                    return Err(ReadError::Unavailable { cause: told });
+            let turn = self.next_reader.fetch_add(1, Ordering::Relaxed) % READERS;
+            let Ok(session) = timeout_at(until, self.reader(turn)).await else {
+                return Err(ReadError::Unavailable { cause });
+            };
+            match session {
+                Ok(session) => {
+                    match timeout_at(until, session.query(statement, parameters)).await {
+                        Ok(Ok(rows)) => return Ok(rows),
+                        Ok(Err(error)) => {
+                            cause = url::told(&error);
+                            if Meaning::of(&error) == Meaning::Never {
+                                return Err(ReadError::Unavailable { cause });
+                            }
+                        }
+                        Err(_) => {
+                            self.forget_reader(turn, &session);
+                            return Err(ReadError::Unavailable { cause });
+                        }
+                    }
                 }
-                Ok(Err((_, told))) => cause = told,
-                Err(_) => return Err(ReadError::Unavailable { cause }),
+                Err(told) => cause = told,
             }
             sleep(READ_PAUSE).await;
         }
     }
 
-    async fn try_rows(
-        &self,
-        statement: (&'static str, &'static str),
-        parameters: &[&(dyn ToSql + Sync)],
-    ) -> Result<Vec<Row>, (Meaning, String)> {
-        let turn = self.next_reader.fetch_add(1, Ordering::Relaxed);
-        let mut reader = self.readers[turn % READERS].lock().await;
-        let session = match reader.as_ref().filter(|session| !session.is_lost()) {
-            Some(session) => session.clone(),
-            None => {
-                let session = self.counts.connect(&self.url, Use::Reads).await;
-                let session = session.map_err(|error| (Meaning::Lost, url::told(&error)))?;
-                reader.insert(Arc::new(session)).clone()
-            }
-        };
-        drop(reader);
-        let rows = session.query(statement, parameters).await;
-        rows.map_err(|error| (Meaning::of(&error), url::told(&error)))
+    /// One of the connections that read, made anew if it is known to be lost.
+    async fn reader(&self, turn: usize) -> Result<Arc<Session>, String> {
+        let mut reader = self.readers[turn].lock().await;
+        if let Some(session) = reader.as_ref().filter(|session| !session.is_lost()) {
+            return Ok(session.clone());
+        }
+        let session = self.counts.connect(&self.url, Use::Reads).await;
+        let session = session.map_err(|error| url::told(&error))?;
+        Ok(reader.insert(Arc::new(session)).clone())
+    }
+
+    /// The network, or a pool, may have forgotten a connection that gives no answer in time. Others go
+    /// on with what they have under way on it.
+    fn forget_reader(&self, turn: usize, silent: &Arc<Session>) {
+        // Who holds it makes it anew.
+        if let Ok(mut reader) = self.readers[turn].try_lock()
+            && reader
+                .as_ref()
+                .is_some_and(|kept| Arc::ptr_eq(kept, silent))
+        {
+            *reader = None;
+        }
     }
 
     /// Renews the lease until it is dropped or the slots were taken away.

@@ -125,6 +125,56 @@ impl Postgres {
         Self::within(folder, &settings.each_ref().map(String::as_str))
     }
 
+    /// Starts a standby of this one, on a port of its own: it has what this one has and takes no writes,
+    /// until it is [promoted](Self::promote). From then on this one acknowledges no commit that the
+    /// standby does not have.
+    ///
+    /// # Panics
+    /// If it does not come up.
+    pub fn standby(&self) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        give_away(folder.path());
+        let mut copy = command(&self.programs.join("pg_basebackup"));
+        copy.env("PGPASSWORD", PASSWORD)
+            .args(["--no-sync", "--checkpoint=fast", "--write-recovery-conf"])
+            .args(["--host", "127.0.0.1", "--port", &self.port.to_string()])
+            .args(["--username", USER, "--pgdata"])
+            .arg(folder.path().join("data"))
+            .current_dir(folder.path());
+        let made = copy.output().expect("pg_basebackup can be run");
+        assert!(
+            made.status.success(),
+            "pg_basebackup: {}",
+            String::from_utf8_lossy(&made.stderr)
+        );
+        let port = free_port();
+        let process = launch(&self.programs, folder.path(), port, &self.settings);
+        self.sql("ALTER SYSTEM SET synchronous_standby_names = '*'");
+        self.sql("SELECT pg_reload_conf()");
+        let asked = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'";
+        let until = Instant::now() + PATIENCE;
+        while self.sql(asked) != "1" {
+            assert!(Instant::now() < until, "the standby is not in step");
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        Self {
+            programs: self.programs.clone(),
+            process,
+            folder,
+            port,
+            settings: self.settings.clone(),
+            spaces: AtomicU32::new(self.spaces.load(Ordering::Relaxed)),
+        }
+    }
+
+    /// Makes a standby one that takes writes.
+    ///
+    /// # Panics
+    /// If it does not become one.
+    pub fn promote(&self) {
+        assert_eq!(self.sql("SELECT pg_promote()"), "t", "it is promoted");
+    }
+
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.port))
@@ -249,7 +299,8 @@ fn launch(programs: &Path, folder: &Path, port: u16, settings: &[String]) -> Pro
         let mut process = Process::start("postgres", &mut postgres, &log);
         loop {
             let text = fs::read_to_string(&log).unwrap_or_default();
-            if text[before..].contains("ready to accept connections") {
+            // A standby accepts those that only read.
+            if text[before..].contains("ready to accept") {
                 return process;
             }
             if process.ended().is_some() {

@@ -8,31 +8,34 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Error, NoTls, Row, Statement};
+use tokio_postgres::{Client, Config, Error, NoTls, Row, Statement};
 
 use super::metrics::{Busy, Open};
-use super::tls::Tls;
+use super::tls::{Security, Tls};
 use super::url::Url;
 
-/// How long the making of a connection may take, log-in included.
+/// How long the making of a connection may take, log-in included, unless `connect_timeout` in the URL
+/// says so of each host. Otherwise hosts have equal shares of it, as one that stands still says
+/// nothing, and the next may be the one that has taken over from it.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// What every connection wants of its server: reads and writes as the statements are made for, and
-/// plans that hold for tables of any size, as they are made once.
+/// What every connection wants of its server: reads and writes as the statements are made for, no
+/// transaction that keeps rows locked when its client has gone without a word, and plans that hold for
+/// tables of any size, as they are made once. What says how to plan is left out where it is unknown.
 const SETTINGS: &str = "\
 SET default_transaction_isolation = 'read committed';
 SET client_min_messages = 'error';
-SET bytea_output = 'hex';
-SET enable_seqscan = off;
-SET enable_mergejoin = off;
-SET jit = off;
-SET plan_cache_mode = 'force_generic_plan'";
+SET idle_in_transaction_session_timeout = '5s';
+SELECT set_config(w.name, w.value, false)
+FROM (VALUES ('enable_seqscan', 'off'), ('enable_mergejoin', 'off'), ('jit', 'off'),
+  ('plan_cache_mode', 'force_generic_plan')) AS w(name, value)
+WHERE w.name IN (SELECT name FROM pg_settings)";
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ConnectError {
     /// The server did not answer in time.
-    #[error("no answer within {} s", CONNECT_TIME_MAX.as_secs())]
+    #[error("no answer in time")]
     Silent,
     /// What TLS needs cannot be read.
     #[error("{0}")]
@@ -56,23 +59,31 @@ pub(super) struct Session {
 type Name = (&'static str, u32);
 
 impl Session {
-    /// Connects, within the runtime that is current.
+    /// Connects to the first host that lets it in, within the runtime that is current.
     pub(super) async fn connect(url: &Url) -> Result<Self, ConnectError> {
-        match timeout(CONNECT_TIME_MAX, Self::connected(url)).await {
-            Ok(connected) => connected,
-            Err(_) => Err(ConnectError::Silent),
+        let hosts = url.hosts();
+        let share = CONNECT_TIME_MAX / u32::try_from(hosts.len()).unwrap_or(u32::MAX);
+        let mut failed = ConnectError::Silent;
+        for host in &hosts {
+            let limit = host.get_connect_timeout().copied().unwrap_or(share);
+            match timeout(limit, Self::connected(host, url.tls.as_ref())).await {
+                Ok(Ok(session)) => return Ok(session),
+                Ok(Err(error)) => failed = error,
+                Err(_) => failed = ConnectError::Silent,
+            }
         }
+        Err(failed)
     }
 
-    async fn connected(url: &Url) -> Result<Self, ConnectError> {
-        let (client, carrier) = match &url.tls {
+    async fn connected(host: &Config, security: Option<&Security>) -> Result<Self, ConnectError> {
+        let (client, carrier) = match security {
             None => {
-                let (client, connection) = url.config.connect(NoTls).await?;
+                let (client, connection) = host.connect(NoTls).await?;
                 (client, tokio::spawn(ended(connection)))
             }
             Some(security) => {
                 let tls = Tls::new(security).map_err(ConnectError::Tls)?;
-                let (client, connection) = url.config.connect(tls).await?;
+                let (client, connection) = host.connect(tls).await?;
                 (client, tokio::spawn(ended(connection)))
             }
         };

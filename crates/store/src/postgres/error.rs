@@ -2,7 +2,7 @@
 
 use firn_model::code::Code;
 use tokio_postgres::Error;
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{DbError, Severity, SqlState};
 
 use super::connection::ConnectError;
 use super::url::{Url, told};
@@ -236,24 +236,30 @@ pub(super) enum Meaning {
 
 impl Meaning {
     pub(super) fn of(error: &Error) -> Self {
-        let Some(state) = error.code() else {
+        let Some(told) = error.as_db_error() else {
             return Self::Lost;
         };
+        let state = told.code();
         match (state, &state.code()[..2]) {
+            // Whoever ends a connection says so after the outcome was decided, whichever it was; it
+            // may also be a pool, whose server has gone.
+            _ if ends_connection(told) => Self::Lost,
+            (&SqlState::T_R_STATEMENT_COMPLETION_UNKNOWN, _) | (_, "08") => Self::Lost,
             (&SqlState::T_R_SERIALIZATION_FAILURE | &SqlState::T_R_DEADLOCK_DETECTED, _) => {
                 Self::Repeat
             }
-            // The server ends this connection; it says so after the outcome was decided, whichever
-            // it was.
-            (
-                &SqlState::ADMIN_SHUTDOWN | &SqlState::CRASH_SHUTDOWN | &SqlState::DATABASE_DROPPED,
-                _,
-            ) => Self::Lost,
-            (&SqlState::T_R_STATEMENT_COMPLETION_UNKNOWN, _) => Self::Lost,
             // What the batch itself holds: data, constraints, syntax, limits of the program.
             (_, "22" | "23" | "42" | "54") => Self::Never,
             _ => Self::Later,
         }
+    }
+}
+
+/// Whether the connection ends with this error. A server may say so in its own language, too.
+fn ends_connection(told: &DbError) -> bool {
+    match told.parsed_severity() {
+        Some(severity) => matches!(severity, Severity::Fatal | Severity::Panic),
+        None => matches!(told.severity(), "FATAL" | "PANIC"),
     }
 }
 

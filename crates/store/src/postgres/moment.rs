@@ -14,7 +14,8 @@ use crate::archive::BATCH_BYTES;
 
 /// Repeatable read sees one state of everything, from its first statement on.
 const BEGIN: &str = "\
-BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT 1 FROM firn_schema";
+BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
+SET LOCAL idle_in_transaction_session_timeout = 0; SELECT 1 FROM firn_schema";
 
 /// A connection and a transaction that sees one state of everything.
 pub(super) struct Moment {

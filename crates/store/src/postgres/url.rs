@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use firn_model::code::Code;
 use tokio_postgres::Config;
-use tokio_postgres::config::Host;
+use tokio_postgres::config::{Host, LoadBalanceHosts};
 
 use super::tls::Security;
 
 /// How long a connection may be silent before it is asked whether it is still there.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(5);
+
+/// The parameter that says otherwise.
+const KEEPALIVES_IDLE: &str = "keepalives_idle=";
 
 /// How long the system goes on with bytes that nobody confirms before the connection is lost.
 const UNCONFIRMED_MAX: Duration = Duration::from_secs(20);
@@ -64,15 +67,96 @@ impl Url {
         if config.get_hosts().is_empty() {
             return Err(UrlError("it names no host".to_owned()));
         }
+        let hosts = config.get_hosts().len();
+        for (what, count) in [
+            ("ports", config.get_ports().len()),
+            ("addresses", config.get_hostaddrs().len()),
+        ] {
+            let is_shared = what == "ports" && count == 1;
+            if count > 0 && count != hosts && !is_shared {
+                return Err(UrlError(format!(
+                    "it names {hosts} hosts and {count} {what}"
+                )));
+            }
+        }
         if config.get_user().is_none() {
             return Err(UrlError("it names no user".to_owned()));
         }
         if config.get_application_name().is_none() {
             config.application_name("firn");
         }
-        config.keepalives_idle(KEEPALIVE_AFTER);
-        config.tcp_user_timeout(UNCONFIRMED_MAX);
+        if !others
+            .iter()
+            .any(|other| other.starts_with(KEEPALIVES_IDLE))
+        {
+            config.keepalives_idle(KEEPALIVE_AFTER);
+        }
+        if config.get_tcp_user_timeout().is_none() {
+            config.tcp_user_timeout(UNCONFIRMED_MAX);
+        }
         Ok(Self { config, tls })
+    }
+
+    /// The same way in, to each of the hosts alone, in the order in which they are to be tried.
+    pub(super) fn hosts(&self) -> Vec<Config> {
+        let count = self.config.get_hosts().len().max(1);
+        let mut places: Vec<usize> = (0..count).collect();
+        if self.config.get_load_balance_hosts() == LoadBalanceHosts::Random {
+            // Without a random number the first is as good as any.
+            places.rotate_left(getrandom::u64().map_or(0, |drawn| drawn as usize % count));
+        }
+        places.into_iter().map(|place| self.host(place)).collect()
+    }
+
+    fn host(&self, place: usize) -> Config {
+        let all = &self.config;
+        let mut one = Config::new();
+        match all.get_hosts().get(place) {
+            Some(Host::Tcp(name)) => one.host(name),
+            Some(Host::Unix(path)) => one.host_path(path),
+            None => &mut one,
+        };
+        if let Some(address) = all.get_hostaddrs().get(place) {
+            one.hostaddr(*address);
+        }
+        if let Some(port) = all.get_ports().get(place).or(all.get_ports().first()) {
+            one.port(*port);
+        }
+        if let Some(user) = all.get_user() {
+            one.user(user);
+        }
+        if let Some(password) = all.get_password() {
+            one.password(password);
+        }
+        if let Some(name) = all.get_dbname() {
+            one.dbname(name);
+        }
+        if let Some(options) = all.get_options() {
+            one.options(options);
+        }
+        if let Some(name) = all.get_application_name() {
+            one.application_name(name);
+        }
+        if let Some(limit) = all.get_connect_timeout() {
+            one.connect_timeout(*limit);
+        }
+        if let Some(limit) = all.get_tcp_user_timeout() {
+            one.tcp_user_timeout(*limit);
+        }
+        if let Some(interval) = all.get_keepalives_interval() {
+            one.keepalives_interval(interval);
+        }
+        if let Some(retries) = all.get_keepalives_retries() {
+            one.keepalives_retries(retries);
+        }
+        one.keepalives(all.get_keepalives())
+            .keepalives_idle(all.get_keepalives_idle())
+            .ssl_mode(all.get_ssl_mode())
+            .ssl_negotiation(all.get_ssl_negotiation())
+            .target_session_attrs(all.get_target_session_attrs())
+            .channel_binding(all.get_channel_binding())
+            .load_balance_hosts(all.get_load_balance_hosts());
+        one
     }
 }
 
@@ -165,6 +249,46 @@ mod tests {
         );
     }
 
+    /// Nothing that the URL says is left out on the way to one of its hosts.
+    #[test]
+    fn hosts_are_reached_with_all_that_the_url_says() {
+        let all = "keepalives=0&keepalives_idle=7&keepalives_interval=8&keepalives_retries=9\
+                   &tcp_user_timeout=10&connect_timeout=11&application_name=shop&options=-cjit%3Doff\
+                   &target_session_attrs=read-write&channel_binding=disable&load_balance_hosts=random\
+                   &sslnegotiation=direct&sslmode=require";
+        for parameters in ["", all] {
+            let text = format!("postgres://u:secret@h:1/d?{parameters}");
+            let url = Url::parse(&text).unwrap();
+            assert_eq!(url.hosts(), [url.config], "{parameters}");
+        }
+        let url = Url::parse("postgres://u@one:1,%2Frun:2,three:3/d").unwrap();
+        let hosts: Vec<_> = url
+            .hosts()
+            .iter()
+            .map(|host| (host.get_hosts().to_vec(), host.get_ports().to_vec()))
+            .collect();
+        let tcp = |name: &str| vec![Host::Tcp(name.to_owned())];
+        assert_eq!(
+            hosts,
+            [
+                (tcp("one"), vec![1]),
+                (vec![Host::Unix("/run".into())], vec![2]),
+                (tcp("three"), vec![3])
+            ]
+        );
+        let idle = |parameters: &str| {
+            let url = Url::parse(&format!("postgres://u@h/d?{parameters}")).unwrap();
+            let config = url.config;
+            (
+                config.get_keepalives_idle(),
+                config.get_tcp_user_timeout().copied(),
+            )
+        };
+        assert_eq!(idle(""), (KEEPALIVE_AFTER, Some(UNCONFIRMED_MAX)));
+        let said = (Duration::from_secs(90), Some(Duration::from_secs(60)));
+        assert_eq!(idle("keepalives_idle=90&tcp_user_timeout=60"), said);
+    }
+
     #[test]
     fn faults_say_what_is_wrong_and_no_password() {
         let check = |text: &str, expected: &str| {
@@ -178,6 +302,11 @@ mod tests {
         check("postgres://u:secret@h/d?sslrootcert=/ca.pem", "sslrootcert");
         check("postgres://u:secret@h/d?colour=blue", "colour");
         check("postgres://u:secret@h:port/d", "port");
+        check("postgres://u@h:1,i:2/d?port=3", "2 hosts and 3 ports");
+        check(
+            "postgres://u@h,i/d?hostaddr=127.0.0.1",
+            "2 hosts and 1 addresses",
+        );
         check("postgres:///d?user=u", "host");
         check("postgres://h/d", "user");
     }

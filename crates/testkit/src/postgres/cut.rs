@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -14,9 +14,14 @@ pub enum Rule {
     Pass,
     /// So many more bytes of clients pass, then a connection is cut, and others pass again.
     CutRequestAfter(usize),
+    /// What clients send passes up to these bytes. The client is cut there, and the server goes on to
+    /// wait for the rest, as if the network had forgotten the connection; then others pass again.
+    ForgetBefore(&'static [u8]),
     /// The next answer is lost: what the server sends is not passed on and its connection is cut; then
     /// others pass again.
     LoseAnswer,
+    /// The next answer is lost, and these bytes come in its place.
+    AnswerInstead(&'static [u8]),
     /// What the server sends arrives that much later, as if the server were slow.
     Delay(Duration),
     /// What the server sends waits, until there is another rule.
@@ -32,11 +37,30 @@ pub struct Cut {
     shared: Arc<Shared>,
 }
 
+/// A connection: both its ends, and whether it carries nothing any more.
+#[derive(Clone)]
+struct Pair {
+    client: Arc<TcpStream>,
+    server: Arc<TcpStream>,
+    is_silent: Arc<AtomicBool>,
+}
+
+impl Pair {
+    fn end(&self) {
+        let _ = self.client.shutdown(Shutdown::Both);
+        let _ = self.server.shutdown(Shutdown::Both);
+    }
+
+    fn is_silent(&self) -> bool {
+        self.is_silent.load(Ordering::SeqCst)
+    }
+}
+
 struct Shared {
     rule: Mutex<Rule>,
     /// There is another rule.
     changed: Condvar,
-    open: Mutex<Vec<TcpStream>>,
+    open: Mutex<Vec<Pair>>,
     /// How many connections a rule has cut.
     cut: AtomicUsize,
 }
@@ -72,8 +96,15 @@ impl Cut {
 
     /// Cuts all connections now.
     pub fn cut(&self) {
-        for stream in self.shared.open().drain(..) {
-            let _ = stream.shutdown(Shutdown::Both);
+        for pair in self.shared.open().drain(..) {
+            pair.end();
+        }
+    }
+
+    /// The connections that are there carry nothing any more, and stay open. Others pass.
+    pub fn silence(&self) {
+        for pair in self.shared.open().iter() {
+            pair.is_silent.store(true, Ordering::SeqCst);
         }
     }
 
@@ -95,7 +126,7 @@ impl Shared {
         self.rule.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn open(&self) -> std::sync::MutexGuard<'_, Vec<TcpStream>> {
+    fn open(&self) -> std::sync::MutexGuard<'_, Vec<Pair>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -106,57 +137,88 @@ impl Shared {
         let server = TcpStream::connect(server)?;
         client.set_nodelay(true)?;
         server.set_nodelay(true)?;
-        self.open()
-            .extend([client.try_clone()?, server.try_clone()?]);
-        let requests = (client.try_clone()?, server.try_clone()?);
+        let pair = Pair {
+            client: Arc::new(client),
+            server: Arc::new(server),
+            is_silent: Arc::default(),
+        };
+        self.open().push(pair.clone());
+        let (shared, requests) = (self.clone(), pair.clone());
+        thread::spawn(move || {
+            shared.carry(
+                &requests.client,
+                &requests.server,
+                &requests,
+                Self::requests,
+            );
+        });
         let shared = self.clone();
-        thread::spawn(move || shared.carry(requests.0, requests.1, Shared::requests));
-        let shared = self.clone();
-        thread::spawn(move || shared.carry(server, client, Shared::answers));
+        thread::spawn(move || shared.carry(&pair.server, &pair.client, &pair, Self::answers));
         Ok(())
     }
 
-    /// Carries bytes until an end, or until the rule lets fewer pass than there are.
+    /// Carries bytes until an end, or until the rule says another.
     fn carry(
         &self,
-        mut from: TcpStream,
-        mut to: TcpStream,
-        passing: impl Fn(&Self, usize) -> usize,
+        mut from: &TcpStream,
+        mut to: &TcpStream,
+        pair: &Pair,
+        passing: impl Fn(&Self, &[u8]) -> Passing,
     ) {
         let mut bytes = vec![0; 64 * 1024];
         while let Ok(count @ 1..) = from.read(&mut bytes) {
-            let passing = passing(self, count);
-            if to.write_all(&bytes[..passing]).is_err() {
+            if pair.is_silent() {
+                continue;
+            }
+            let Passing { count, then } = passing(self, &bytes[..count]);
+            if to.write_all(&bytes[..count]).is_err() && !pair.is_silent() {
                 break;
             }
-            if passing < count {
-                self.cut.fetch_add(1, Ordering::SeqCst);
-                break;
+            match then {
+                Then::GoOn => continue,
+                Then::Cut(said) => {
+                    let _ = to.write_all(said);
+                }
+                Then::Forget => {
+                    pair.is_silent.store(true, Ordering::SeqCst);
+                    let _ = pair.client.shutdown(Shutdown::Both);
+                }
             }
+            self.cut.fetch_add(1, Ordering::SeqCst);
+            break;
         }
-        let _ = from.shutdown(Shutdown::Both);
-        let _ = to.shutdown(Shutdown::Both);
+        if !pair.is_silent() {
+            pair.end();
+        }
     }
 
-    fn requests(&self, count: usize) -> usize {
+    fn requests(&self, bytes: &[u8]) -> Passing {
         let mut rule = self.rule();
-        let Rule::CutRequestAfter(left) = *rule else {
-            return count;
+        let (count, then, next) = match *rule {
+            Rule::CutRequestAfter(left) if bytes.len() > left => (left, Then::Cut(&[]), Rule::Pass),
+            Rule::CutRequestAfter(left) => {
+                let left = Rule::CutRequestAfter(left - bytes.len());
+                (bytes.len(), Then::GoOn, left)
+            }
+            Rule::ForgetBefore(text) => {
+                let mut parts = bytes.windows(text.len());
+                match parts.position(|part| part == text) {
+                    Some(place) => (place, Then::Forget, Rule::Pass),
+                    None => (bytes.len(), Then::GoOn, *rule),
+                }
+            }
+            other => (bytes.len(), Then::GoOn, other),
         };
-        let passing = count.min(left);
-        *rule = match passing < count {
-            true => Rule::Pass,
-            false => Rule::CutRequestAfter(left - passing),
-        };
-        passing
+        *rule = next;
+        Passing { count, then }
     }
 
-    fn answers(&self, count: usize) -> usize {
+    fn answers(&self, bytes: &[u8]) -> Passing {
         let mut rule = self.rule();
         if let Rule::Delay(delay) = *rule {
             drop(rule);
             thread::sleep(delay);
-            return count;
+            return Passing::all(bytes);
         }
         while *rule == Rule::Hold {
             rule = self
@@ -164,14 +226,45 @@ impl Shared {
                 .wait(rule)
                 .unwrap_or_else(PoisonError::into_inner);
         }
-        match *rule {
+        let said: &'static [u8] = match *rule {
             // What was held comes to nobody any more.
-            Rule::Refuse => 0,
-            Rule::LoseAnswer => {
-                *rule = Rule::Pass;
-                0
-            }
-            _ => count,
+            Rule::Refuse => return Passing::cut(&[]),
+            Rule::LoseAnswer => &[],
+            Rule::AnswerInstead(said) => said,
+            _ => return Passing::all(bytes),
+        };
+        *rule = Rule::Pass;
+        Passing::cut(said)
+    }
+}
+
+/// How many of some bytes pass, and what becomes of the connection then.
+struct Passing {
+    count: usize,
+    then: Then,
+}
+
+enum Then {
+    GoOn,
+    /// It is cut, after these were said to whom the bytes were for.
+    Cut(&'static [u8]),
+    /// The client is cut, the server is not.
+    Forget,
+}
+
+impl Passing {
+    fn all(bytes: &[u8]) -> Self {
+        Self {
+            count: bytes.len(),
+            then: Then::GoOn,
+        }
+    }
+
+    /// None of them pass.
+    fn cut(said: &'static [u8]) -> Self {
+        Self {
+            count: 0,
+            then: Then::Cut(said),
         }
     }
 }
