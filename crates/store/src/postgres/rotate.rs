@@ -32,141 +32,178 @@ use crate::seal::Keys;
 /// How many rows are written in one transaction, unless [`BATCH_BYTES`] come first.
 const ROWS_MAX: u64 = 4096;
 
-/// Where something is sealed: what is read of the table, and how it is written.
+/// A table with something that is sealed.
 struct Stage {
+    /// What its statement is known by.
+    name: &'static str,
+    /// What is read: the columns that are written, then what the place of a row needs.
     sql: &'static str,
-    /// Adds the row to those that are written, if it is not sealed with the first key; gives how many
-    /// bytes that are.
-    add: fn(&Values, &Found, &mut Rows<'static>) -> Result<usize, ReadError>,
+    /// How a row is written.
+    part: Part,
+    /// Which of its columns is sealed.
+    sealed: usize,
+    /// Seals it at the place where a row has it.
+    at: fn(&Found, &Sealing<'_>) -> Resealed,
 }
 
-static PARTS: [Part; 7] = [
-    Part {
-        columns: &[
-            ("storage", Kind::Text),
-            ("id", Kind::Text),
-            ("kind", Kind::Text),
-            ("value", Kind::Bytes),
-        ],
+/// What the column of a row becomes; nothing if the first key has sealed it.
+type Resealed = Result<Option<Vec<u8>>, ReadError>;
+
+/// Seals the column of a row anew.
+type Sealing<'a> = dyn Fn(Place<'_>) -> Resealed + 'a;
+
+static STAGES: [Stage; 6] = [
+    Stage {
+        name: "seal states",
         sql: "\
+SELECT s.storage, s.id, s.kind, s.value, e.full_key
+FROM firn_states s LEFT JOIN firn_entities e ON e.storage = s.storage AND e.id = s.id
+ORDER BY s.storage, s.id, s.kind",
+        part: Part {
+            columns: &[
+                ("storage", Kind::Text),
+                ("id", Kind::Text),
+                ("kind", Kind::Text),
+                ("value", Kind::Bytes),
+            ],
+            sql: "\
 UPDATE firn_states t SET value = r.value FROM {rows}
 WHERE t.storage = r.storage AND t.id = r.id AND t.kind = r.kind",
+        },
+        sealed: 3,
+        at: |row, seal| {
+            let key = key_of(row, [0, 1, 4])?;
+            seal(match column(row, 2)? {
+                "state" => Place::State(&key),
+                _ => Place::Snapshot(&key),
+            })
+        },
     },
-    Part {
-        columns: &[
-            ("storage", Kind::Text),
-            ("id", Kind::Text),
-            ("generation", Kind::Big),
-            ("number", Kind::Big),
-            ("value", Kind::Bytes),
-        ],
+    Stage {
+        name: "seal events",
         sql: "\
+SELECT v.storage, v.id, v.generation, v.number, v.value, e.full_key
+FROM firn_events v LEFT JOIN firn_entities e ON e.storage = v.storage AND e.id = v.id
+ORDER BY v.storage, v.id, v.generation, v.number",
+        part: Part {
+            columns: &[
+                ("storage", Kind::Text),
+                ("id", Kind::Text),
+                ("generation", Kind::Big),
+                ("number", Kind::Big),
+                ("value", Kind::Bytes),
+            ],
+            sql: "\
 UPDATE firn_events t SET value = r.value FROM {rows}
 WHERE t.storage = r.storage AND t.id = r.id AND t.generation = r.generation
   AND t.number = r.number",
+        },
+        sealed: 4,
+        at: |row, seal| {
+            let key = key_of(row, [0, 1, 5])?;
+            seal(Place::Event(&key, value::number(column(row, 3)?)))
+        },
     },
-    Part {
-        columns: &[
-            ("storage", Kind::Text),
-            ("id", Kind::Text),
-            ("life", Kind::Big),
-            ("command", Kind::Bytes),
-            ("record", Kind::Bytes),
-        ],
+    Stage {
+        name: "seal replies",
         sql: "\
+SELECT r.storage, r.id, r.life, r.command, r.record, e.full_key
+FROM firn_replies r LEFT JOIN firn_entities e ON e.storage = r.storage AND e.id = r.id
+ORDER BY r.storage, r.id, r.life, r.command",
+        part: Part {
+            columns: &[
+                ("storage", Kind::Text),
+                ("id", Kind::Text),
+                ("life", Kind::Big),
+                ("command", Kind::Bytes),
+                ("record", Kind::Bytes),
+            ],
+            sql: "\
 UPDATE firn_replies t SET record = r.record FROM {rows}
 WHERE t.storage = r.storage AND t.id = r.id AND t.life = r.life AND t.command = r.command",
+        },
+        sealed: 4,
+        at: |row, seal| {
+            let key = key_of(row, [0, 1, 5])?;
+            seal(Place::Reply(&key, column(row, 3)?))
+        },
     },
-    Part {
-        columns: &[
-            ("slot", Kind::Int),
-            ("seq", Kind::Big),
-            ("place", Kind::Big),
-            ("effect", Kind::Bytes),
-        ],
-        sql: "\
+    Stage {
+        name: "seal outbox",
+        sql: "SELECT slot, seq, place, effect FROM firn_outbox ORDER BY slot, seq, place",
+        part: Part {
+            columns: &[
+                ("slot", Kind::Int),
+                ("seq", Kind::Big),
+                ("place", Kind::Big),
+                ("effect", Kind::Bytes),
+            ],
+            sql: "\
 UPDATE firn_outbox t SET effect = r.effect FROM {rows}
 WHERE t.slot = r.slot AND t.seq = r.seq AND t.place = r.place",
+        },
+        sealed: 3,
+        at: |row, seal| {
+            let id = effect_id(column(row, 0)?, column(row, 1)?, column(row, 2)?)?;
+            seal(Place::Effect(id))
+        },
     },
-    Part {
-        columns: &[
-            ("storage", Kind::Text),
-            ("id", Kind::Text),
-            ("name", Kind::Text),
-            ("timer", Kind::Bytes),
-        ],
-        sql: "\
+    Stage {
+        name: "seal timers",
+        sql: "SELECT storage, id, name, timer, full_id FROM firn_timers ORDER BY storage, id, name",
+        part: Part {
+            columns: &[
+                ("storage", Kind::Text),
+                ("id", Kind::Text),
+                ("name", Kind::Text),
+                ("timer", Kind::Bytes),
+            ],
+            sql: "\
 UPDATE firn_timers t SET timer = r.timer FROM {rows}
 WHERE t.storage = r.storage AND t.id = r.id AND t.name = r.name",
+        },
+        sealed: 3,
+        at: |row, seal| {
+            let name: &str = column(row, 2)?;
+            let id = names::timer_id(column(row, 0)?, column(row, 1)?, name, column(row, 4)?);
+            let id = id.ok_or_else(|| unreadable("a timer"))?;
+            seal(Place::Timer(&id.key, name))
+        },
     },
-    Part {
-        columns: &[
-            ("node", Kind::Text),
-            ("storage", Kind::Text),
-            ("id", Kind::Text),
-            ("state", Kind::Bytes),
-            ("was", Kind::Bytes),
-        ],
+    Stage {
+        name: "seal replicas",
         sql: "\
+SELECT node, storage, id, state, state, full_key FROM firn_replicas ORDER BY node, storage, id",
+        part: Part {
+            columns: &[
+                ("node", Kind::Text),
+                ("storage", Kind::Text),
+                ("id", Kind::Text),
+                ("state", Kind::Bytes),
+                ("was", Kind::Bytes),
+            ],
+            sql: "\
 UPDATE firn_replicas t SET state = r.state FROM {rows}
 WHERE t.node = r.node AND t.storage = r.storage AND t.id = r.id AND t.state = r.was",
-    },
-    Part {
-        columns: &[("id", Kind::Text), ("sealed", Kind::Bytes)],
-        sql: "\
-INSERT INTO firn_keys (id, sealed) SELECT id, sealed FROM {rows} ON CONFLICT (id) DO NOTHING",
+        },
+        sealed: 3,
+        at: |row, seal| {
+            let key = key_of(row, [1, 2, 5])?;
+            seal(Place::Replica(node_of(column(row, 0)?)?, &key))
+        },
     },
 ];
 
-/// Which of [`PARTS`] are the keys; those before are written by the [`STAGES`] in the same places.
-const KEYS: usize = 6;
-
-/// Which of [`STAGES`] are the replicas, the last of them.
-const REPLICAS: usize = KEYS - 1;
+/// The keys that are in use.
+static KEYS: Part = Part {
+    columns: &[("id", Kind::Text), ("sealed", Kind::Bytes)],
+    sql: "\
+INSERT INTO firn_keys (id, sealed) SELECT id, sealed FROM {rows} ON CONFLICT (id) DO NOTHING",
+};
 
 /// How often replicas are gone through while somebody changes them meanwhile. Whoever does has lost its
 /// slots and ends within a third of its lease.
 const REPLICA_PASSES_MAX: u32 = 16;
-
-/// What the statements of [`PARTS`] are known by.
-const NAME: &str = "rotate";
-
-const STAGES: [Stage; KEYS] = [
-    Stage {
-        sql: "\
-SELECT s.storage, s.id, e.full_key, s.kind, s.value
-FROM firn_states s LEFT JOIN firn_entities e ON e.storage = s.storage AND e.id = s.id
-ORDER BY s.storage, s.id, s.kind",
-        add: states,
-    },
-    Stage {
-        sql: "\
-SELECT v.storage, v.id, e.full_key, v.generation, v.number, v.value
-FROM firn_events v LEFT JOIN firn_entities e ON e.storage = v.storage AND e.id = v.id
-ORDER BY v.storage, v.id, v.generation, v.number",
-        add: events,
-    },
-    Stage {
-        sql: "\
-SELECT r.storage, r.id, e.full_key, r.life, r.command, r.record
-FROM firn_replies r LEFT JOIN firn_entities e ON e.storage = r.storage AND e.id = r.id
-ORDER BY r.storage, r.id, r.life, r.command",
-        add: replies,
-    },
-    Stage {
-        sql: "SELECT slot, seq, place, effect FROM firn_outbox ORDER BY slot, seq, place",
-        add: effects,
-    },
-    Stage {
-        sql: "SELECT storage, id, full_id, name, timer FROM firn_timers ORDER BY storage, id, name",
-        add: timers,
-    },
-    Stage {
-        sql: "\
-SELECT storage, id, full_key, node, state FROM firn_replicas ORDER BY node, storage, id",
-        add: replicas,
-    },
-];
 
 /// Only the first key is needed any more.
 const FORGET: &str = "DELETE FROM firn_keys WHERE id <> $1";
@@ -228,11 +265,12 @@ impl Inner {
             count: 0,
             progress,
         };
-        for place in 0..REPLICAS {
-            seal.anew(place, &mut moment).await?;
+        let [tables @ .., replicas] = &STAGES;
+        for stage in tables {
+            seal.anew(stage, &mut moment).await?;
         }
         let (mut passes, before) = (1, seal.count);
-        while seal.anew(REPLICAS, &mut moment).await? == Written::Partly {
+        while seal.anew(replicas, &mut moment).await? == Written::Partly {
             if passes == REPLICA_PASSES_MAX {
                 let cause = "another Firn goes on writing replicas".to_owned();
                 return Err(OpenError::Failed { cause });
@@ -269,62 +307,99 @@ enum Written {
 
 impl<F: FnMut(u64)> Seal<'_, F> {
     /// Seals what is in one table.
-    async fn anew(&mut self, place: usize, moment: &mut Moment) -> Result<Written, OpenError> {
-        let stage = &STAGES[place];
-        let (mut given, mut written) = (0, 0);
-        let mut anew = Anew::default();
+    async fn anew(
+        &mut self,
+        stage: &'static Stage,
+        moment: &mut Moment,
+    ) -> Result<Written, OpenError> {
+        let mut written = Written::Whole;
+        let mut anew = Anew::of(stage);
         loop {
             let found = moment.rows(stage.sql).await.map_err(OpenError::unread)?;
-            if found.is_empty() {
-                break;
-            }
+            let is_end = found.is_empty();
             for row in &found {
-                let added = (stage.add)(self.values, row, &mut anew.rows[place]);
-                anew.add(added.map_err(OpenError::unread)?);
+                anew.add(self.values, row).map_err(OpenError::unread)?;
                 if anew.is_enough() {
-                    let full = std::mem::take(&mut anew);
-                    given += full.count;
-                    written += self.hold.write(NAME, &full.rows).await?;
+                    let full = std::mem::replace(&mut anew, Anew::of(stage));
+                    written = written.and(full.write(self.hold).await?);
                 }
+            }
+            if is_end {
+                return Ok(written.and(anew.write(self.hold).await?));
             }
             self.count += found.len() as u64;
             (self.progress)(self.count);
         }
-        given += anew.count;
-        written += self.hold.write(NAME, &anew.rows).await?;
-        Ok(match written < given {
+    }
+}
+
+impl Written {
+    fn and(self, other: Self) -> Self {
+        match self {
+            Self::Whole => other,
+            Self::Partly => Self::Partly,
+        }
+    }
+}
+
+/// Rows of a table that are sealed anew and not yet written.
+struct Anew {
+    stage: &'static Stage,
+    rows: Rows<'static>,
+    count: u64,
+    bytes: usize,
+}
+
+impl Anew {
+    fn of(stage: &'static Stage) -> Self {
+        Self {
+            stage,
+            rows: Rows::of(&stage.part),
+            count: 0,
+            bytes: 0,
+        }
+    }
+
+    /// Adds a row, unless the first key has sealed it.
+    fn add(&mut self, values: &Values, row: &Found) -> Result<(), ReadError> {
+        let Stage { part, sealed, .. } = self.stage;
+        let before: &[u8] = column(row, *sealed)?;
+        let anew = (self.stage.at)(row, &|place| values.resealed(place, before))?;
+        let Some(anew) = anew else {
+            return Ok(());
+        };
+        let kinds = part.columns.iter().map(|(_, kind)| *kind).enumerate();
+        let columns = kinds.map(|(index, kind)| found(row, index, kind));
+        let mut columns = columns.collect::<Result<Vec<_>, _>>()?;
+        columns[*sealed] = Value::Bytes(anew.into());
+        self.rows.push(columns);
+        self.count += 1;
+        self.bytes += row.raw_size_bytes();
+        Ok(())
+    }
+
+    fn is_enough(&self) -> bool {
+        self.count >= ROWS_MAX || self.bytes >= BATCH_BYTES
+    }
+
+    async fn write(self, hold: &Hold) -> Result<Written, OpenError> {
+        let written = hold.write(self.stage.name, &[self.rows]).await?;
+        Ok(match written < self.count {
             true => Written::Partly,
             false => Written::Whole,
         })
     }
 }
 
-/// Rows that are sealed anew and not yet written.
-struct Anew {
-    rows: [Rows<'static>; PARTS.len()],
-    count: u64,
-    bytes: usize,
-}
-
-impl Default for Anew {
-    fn default() -> Self {
-        Self {
-            rows: PARTS.each_ref().map(Rows::of),
-            count: 0,
-            bytes: 0,
-        }
-    }
-}
-
-impl Anew {
-    fn add(&mut self, bytes: usize) {
-        self.count += u64::from(bytes > 0);
-        self.bytes += bytes;
-    }
-
-    fn is_enough(&self) -> bool {
-        self.count >= ROWS_MAX || self.bytes >= BATCH_BYTES
-    }
+/// A column of a row, to be written as it was read.
+fn found(row: &Found, index: usize, kind: Kind) -> Result<Value<'static>, ReadError> {
+    Ok(match kind {
+        Kind::Int => Value::Int(column(row, index)?),
+        Kind::Big => Value::Big(column(row, index)?),
+        Kind::Bool => Value::Bool(column(row, index)?),
+        Kind::Text => Value::Text(column(row, index)?),
+        Kind::Bytes => Value::Bytes(column::<Vec<u8>>(row, index)?.into()),
+    })
 }
 
 /// Notes that the new key is in use; tells whether some contents may not be sealed.
@@ -333,125 +408,15 @@ async fn begin(hold: &Hold, keys: &Keys) -> Result<bool, OpenError> {
     let added = Keys::verify(Some(keys), &checks.keys, true)?;
     let is_plain = checks.keys.is_empty() && keys::is_written(&hold.session).await?;
     let has_plain = checks.has_plain || is_plain;
-    let mut rows = PARTS.each_ref().map(Rows::of);
+    let mut rows = Rows::of(&KEYS);
     if let Some(check) = added {
         let sealed = check.sealed.to_vec();
-        rows[KEYS].push([Value::Text(check.id), Value::Bytes(sealed.into())]);
+        rows.push([Value::Text(check.id), Value::Bytes(sealed.into())]);
     }
     if has_plain {
         let none = Value::Bytes(Vec::new().into());
-        rows[KEYS].push([Value::Text(keys::PLAIN.to_owned()), none]);
+        rows.push([Value::Text(keys::PLAIN.to_owned()), none]);
     }
-    hold.write(NAME, &rows).await?;
+    hold.write("rotate", &[rows]).await?;
     Ok(has_plain)
-}
-
-fn states(values: &Values, row: &Found, rows: &mut Rows<'static>) -> Result<usize, ReadError> {
-    let key = key_of(row, [0, 1, 2])?;
-    let place = match column(row, 3)? {
-        "state" => Place::State(&key),
-        _ => Place::Snapshot(&key),
-    };
-    let Some(sealed) = values.resealed(place, column(row, 4)?)? else {
-        return Ok(0);
-    };
-    let size = sealed.len();
-    rows.push([
-        text(row, 0)?,
-        text(row, 1)?,
-        text(row, 3)?,
-        Value::Bytes(sealed.into()),
-    ]);
-    Ok(size)
-}
-
-fn events(values: &Values, row: &Found, rows: &mut Rows<'static>) -> Result<usize, ReadError> {
-    let key = key_of(row, [0, 1, 2])?;
-    let (generation, number): (i64, i64) = (column(row, 3)?, column(row, 4)?);
-    let place = Place::Event(&key, value::number(number));
-    let Some(sealed) = values.resealed(place, column(row, 5)?)? else {
-        return Ok(0);
-    };
-    let size = sealed.len();
-    rows.push([
-        text(row, 0)?,
-        text(row, 1)?,
-        Value::Big(generation),
-        Value::Big(number),
-        Value::Bytes(sealed.into()),
-    ]);
-    Ok(size)
-}
-
-fn replies(values: &Values, row: &Found, rows: &mut Rows<'static>) -> Result<usize, ReadError> {
-    let key = key_of(row, [0, 1, 2])?;
-    let command: &[u8] = column(row, 4)?;
-    let Some(sealed) = values.resealed(Place::Reply(&key, command), column(row, 5)?)? else {
-        return Ok(0);
-    };
-    let size = sealed.len();
-    rows.push([
-        text(row, 0)?,
-        text(row, 1)?,
-        Value::Big(column(row, 3)?),
-        Value::Bytes(command.to_vec().into()),
-        Value::Bytes(sealed.into()),
-    ]);
-    Ok(size)
-}
-
-fn effects(values: &Values, row: &Found, rows: &mut Rows<'static>) -> Result<usize, ReadError> {
-    let (slot, sequence, index): (i32, i64, i64) =
-        (column(row, 0)?, column(row, 1)?, column(row, 2)?);
-    let id = effect_id(slot, sequence, index)?;
-    let Some(sealed) = values.resealed(Place::Effect(id), column(row, 3)?)? else {
-        return Ok(0);
-    };
-    let size = sealed.len();
-    rows.push([
-        Value::Int(slot),
-        Value::Big(sequence),
-        Value::Big(index),
-        Value::Bytes(sealed.into()),
-    ]);
-    Ok(size)
-}
-
-fn timers(values: &Values, row: &Found, rows: &mut Rows<'static>) -> Result<usize, ReadError> {
-    let name: &str = column(row, 3)?;
-    let id = names::timer_id(column(row, 0)?, column(row, 1)?, name, column(row, 2)?);
-    let id = id.ok_or_else(|| unreadable("a timer"))?;
-    let Some(sealed) = values.resealed(Place::Timer(&id.key, name), column(row, 4)?)? else {
-        return Ok(0);
-    };
-    let size = sealed.len();
-    rows.push([
-        text(row, 0)?,
-        text(row, 1)?,
-        text(row, 3)?,
-        Value::Bytes(sealed.into()),
-    ]);
-    Ok(size)
-}
-
-fn replicas(values: &Values, row: &Found, rows: &mut Rows<'static>) -> Result<usize, ReadError> {
-    let key = key_of(row, [0, 1, 2])?;
-    let node = node_of(column(row, 3)?)?;
-    let was: &[u8] = column(row, 4)?;
-    let Some(sealed) = values.resealed(Place::Replica(node, &key), was)? else {
-        return Ok(0);
-    };
-    let size = sealed.len() + was.len();
-    rows.push([
-        text(row, 3)?,
-        text(row, 0)?,
-        text(row, 1)?,
-        Value::Bytes(sealed.into()),
-        Value::Bytes(was.to_vec().into()),
-    ]);
-    Ok(size)
-}
-
-fn text(row: &Found, index: usize) -> Result<Value<'static>, ReadError> {
-    Ok(Value::Text(column::<&str>(row, index)?.to_owned()))
 }

@@ -74,8 +74,12 @@ impl<'a> Rows<'a> {
     }
 
     /// Adds a row: a value for each column, of its type.
-    pub(super) fn push<const COUNT: usize>(&mut self, row: [Value<'a>; COUNT]) {
-        assert_eq!(COUNT, self.columns.len(), "a value for each column");
+    pub(super) fn push<R>(&mut self, row: R)
+    where
+        R: IntoIterator<Item = Value<'a>, IntoIter: ExactSizeIterator>,
+    {
+        let row = row.into_iter();
+        assert_eq!(row.len(), self.columns.len(), "a value for each column");
         for (column, value) in self.columns.iter_mut().zip(row) {
             column.push(value);
         }
