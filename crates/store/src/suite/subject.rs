@@ -20,6 +20,9 @@ use crate::entity::{Entity, Timestamp};
 /// When every case begins.
 pub(super) const START: Timestamp = Timestamp(1_700_000_000_000);
 
+/// Long enough for what expires.
+pub(super) const HOUR: Duration = Duration::from_secs(60 * 60);
+
 /// The store under test.
 pub(super) struct Subject {
     /// Before the backend, whose folder must not go first.
@@ -140,6 +143,24 @@ pub(super) fn texts(entity: &Entity) -> Vec<(u64, Payload)> {
 /// Numbered payloads, as [`texts`] gives them.
 pub(super) fn numbered(first: u64, texts: &[&str]) -> Vec<(u64, Payload)> {
     (first..).zip(payloads(texts)).collect()
+}
+
+pub(super) fn slot(number: u16) -> Slot {
+    Slot::new(number).expect("the cases use numbers of slots")
+}
+
+pub(super) fn later(time: Timestamp) -> Timestamp {
+    time.plus(HOUR)
+}
+
+/// What became of each slot of a batch, by number.
+pub(super) async fn outcomes(store: &dyn Store, batch: Vec<Commit>) -> Vec<(u16, Outcome)> {
+    let outcomes = store.commit(batch).await.into_iter();
+    let mut outcomes: Vec<_> = outcomes
+        .map(|outcome| (outcome.slot.number(), outcome.outcome))
+        .collect();
+    outcomes.sort_by_key(|(slot, _)| *slot);
+    outcomes
 }
 
 /// Lets others run, also over a store that never waits.
