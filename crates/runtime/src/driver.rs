@@ -16,7 +16,6 @@ use std::time::SystemTime;
 use bytestring::ByteString;
 use firn_model::id::{EffectId, EntityKey, Slot};
 use firn_store::{Commit, Head, ReadError, Store, Timestamp};
-use rustc_hash::FxHashMap;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -90,9 +89,41 @@ pub(crate) struct Driver {
     pub(crate) served: watch::Receiver<Option<Arc<Served>>>,
     pub(crate) tasks: TaskTracker,
     pub(crate) stop: CancellationToken,
-    pub(crate) open: FxHashMap<Ticket, Box<dyn EntityStream>>,
+    pub(crate) open: OpenStreams,
     /// Empty but for its room: what the machine wants is carried out before its next input.
     pub(crate) outputs: Vec<Output<ReplyTo>>,
+}
+
+/// The open streams, each at the place that its instance has in the machine. The machine lets go of one
+/// before the instance opens another, or leaves its place.
+#[derive(Default)]
+pub(crate) struct OpenStreams(Vec<Option<OpenStream>>);
+
+/// The stream of one life of an instance.
+struct OpenStream {
+    life: u64,
+    stream: Box<dyn EntityStream>,
+}
+
+impl OpenStreams {
+    fn insert(&mut self, ticket: Ticket, stream: Box<dyn EntityStream>) {
+        if self.0.len() <= ticket.index {
+            self.0.resize_with(ticket.index + 1, || None);
+        }
+        let life = ticket.life;
+        self.0[ticket.index] = Some(OpenStream { life, stream });
+    }
+
+    fn get_mut(&mut self, ticket: Ticket) -> Option<&mut Box<dyn EntityStream>> {
+        let open = self.0.get_mut(ticket.index)?.as_mut()?;
+        (open.life == ticket.life).then_some(&mut open.stream)
+    }
+
+    fn remove(&mut self, ticket: Ticket) -> Option<Box<dyn EntityStream>> {
+        let place = self.0.get_mut(ticket.index)?;
+        let open = place.take_if(|open| open.life == ticket.life)?;
+        Some(open.stream)
+    }
 }
 
 impl Driver {
@@ -150,7 +181,7 @@ impl Driver {
             Message::Input(input) => {
                 let drain = matches!(input, Input::Drain);
                 if let Input::Stream(ticket, StreamEvent::Ended(_)) = &input {
-                    self.open.remove(ticket);
+                    self.open.remove(*ticket);
                 }
                 self.feed(input, 0);
                 drain
@@ -204,27 +235,27 @@ impl Driver {
             Output::Orphaned { effects, hops } => self.dispatcher.orphaned(effects, hops),
             Output::Commit(commit) => self.commits.push(*commit),
             Output::Send(ticket, command) => {
-                if let Some(stream) = self.open.get_mut(&ticket) {
+                if let Some(stream) = self.open.get_mut(ticket) {
                     stream.command(command);
                 }
             }
             Output::RequestSnapshot(ticket) => {
-                if let Some(stream) = self.open.get_mut(&ticket) {
+                if let Some(stream) = self.open.get_mut(ticket) {
                     stream.request_snapshot();
                 }
             }
             Output::Pass(ticket, number) => {
-                if let Some(stream) = self.open.get_mut(&ticket) {
+                if let Some(stream) = self.open.get_mut(ticket) {
                     stream.pass(number);
                 }
             }
             Output::HalfClose(ticket) => {
-                if let Some(stream) = self.open.get_mut(&ticket) {
+                if let Some(stream) = self.open.get_mut(ticket) {
                     debug!(lane = self.index, "an entity stream is half-closed");
                     stream.half_close();
                 }
             }
-            Output::Reset(ticket) => drop(self.open.remove(&ticket)),
+            Output::Reset(ticket) => drop(self.open.remove(ticket)),
             Output::ReleaseStream => self.streams.release(),
             Output::AcquireStream(ticket) => self.acquire(ticket),
             Output::Open(ticket, opening) => self.open_stream(ticket, *opening),

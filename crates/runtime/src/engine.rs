@@ -11,7 +11,6 @@ use firn_model::contract::Contract;
 use firn_model::id::{Replica, Slot};
 use firn_store::{Clock, Head, IncarnateError, ReadError, Store};
 use futures_executor::block_on;
-use rustc_hash::FxHashMap;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout_at};
@@ -21,7 +20,7 @@ use tracing::info;
 
 use crate::committer::{self, Written};
 use crate::dispatch::Dispatcher;
-use crate::driver::{self, Driver, INBOX_COMMANDS, Message};
+use crate::driver::{self, Driver, INBOX_COMMANDS, Message, OpenStreams};
 use crate::lane::{self, Input, Lane};
 use crate::link::Link;
 use crate::metrics::{Commits, Metrics};
@@ -192,7 +191,7 @@ impl Engine {
                 served: watching.clone(),
                 tasks: tasks.clone(),
                 stop: stop.clone(),
-                open: FxHashMap::default(),
+                open: OpenStreams::default(),
                 outputs: Vec::new(),
             };
             lane_tasks.spawn(driver.run());

@@ -31,13 +31,14 @@ mod due;
 mod end;
 mod flow;
 mod instance;
+mod instances;
 mod pipeline;
 mod room;
 mod slot;
 mod timers;
 mod trouble;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -53,13 +54,12 @@ use firn_store::{
     Commit, Entity, Head, Outcome, ReadError, ReplyRecord, Timer, TimerId, Timestamp,
 };
 use rustc_hash::FxHashMap;
-use slab::Slab;
 
 use crate::link::{EntityCommand, Opening, StreamEvent};
 use crate::refusal::Refusal;
 use crate::retention::Retention;
 use due::Due;
-use instance::Instance;
+use instances::Instances;
 use slot::SlotState;
 use timers::Timers;
 
@@ -363,8 +363,7 @@ pub enum Output<R> {
 pub struct Lane<R> {
     config: Config,
     contract: Option<Arc<Contract>>,
-    instances: Slab<Instance<R>>,
-    by_key: HashMap<EntityKey, usize>,
+    instances: Instances<R>,
     slots: FxHashMap<Slot, SlotState>,
     due: Due,
     /// Slots whose deliveries may wait for a commit.
@@ -383,8 +382,7 @@ impl<R> Lane<R> {
         Self {
             config,
             contract: None,
-            instances: Slab::new(),
-            by_key: HashMap::new(),
+            instances: Instances::default(),
             slots: heads
                 .into_iter()
                 .map(|(slot, head)| (slot, SlotState::new(head)))
@@ -401,6 +399,7 @@ impl<R> Lane<R> {
 
     /// Takes one input; gives what is to be done about it, in order.
     pub fn on(&mut self, now: Now, input: Input<R>) -> std::vec::Drain<'_, Output<R>> {
+        self.due.begin(now.instant);
         match input {
             Input::Command(command) => self.accept(command, now),
             Input::Contract(contract) => self.contract = Some(contract),

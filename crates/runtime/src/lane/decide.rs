@@ -286,7 +286,9 @@ impl<R> Lane<R> {
     fn request_snapshot(&mut self, index: usize, now: Now) {
         let until = now.instant + self.config.command_timeout;
         let instance = &mut self.instances[index];
-        instance.phase = Phase::Snapshotting { until };
+        instance.phase = Phase::Snapshotting {
+            until: self.due.moment(until),
+        };
         let ticket = Ticket {
             index,
             life: instance.life,
@@ -318,8 +320,8 @@ impl<R> Lane<R> {
     /// Sees to it that what was delivered of a slot leaves the outbox soon.
     pub(super) fn keep_house_of(&mut self, slot: Slot, now: Now) {
         if self.to_housekeep.is_empty() {
-            self.due
-                .at(now.instant + HOUSEKEEPING_DELAY, Item::Housekeeping);
+            let at = self.due.moment(now.instant + HOUSEKEEPING_DELAY);
+            self.due.at(at, Item::Housekeeping);
         }
         self.to_housekeep.insert(slot);
     }
@@ -378,13 +380,14 @@ fn stored_answer(answer: &Answer) -> StoredAnswer {
 impl<R> Instance<R> {
     /// The stored form of a mutation, or why the entity does not accept it.
     fn change(&self, mutation: Mutation, wall: Timestamp) -> Result<Option<Change>, Refusal> {
-        if self.deleted_until.is_some() && mutation.writes() {
+        let is_deleted = self.deleted_until().is_some();
+        if is_deleted && mutation.writes() {
             return Err(Refusal::Deleted);
         }
         Ok(match mutation {
             Mutation::Nothing => None,
             Mutation::Set(state) | Mutation::Actor { state, .. } => Some(Change::Set(state)),
-            Mutation::Delete { .. } if self.deleted_until.is_some() => None,
+            Mutation::Delete { .. } if is_deleted => None,
             Mutation::Delete { grace } => Some(Change::Delete {
                 until: match self.component.policies.delete {
                     Delete::Plain => None,
@@ -402,7 +405,7 @@ impl<R> Instance<R> {
                     (Some(grace), Delete::Tombstone(_)) => Some(wall.plus(grace)),
                     (None, _) => None,
                 };
-                if events.is_empty() && (deleted_until.is_none() || self.deleted_until.is_some()) {
+                if events.is_empty() && (deleted_until.is_none() || is_deleted) {
                     return Ok(None);
                 }
                 Some(Change::Append {
@@ -417,14 +420,14 @@ impl<R> Instance<R> {
 
     /// Follows a change that is being written.
     fn note(&mut self, change: Option<&Change>, at: Timestamp) {
-        self.changed_at = match change {
-            Some(Change::Set(_)) => Some(at),
+        match change {
+            Some(Change::Set(_)) => self.set_changed_at(Some(at)),
             Some(Change::Append { deleted_until, .. }) => {
-                Some(at).filter(|_| deleted_until.is_none())
+                self.set_changed_at(Some(at).filter(|_| deleted_until.is_none()));
             }
-            Some(Change::Delete { .. } | Change::Clean) => None,
-            Some(Change::Snapshot { .. }) | None => self.changed_at,
-        };
+            Some(Change::Delete { .. } | Change::Clean) => self.set_changed_at(None),
+            Some(Change::Snapshot { .. }) | None => {}
+        }
         match change {
             Some(Change::Append {
                 events,
@@ -436,10 +439,12 @@ impl<R> Instance<R> {
                 if snapshot.is_some() {
                     self.last_snapshot = self.last_event;
                 }
-                self.deleted_until = deleted_until.or(self.deleted_until);
+                if deleted_until.is_some() {
+                    self.set_deleted_until(*deleted_until);
+                }
             }
             Some(Change::Delete { until }) => {
-                self.deleted_until = *until;
+                self.set_deleted_until(*until);
                 if until.is_none() {
                     (self.last_event, self.last_snapshot) = (0, 0);
                 }
@@ -449,18 +454,10 @@ impl<R> Instance<R> {
         }
     }
 
-    /// Whether its time is over, or the grace of its tombstone.
-    pub(super) fn is_expired(&self, wall: Timestamp) -> bool {
-        let ends = self.changed_at.zip(self.ttl).map(|(at, ttl)| at.plus(ttl));
-        self.deleted_until
-            .or(ends)
-            .is_some_and(|until| until <= wall)
-    }
-
     /// Whether it is time to ask for a snapshot.
     fn wants_snapshot(&self) -> bool {
         self.stream == Stream::Open
-            && self.deleted_until.is_none()
+            && self.deleted_until().is_none()
             && self
                 .component
                 .policies

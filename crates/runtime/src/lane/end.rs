@@ -13,13 +13,14 @@ impl<R> Lane<R> {
     /// Something came on an instance's stream.
     pub(super) fn streamed(&mut self, ticket: Ticket, event: StreamEvent, now: Now) {
         let index = ticket.index;
+        let moment = self.due.moment(now.instant);
         let Some(instance) = self.alive(ticket) else {
             return;
         };
         if instance.stream == Stream::None {
             return;
         }
-        instance.active_at = now.instant;
+        instance.active_at = moment;
         match event {
             StreamEvent::Ended(end) => self.ended(index, end, now),
             StreamEvent::Decided(decision) => match instance.pipeline.decided() {
@@ -199,7 +200,7 @@ impl<R> Lane<R> {
     }
 
     fn refuse_queue(&mut self, index: usize, refusal: &Refusal) {
-        for queued in std::mem::take(&mut self.instances[index].queue) {
+        for queued in self.instances[index].queue.take_all() {
             self.refuse(queued.reply, refusal.clone());
         }
     }
@@ -229,7 +230,9 @@ impl<R> Lane<R> {
             instance.phase = Phase::Settling(Then::Restart);
             return;
         }
-        instance.phase = Phase::Closing { until };
+        instance.phase = Phase::Closing {
+            until: self.due.moment(until),
+        };
         let ticket = Ticket {
             index,
             life: instance.life,
@@ -253,7 +256,7 @@ impl<R> Lane<R> {
     }
 
     fn report(&mut self, index: usize, text: &str) {
-        let key = self.instances[index].key.clone();
+        let key = self.instances[index].key();
         self.out.push(Output::Report {
             key,
             text: text.to_owned(),

@@ -29,8 +29,10 @@ impl<R> Lane<R> {
             return self.refuse(command.reply, Refusal::MailboxFull { capacity });
         }
         let (id, accepted) = Accepted::new(command, deadline);
-        // What was brought into memory for another reason does not know the form that is shown.
-        instance.id = id;
+        if instance.id != id {
+            // What was brought into memory for another reason does not know the form that is shown.
+            instance.id = id;
+        }
         instance.queue.push_back(Box::new(accepted));
         self.arm(index, deadline);
         self.advance(index, now);
@@ -38,41 +40,15 @@ impl<R> Lane<R> {
 
     fn find_or_create(&mut self, command: &Command<R>, now: Now) -> usize {
         let component = &command.method.component;
-        let key = EntityKey::new(component.storage.clone(), command.id.stored().clone());
-        if let Some(index) = self.by_key.get(&key) {
-            return *index;
-        }
-        self.create(key, command.id.clone(), component.clone(), now)
+        let found = self.instances.find(&component.storage, command.id.stored());
+        found.unwrap_or_else(|| self.create(command.id.clone(), component.clone(), now))
     }
 
-    fn create(
-        &mut self,
-        key: EntityKey,
-        id: EntityId,
-        component: Arc<Component>,
-        now: Now,
-    ) -> usize {
-        let index = self.instances.insert(Instance {
-            slot: key.slot(),
-            key: key.clone(),
-            id,
-            component,
-            life: 0,
-            phase: Phase::Suspended,
-            stream: Stream::None,
-            queue: Default::default(),
-            pipeline: Default::default(),
-            last_event: 0,
-            last_snapshot: 0,
-            deleted_until: None,
-            changed_at: None,
-            ttl: None,
-            idle_max: self.config.passivate_after,
-            active_at: now.instant,
-            idle_stamp: 0,
-            alarm: None,
-        });
-        self.by_key.insert(key, index);
+    fn create(&mut self, id: EntityId, component: Arc<Component>, now: Now) -> usize {
+        let now_short = self.due.moment(now.instant);
+        let index = self
+            .instances
+            .insert(Instance::new(id, component, now_short));
         self.start(index, now);
         index
     }
@@ -81,7 +57,7 @@ impl<R> Lane<R> {
     /// active sees to it itself; else one is loaded, finds out whether that is still so, and is
     /// forgotten again.
     pub(super) fn expired(&mut self, key: EntityKey, now: Now) {
-        if self.draining || self.by_key.contains_key(&key) {
+        if self.draining || self.instances.find(&key.storage, &key.id).is_some() {
             return;
         }
         let contract = self.contract.as_ref();
@@ -93,8 +69,7 @@ impl<R> Lane<R> {
         });
         // What no component of the function owns is left as it is.
         if let Some(component) = component.cloned() {
-            let id = EntityId::single(key.id.clone());
-            self.create(key, id, component, now);
+            self.create(EntityId::single(key.id), component, now);
         }
     }
 
@@ -107,15 +82,13 @@ impl<R> Lane<R> {
         debug_assert!(instance.pipeline.is_empty());
         instance.life = life;
         instance.stream = Stream::None;
-        instance.active_at = now.instant;
+        instance.active_at = self.due.moment(now.instant);
         if let Some(next) = instance.queue.front() {
             // The component of a command that came after a change of contract is the newer one.
             instance.component = next.method.component.clone();
         }
-        let own = instance.component.policies.passivate_after;
-        instance.idle_max = own.unwrap_or(self.config.passivate_after);
-        instance.ttl = self.config.retention.ttl_of(&instance.component);
-        let (key, replay) = (instance.key.clone(), instance.component.policies.replay);
+        instance.set_ttl(self.config.retention.ttl_of(&instance.component));
+        let (key, replay) = (instance.key(), instance.component.policies.replay);
         if self.is_in_trouble(index) {
             return self.suspend(index);
         }
@@ -136,7 +109,7 @@ impl<R> Lane<R> {
             Ok(entity) => entity,
             Err(error) => {
                 let cause = error.to_string();
-                let key = instance.key.clone();
+                let key = instance.key();
                 self.out.push(Output::Report {
                     key,
                     text: format!("load failed: {cause}"),
@@ -148,8 +121,8 @@ impl<R> Lane<R> {
             return self.remove(ticket.index, Change::Clean, now);
         }
         let instance = &mut self.instances[ticket.index];
-        instance.deleted_until = entity.deleted_until;
-        instance.changed_at = entity.changed_at.filter(|_| entity.is_alive());
+        instance.set_deleted_until(entity.deleted_until);
+        instance.set_changed_at(entity.changed_at.filter(|_| entity.is_alive()));
         if instance.is_expired(now.wall) {
             return self.remove(ticket.index, Change::Delete { until: None }, now);
         }
@@ -247,7 +220,7 @@ impl<R> Lane<R> {
             self.refuse(next.reply, Refusal::DeadlineQueued);
             return true;
         }
-        instance.active_at = now.instant;
+        instance.active_at = self.due.moment(now.instant);
         if next.needs_look() {
             self.look(index, next);
         } else {
@@ -265,7 +238,7 @@ impl<R> Lane<R> {
         };
         self.out.push(Output::Look {
             ticket,
-            key: instance.key.clone(),
+            key: instance.key(),
             record: next
                 .idempotency
                 .as_ref()
@@ -365,7 +338,6 @@ impl<R> Lane<R> {
     pub(super) fn forget(&mut self, index: usize) {
         let instance = self.instances.remove(index);
         debug_assert!(instance.pipeline.is_empty());
-        self.by_key.remove(&instance.key);
     }
 
     /// The instance of a ticket, if it still lives that life.
@@ -386,7 +358,7 @@ impl<R> Lane<R> {
             index,
             life: instance.life,
         };
-        let key = instance.key.clone();
+        let key = instance.key();
         let mut commit = self.begin_slot_commit(instance.slot, Some(ticket), now.wall);
         commit.key = Some(key);
         commit

@@ -1,52 +1,62 @@
 //! An instance: one entity in memory, from the first command to the last.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use firn_model::contract::{Component, Method};
-use firn_model::id::{EntityId, EntityKey, Slot};
+use firn_model::id::{EntityId, EntityKey, Slot, StorageName};
 use firn_model::metadata::Metadata;
 use firn_store::{Entity, Timestamp};
 
+use super::due::Moment;
+use super::instances::Line;
 use super::pipeline::Pipeline;
 use super::{Command, Idempotency, Known, Origin, Settled};
+use crate::few::Few;
 use crate::refusal::Refusal;
 
-/// One entity in memory.
+/// One entity in memory. Most of them are idle most of the time, so what is of no use then takes little
+/// room, and what few have is in a box.
 #[derive(Debug)]
 pub(super) struct Instance<R> {
-    pub(super) key: EntityKey,
     pub(super) slot: Slot,
     pub(super) id: EntityId,
+    /// Its storage and the stored form of the id are the entity's key. A later component may take its
+    /// place, but not with another storage.
     pub(super) component: Arc<Component>,
     /// Distinguishes this life of the instance from earlier ones at the same index.
     pub(super) life: u64,
     pub(super) phase: Phase<R>,
     pub(super) stream: Stream,
-    /// The mailbox: what was not sent yet, or is to be sent again. Boxed, as a queue keeps its room.
-    pub(super) queue: VecDeque<Box<Accepted<R>>>,
+    /// The mailbox: what was not sent yet, or is to be sent again.
+    pub(super) queue: Few<Box<Accepted<R>>>,
     /// What was sent and is not answered yet. Empty unless it serves, settles or is suspended.
     pub(super) pipeline: Pipeline<R>,
     /// The number of the entity's last event, as decided.
     pub(super) last_event: u64,
     /// The number of the last event that a snapshot holds, as decided.
     pub(super) last_snapshot: u64,
-    /// The tombstone's end, while there is one.
-    pub(super) deleted_until: Option<Timestamp>,
-    /// When the entity last changed, as decided; `None` if there is nothing of it.
-    pub(super) changed_at: Option<Timestamp>,
-    /// How long the entity is kept if nobody writes it.
-    pub(super) ttl: Option<Duration>,
-    /// How long it may be idle before it leaves memory.
-    pub(super) idle_max: Duration,
+    /// What the entity may end by, while there is something.
+    end: Option<Box<EndOfTime>>,
     /// When the instance last had something to do.
-    pub(super) active_at: Instant,
-    /// Proof of the newest entry in the order of idleness.
-    pub(super) idle_stamp: u64,
-    /// The earliest alarm that is set for it.
-    pub(super) alarm: Option<Instant>,
+    pub(super) active_at: Moment,
+    /// The earliest alarm that is set for it, or never.
+    pub(super) alarm: Moment,
+    /// Its neighbours in the line of those that became idle.
+    pub(super) line: Line,
+}
+
+/// When an entity ends by itself.
+#[derive(Debug, Default)]
+struct EndOfTime {
+    /// The tombstone's end, while there is one.
+    deleted_until: Option<Timestamp>,
+    /// How long the entity is kept if nobody writes it.
+    ttl: Option<Duration>,
+    /// When the entity last changed, as decided; `None` if there is nothing of it. Only followed where
+    /// a time to live is counted from it.
+    changed_at: Option<Timestamp>,
 }
 
 /// What an instance is doing.
@@ -65,12 +75,12 @@ pub(super) enum Phase<R> {
     /// The function was asked for a snapshot.
     Snapshotting {
         /// When to stop waiting for it.
-        until: Instant,
+        until: Moment,
     },
     /// The stream was half-closed; the function may still complete its side.
     Closing {
         /// When to reset it.
-        until: Instant,
+        until: Moment,
     },
     /// The slot is in trouble; the instance starts over when it is not. Commits under way go on to
     /// their outcome.
@@ -95,6 +105,80 @@ pub(super) enum Stream {
     None,
     /// It is open.
     Open,
+}
+
+impl<R> Instance<R> {
+    /// An instance that has not begun to live.
+    pub(super) fn new(id: EntityId, component: Arc<Component>, now: Moment) -> Self {
+        let key = EntityKey::new(component.storage.clone(), id.stored().clone());
+        Self {
+            slot: key.slot(),
+            id,
+            component,
+            life: 0,
+            phase: Phase::Suspended,
+            stream: Stream::None,
+            queue: Few::default(),
+            pipeline: Pipeline::default(),
+            last_event: 0,
+            last_snapshot: 0,
+            end: None,
+            active_at: now,
+            alarm: Moment::NEVER,
+            line: Line::default(),
+        }
+    }
+
+    /// The entity's identity in the store.
+    pub(super) fn key(&self) -> EntityKey {
+        EntityKey::new(self.component.storage.clone(), self.id.stored().clone())
+    }
+
+    /// Whether it is an instance of this entity.
+    pub(super) fn is_of(&self, storage: &StorageName, id: &str) -> bool {
+        **self.id.stored() == *id && self.component.storage == *storage
+    }
+
+    /// The tombstone's end, while there is one.
+    pub(super) fn deleted_until(&self) -> Option<Timestamp> {
+        self.end.as_ref().and_then(|end| end.deleted_until)
+    }
+
+    /// There is a tombstone from now on, until then, or none.
+    pub(super) fn set_deleted_until(&mut self, until: Option<Timestamp>) {
+        if self.end.is_some() || until.is_some() {
+            self.end.get_or_insert_default().deleted_until = until;
+        }
+    }
+
+    /// Begins to count how long the entity is kept if nobody writes it.
+    pub(super) fn set_ttl(&mut self, ttl: Option<Duration>) {
+        self.end = ttl.map(|ttl| {
+            let ttl = Some(ttl);
+            Box::new(EndOfTime {
+                ttl,
+                ..EndOfTime::default()
+            })
+        });
+    }
+
+    /// The entity was changed then; at no time if there is nothing of it.
+    pub(super) fn set_changed_at(&mut self, at: Option<Timestamp>) {
+        if let Some(end) = &mut self.end {
+            end.changed_at = at;
+        }
+    }
+
+    /// Whether its time is over, or the grace of its tombstone.
+    pub(super) fn is_expired(&self, wall: Timestamp) -> bool {
+        let Some(end) = &self.end else {
+            return false;
+        };
+        let ends = end.changed_at.zip(end.ttl).map(|(at, ttl)| at.plus(ttl));
+        end.deleted_until
+            .or(ends)
+            .is_some_and(|until| until <= wall)
+    }
 }
 
 /// How often a command may be lost with the function before it is refused. Once may be an accident

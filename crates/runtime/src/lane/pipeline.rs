@@ -20,15 +20,16 @@ use firn_model::policy::Pipelining;
 
 use super::Settled;
 use super::instance::Accepted;
+use crate::few::Few;
 use crate::refusal::Refusal;
 
 /// Commands between being sent and being answered.
 #[derive(Debug)]
 pub(super) struct Pipeline<R> {
-    /// The function has them. Boxed, as queues keep their room.
-    running: VecDeque<Box<Accepted<R>>>,
+    /// The function has them.
+    running: Few<Box<Accepted<R>>>,
     /// They are decided.
-    committing: VecDeque<Box<Committing<R>>>,
+    committing: Few<Box<Committing<R>>>,
 }
 
 /// Something that waits until what it depends on is durable.
@@ -60,8 +61,8 @@ pub(super) enum Then<R> {
 impl<R> Default for Pipeline<R> {
     fn default() -> Self {
         Self {
-            running: VecDeque::new(),
-            committing: VecDeque::new(),
+            running: Few::default(),
+            committing: Few::default(),
         }
     }
 }
@@ -117,7 +118,7 @@ impl<R> Pipeline<R> {
 
     /// The function has nothing any more: gives what it had, in order.
     pub(super) fn take_running(&mut self) -> VecDeque<Box<Accepted<R>>> {
-        std::mem::take(&mut self.running)
+        self.running.take_all()
     }
 
     /// Something waits, for its commit or for those before it.

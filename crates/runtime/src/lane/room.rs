@@ -1,21 +1,23 @@
 //! Time and room: deadlines, idle instances, streams that give way, and draining.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::due::Item;
+use super::due::{Due, Item, Moment};
 use super::instance::{Accepted, Instance, Phase, Stream};
-use super::{Lane, Now, Output, Ticket};
+use super::instances::Instances;
+use super::{Lane, Now, Output};
 use crate::refusal::Refusal;
 
 impl<R> Lane<R> {
     /// Looks at everything whose time has come.
     pub(super) fn wake(&mut self, now: Now) {
-        while let Some((at, item)) = self.due.pop(now.instant) {
+        let until = self.due.moment(now.instant);
+        while let Some((at, item)) = self.due.pop(until) {
             match item {
                 Item::Housekeeping => self.housekeep(now),
                 Item::Instance(index) if is_set(&self.instances, at, index) => {
-                    self.look_at(index, now);
+                    self.look_at(index as usize, now);
                 }
                 Item::Instance(_) => {}
             }
@@ -28,17 +30,21 @@ impl<R> Lane<R> {
         let Some(instance) = self.instances.get_mut(index) else {
             return;
         };
-        instance.alarm = None;
+        instance.alarm = Moment::NEVER;
         self.drop_late(index, now);
-        let Some(instance) = self.instances.get(index) else {
-            return;
-        };
-        if instance.due().is_some_and(|due| due <= now.instant) {
+        let moment = self.due.moment(now.instant);
+        if self.due_of(index).is_some_and(|due| due <= moment) {
             self.act_on_due(index, now);
         }
-        if let Some(due) = self.instances.get(index).and_then(Instance::due) {
-            self.arm(index, due.max(now.instant + MIN_STEP));
+        if let Some(due) = self.due_of(index) {
+            self.arm_at(index, due.max(moment.plus(MIN_STEP)));
         }
+    }
+
+    /// When an instance next needs a look; `None` if it waits for something other than time, or is gone.
+    fn due_of(&self, index: usize) -> Option<Moment> {
+        let instance = self.instances.get(index)?;
+        instance.due(&self.due, self.config.passivate_after)
     }
 
     /// Refuses the waiting commands whose deadline has passed.
@@ -55,7 +61,7 @@ impl<R> Lane<R> {
         {
             return;
         }
-        for queued in std::mem::take(&mut instance.queue) {
+        for queued in instance.queue.take_all() {
             if queued.deadline > now.instant {
                 self.instances[index].queue.push_back(queued);
             } else {
@@ -128,30 +134,21 @@ impl<R> Lane<R> {
             self.room_wanted = self.room_wanted.saturating_sub(1);
             return self.restart(index, now);
         }
-        let instance = &self.instances[index];
-        let idle_until = now.instant + instance.idle_max;
-        let stamp = self.due.became_idle(Ticket {
-            index,
-            life: instance.life,
-        });
-        self.instances[index].active_at = now.instant;
-        self.instances[index].idle_stamp = stamp;
-        let instances = &self.instances;
-        self.due.tidy_idle(instances.len(), |ticket, stamp| {
-            is_idle(instances, ticket, stamp)
-        });
-        self.arm(index, idle_until);
+        let now = self.due.moment(now.instant);
+        self.instances.became_idle(index);
+        let instance = &mut self.instances[index];
+        instance.active_at = now;
+        let idle_until = now.plus(instance.idle_max(self.config.passivate_after));
+        self.arm_at(index, idle_until);
     }
 
     /// Somebody waits for a stream: the instance that has been idle longest gives way, or the next
     /// one that becomes idle.
     pub(super) fn make_room(&mut self, now: Now) {
-        let instances = &self.instances;
-        match self
-            .due
-            .longest_idle(|ticket, stamp| is_idle(instances, ticket, stamp))
-        {
-            Some(ticket) => self.restart(ticket.index, now),
+        let gives_way =
+            |instance: &Instance<R>| instance.is_idle() && instance.stream == Stream::Open;
+        match self.instances.longest_idle(gives_way) {
+            Some(index) => self.restart(index, now),
             None => {
                 self.room_wanted += 1;
                 self.out.push(Output::NoRoom);
@@ -176,12 +173,16 @@ impl<R> Lane<R> {
 
     /// Makes sure that the instance is looked at by then.
     pub(super) fn arm(&mut self, index: usize, at: Instant) {
+        self.arm_at(index, self.due.moment(at));
+    }
+
+    fn arm_at(&mut self, index: usize, at: Moment) {
         let instance = &mut self.instances[index];
-        if instance.alarm.is_some_and(|alarm| alarm <= at) {
+        if instance.alarm <= at {
             return;
         }
-        instance.alarm = Some(at);
-        self.due.at(at, Item::Instance(index));
+        instance.alarm = at;
+        self.due.at(at, Item::Instance(index as u32));
         let instances = &self.instances;
         self.due
             .tidy_alarms(instances.len(), |at, item| match item {
@@ -193,22 +194,13 @@ impl<R> Lane<R> {
 
 /// Two looks at one instance are at least that far apart, so that an alarm that could do nothing
 /// is not set again for the same instant.
-const MIN_STEP: std::time::Duration = std::time::Duration::from_millis(1);
+const MIN_STEP: Duration = Duration::from_millis(1);
 
 /// Whether an alarm is the instance's own and was not overtaken by an earlier one.
-fn is_set<R>(instances: &slab::Slab<Instance<R>>, at: Instant, index: usize) -> bool {
+fn is_set<R>(instances: &Instances<R>, at: Moment, index: u32) -> bool {
     instances
-        .get(index)
-        .is_some_and(|instance| instance.alarm == Some(at))
-}
-
-fn is_idle<R>(instances: &slab::Slab<Instance<R>>, ticket: Ticket, stamp: u64) -> bool {
-    instances.get(ticket.index).is_some_and(|instance| {
-        instance.life == ticket.life
-            && instance.idle_stamp == stamp
-            && instance.is_idle()
-            && instance.stream == Stream::Open
-    })
+        .get(index as usize)
+        .is_some_and(|instance| instance.alarm == at)
 }
 
 impl<R> Instance<R> {
@@ -218,12 +210,19 @@ impl<R> Instance<R> {
         is_serving && self.pipeline.is_empty() && self.queue.is_empty()
     }
 
+    /// How long it may be idle before it leaves memory, where its component does not say.
+    fn idle_max(&self, otherwise: Duration) -> Duration {
+        self.component.policies.passivate_after.unwrap_or(otherwise)
+    }
+
     /// When the instance next needs a look; `None` if it waits for something other than time.
-    fn due(&self) -> Option<Instant> {
+    fn due(&self, clock: &Due, passivate_after: Duration) -> Option<Moment> {
         let own = match &self.phase {
             Phase::Snapshotting { until } | Phase::Closing { until } => Some(*until),
-            Phase::Serving if self.is_idle() => Some(self.active_at + self.idle_max),
-            Phase::Looking(next) => next.as_ref().map(|next| next.deadline),
+            Phase::Serving if self.is_idle() => {
+                Some(self.active_at.plus(self.idle_max(passivate_after)))
+            }
+            Phase::Looking(next) => next.as_ref().map(|next| clock.moment(next.deadline)),
             Phase::Serving
             | Phase::Settling(_)
             | Phase::Loading
@@ -231,9 +230,8 @@ impl<R> Instance<R> {
             | Phase::Suspended => None,
         };
         let waiting = self.queue.iter().map(|queued| queued.deadline).min();
-        own.into_iter()
-            .chain(self.pipeline.due())
-            .chain(waiting)
-            .min()
+        let others = self.pipeline.due().into_iter().chain(waiting);
+        let others = others.map(|at| clock.moment(at));
+        own.into_iter().chain(others).min()
     }
 }

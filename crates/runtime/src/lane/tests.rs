@@ -5,6 +5,7 @@ mod bench;
 mod commands;
 mod commits;
 mod failures;
+mod instances;
 mod interleavings;
 mod lost;
 mod pipelining;

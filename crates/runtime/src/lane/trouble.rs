@@ -182,7 +182,7 @@ impl<R> Lane<R> {
         if let Phase::Looking(Some(next)) = phase {
             instance.queue.push_front(next);
         }
-        for waiting in &mut instance.queue {
+        for waiting in instance.queue.iter_mut() {
             // Another owner may serve it meanwhile.
             waiting.is_new = false;
         }
