@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use firn_model::contract::{Component, Kind};
-use firn_model::id::{EntityId, EntityKey};
+use firn_model::contract::Kind;
 use firn_model::replicated::Delta;
 use firn_runtime::link::{
     Entity, EntityCommand, EntityStream, EventSink, Opening, ReplicaCommand, ReplicaOpening,
@@ -28,14 +27,13 @@ pub(crate) fn open(
         id,
         entity,
     } = opening;
-    let (state, key) = (state(component.kind, entity), key(&component, &id));
+    let state = state(component.kind, entity);
     let incarnation = connection
         .lock()
         .open_entity(&component, &id, state, events);
     Box::new(Held {
         connection,
         incarnation,
-        key,
     })
 }
 
@@ -50,19 +48,13 @@ pub(crate) fn open_replica(
         id,
         value,
     } = opening;
-    let key = key(&component, &id);
     let incarnation = connection
         .lock()
         .open_replica(&component, &id, value, events);
     Box::new(Held {
         connection,
         incarnation,
-        key,
     })
-}
-
-fn key(component: &Component, id: &EntityId) -> EntityKey {
-    EntityKey::new(component.storage.clone(), id.stored().clone())
 }
 
 /// What the function lacks of an entity that was loaded.
@@ -89,12 +81,11 @@ fn state(kind: Kind, entity: Entity) -> State {
 struct Held {
     connection: Arc<Connection>,
     incarnation: u64,
-    key: EntityKey,
 }
 
 impl EntityStream for Held {
     fn command(&mut self, command: EntityCommand) {
-        let sent = sent(command, self.key.clone());
+        let sent = sent(command);
         self.connection.lock().command(self.incarnation, sent);
     }
 
@@ -118,12 +109,9 @@ impl ReplicaStream for Held {
             command,
             streamed,
         } = command;
-        self.connection.lock().replica_command(
-            self.incarnation,
-            sent(command, self.key.clone()),
-            number,
-            streamed,
-        );
+        self.connection
+            .lock()
+            .replica_command(self.incarnation, sent(command), number, streamed);
     }
 
     fn delta(&mut self, delta: Delta) {
@@ -153,14 +141,14 @@ impl Drop for Held {
     }
 }
 
-fn sent(command: EntityCommand, key: EntityKey) -> Sent {
+fn sent(command: EntityCommand) -> Sent {
     Sent {
         method: command.method,
         message: command.message,
         metadata: command.metadata.and_then(convert::metadata),
         timeout_ms: left_ms(Some(command.deadline)),
         handler: Handler {
-            of: Handled::Entity(key),
+            of: Handled::Entity,
             hops: command.hops,
         },
     }

@@ -20,20 +20,21 @@ mod calls;
 mod end;
 mod said;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use firn_model::code::Code;
 use firn_model::contract::{Finding, Method};
-use firn_model::id::EntityKey;
 use firn_runtime::calls::Within;
+use firn_runtime::few::Few;
 use firn_runtime::link::{End, EventSink, ReplicaEvent, ReplicaSink, StreamEvent};
 use firn_wire::v1::chunk::Assembler;
 use firn_wire::v1::contract::Shape;
 use firn_wire::v1::message as wire;
 use firn_wire::v1::message::firn_frame::Frame as Out;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::action::Replies;
 use super::outbox::{Outbox, Subject};
@@ -59,20 +60,22 @@ pub(crate) struct Limits {
     pub(crate) calls: u32,
 }
 
-/// A connection.
+/// A connection. Tables that hash cheaply are by numbers that Firn has given, so that a function cannot
+/// choose what falls together there.
 pub(crate) struct Session {
     limits: Limits,
     places: Places,
     pub(crate) out: Outbox,
     assembler: Assembler,
-    commands: HashMap<u64, Open>,
-    instances: HashMap<u64, Instance>,
+    commands: FxHashMap<u64, Open>,
+    /// Each in a box: a table has room for twice as many as it holds, or more.
+    instances: FxHashMap<u64, Box<Instance>>,
     last_command: u64,
     last_incarnation: u64,
     /// How many more commands may be opened.
     credit: u64,
     /// Commands that have given their credit back already: streams that have begun.
-    streaming: HashSet<u64>,
+    streaming: FxHashSet<u64>,
     /// Commands that wait for credit, in order.
     waiting: VecDeque<Uncredited>,
     last_call: u64,
@@ -146,7 +149,7 @@ enum Watch {
     Cancelled { accepted: bool },
 }
 
-/// An entity in an incarnation.
+/// An entity in an incarnation. There are as many as entities are active, so each byte counts.
 struct Instance {
     life: Life,
     /// What its decisions may hold.
@@ -154,11 +157,11 @@ struct Instance {
     /// The stored form of the entity's id.
     id: Arc<str>,
     /// The commands that are open, in order.
-    open: VecDeque<u64>,
+    open: Few<u64>,
     /// The version that the last decision has left.
     version: u64,
     /// What the first command is to carry; as long as it is here, the function has heard nothing.
-    opening: Option<wire::Opening>,
+    opening: Option<Box<wire::Opening>>,
 }
 
 /// Where an incarnation is in its life.
@@ -257,7 +260,7 @@ pub(crate) struct Sent {
 }
 
 /// The handler of a command: what it calls through Firn is called in its name.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Handler {
     pub(crate) of: Handled,
     /// How many forwards, effects and calls led to it.
@@ -265,10 +268,10 @@ pub(crate) struct Handler {
 }
 
 /// What a handler handles.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) enum Handled {
-    /// A command of this entity.
-    Entity(EntityKey),
+    /// A command of the entity of its incarnation.
+    Entity,
     /// The call of an action that has this number.
     Action(u64),
 }
@@ -280,12 +283,12 @@ impl Session {
             places,
             out: Outbox::new(limits.chunk_bytes),
             assembler: Assembler::new(limits.frame_bytes),
-            commands: HashMap::new(),
-            instances: HashMap::new(),
+            commands: FxHashMap::default(),
+            instances: FxHashMap::default(),
             last_command: 0,
             last_incarnation: 0,
             credit: limits.commands,
-            streaming: HashSet::new(),
+            streaming: FxHashSet::default(),
             waiting: VecDeque::new(),
             last_call: 0,
             gated: HashMap::new(),

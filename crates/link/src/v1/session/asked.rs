@@ -1,12 +1,11 @@
 //! What the engine asks of a connection: incarnations and commands.
 
-use std::collections::VecDeque;
-
 use bytes::Bytes;
 use firn_model::code::Code;
 use firn_model::contract::{Component, Method};
 use firn_model::id::EntityId;
 use firn_model::replicated::Delta;
+use firn_runtime::few::Few;
 use firn_runtime::link::{End, EventSink, ReplicaSink};
 use firn_wire::v1::convert;
 use firn_wire::v1::message as wire;
@@ -65,17 +64,18 @@ impl Session {
             life: Life::Serving(sink),
             shape: place.shape.clone(),
             id: id.stored().clone(),
-            open: VecDeque::new(),
+            open: Few::default(),
             version: opening.version,
-            opening: Some(opening),
+            opening: Some(Box::new(opening)),
         };
+        let instance = Box::new(instance);
         self.instances.insert(self.last_incarnation, instance);
         self.last_incarnation
     }
 
     /// Sends a command to a value or event sourced entity.
     pub(crate) fn command(&mut self, incarnation: u64, sent: Sent) {
-        let (method, handler) = (sent.method.clone(), sent.handler.clone());
+        let (method, handler) = (sent.method.clone(), sent.handler);
         self.send(incarnation, sent, |incarnation| Open::Entity {
             incarnation,
             method,
@@ -95,7 +95,7 @@ impl Session {
             true => Watch::Silent,
             false => Watch::Unary,
         };
-        let (method, handler) = (sent.method.clone(), sent.handler.clone());
+        let (method, handler) = (sent.method.clone(), sent.handler);
         self.send(incarnation, sent, |incarnation| Open::Replica {
             incarnation,
             method,
@@ -115,7 +115,7 @@ impl Session {
             let end = unreachable(&no_longer(&sent.method.path()));
             return self.end_instance(incarnation, end);
         };
-        let opening = instance.opening.take();
+        let opening = instance.opening.take().map(|opening| *opening);
         self.last_command += 1;
         let id = self.last_command;
         let frame = command(id, incarnation, &method, sent, opening);
@@ -135,7 +135,7 @@ impl Session {
             (self.instances.get_mut(&incarnation), frame)
         {
             // The function may not have heard of it yet.
-            instance.opening = command.opening;
+            instance.opening = command.opening.map(Box::new);
         }
         let code = Code::FrameTooLarge;
         let cause = format!("the entity, or the command, is not sent: {cause}");
@@ -152,7 +152,7 @@ impl Session {
         };
         self.last_command += 1;
         let id = self.last_command;
-        let handler = sent.handler.clone();
+        let handler = sent.handler;
         let frame = command(id, 0, &method, sent, None);
         if let Err(cause) = self.fits(&frame) {
             replies.too_large(&cause);
@@ -228,16 +228,18 @@ impl Session {
         let Some(instance) = self.instances.get(&incarnation) else {
             return;
         };
-        for id in &instance.open {
-            if let Some(Open::Replica { number, stream, .. }) = self.commands.get_mut(id)
-                && *number == asked
-            {
-                let accepted = *stream == Watch::Accepted;
-                *stream = Watch::Cancelled { accepted };
-                let id = *id;
-                return self.cancel(Subject::Incarnation(incarnation), id);
-            }
+        let is_it = |id: &&u64| match self.commands.get(id) {
+            Some(Open::Replica { number, .. }) => *number == asked,
+            _ => false,
+        };
+        let Some(&id) = instance.open.iter().find(is_it) else {
+            return;
+        };
+        if let Some(Open::Replica { stream, .. }) = self.commands.get_mut(&id) {
+            let accepted = *stream == Watch::Accepted;
+            *stream = Watch::Cancelled { accepted };
         }
+        self.cancel(Subject::Incarnation(incarnation), id);
     }
 
     pub(super) fn cancel(&mut self, subject: Subject, command: u64) {
@@ -321,9 +323,10 @@ impl Session {
                 return true;
             }
             if let Out::Command(command) = &mut it.frame {
-                instance.opening = command.opening.take().or(instance.opening.take());
+                let opening = command.opening.take().map(Box::new);
+                instance.opening = opening.or(instance.opening.take());
             }
-            instance.open.retain(|open| *open != it.command);
+            instance.open.remove(&it.command);
             commands.remove(&it.command);
             false
         });

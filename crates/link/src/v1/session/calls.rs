@@ -2,6 +2,8 @@
 
 use firn_model::call::Reply;
 use firn_model::code::Code;
+use firn_model::contract::Method;
+use firn_model::id::EntityKey;
 use firn_model::status::{GrpcCode, Status};
 use firn_runtime::calls::Within;
 use firn_runtime::link::StreamEvent;
@@ -93,22 +95,27 @@ impl Session {
 
     /// In whose name a handler of this command makes calls.
     pub(super) fn within(&self, command: u64) -> Option<Within> {
-        let (method, handler) = match self.commands.get(&command)? {
+        let (method, incarnation, handler) = match self.commands.get(&command)? {
             Open::Entity {
-                method, handler, ..
+                incarnation,
+                method,
+                handler,
             }
             | Open::Replica {
+                incarnation,
+                method,
+                handler,
+                ..
+            } => (method, *incarnation, handler),
+            Open::Action {
                 method, handler, ..
-            }
-            | Open::Action {
-                method, handler, ..
-            } => (method, handler),
+            } => (method, 0, handler),
             Open::Cancelled => return None,
         };
-        let waiter = match &handler.of {
-            Handled::Entity(key) => Waiter::Entity(key.clone()),
+        let waiter = match handler.of {
+            Handled::Entity => Waiter::Entity(self.key_of(incarnation, method)?),
             Handled::Action(number) => Waiter::Action {
-                number: *number,
+                number,
                 path: method.path().into(),
             },
         };
@@ -116,6 +123,13 @@ impl Session {
             waiter,
             hops: handler.hops,
         })
+    }
+
+    /// The key of the entity in an incarnation that has an open command of this method.
+    fn key_of(&self, incarnation: u64, method: &Method) -> Option<EntityKey> {
+        let instance = self.instances.get(&incarnation)?;
+        let storage = method.component.storage.clone();
+        Some(EntityKey::new(storage, instance.id.clone()))
     }
 
     /// Answers a call of the function that was begun.

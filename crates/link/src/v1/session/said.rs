@@ -206,7 +206,7 @@ impl Session {
         };
         let id = decision.command;
         let first = instance.open.front().copied();
-        instance.open.retain(|open| *open != id);
+        instance.open.remove(&id);
         let Some(Sink::Entity(sink)) = instance.life.sink() else {
             // The incarnation is over, and its decisions are void (R41).
             return;
@@ -243,7 +243,7 @@ impl Session {
             return;
         };
         let id = decision.command;
-        instance.open.retain(|open| *open != id);
+        instance.open.remove(&id);
         let Some(Sink::Replica(sink)) = instance.life.sink() else {
             return;
         };
@@ -410,7 +410,7 @@ impl Session {
         let Some(instance) = self.instances.remove(&incarnation) else {
             return;
         };
-        for command in &instance.open {
+        for command in instance.open.iter() {
             if self.commands.remove(command).is_some() {
                 self.give_back_for(*command);
             }
