@@ -1,10 +1,7 @@
 //! The database stops, stands still, is full, or takes no writes. Commands wait or fail with a code,
 //! Firn recovers by itself, and what was acknowledged is there, once.
 
-use std::io::Write;
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::process::Command;
 use std::time::Duration;
 
 use firn_testkit::client::{Client, http};
@@ -12,6 +9,7 @@ use firn_testkit::postgres::{Cut, Postgres, Rule};
 use tonic::{Code, Status};
 
 use crate::shop::{Function, Writer, contents, firn, item, method};
+use crate::small::Small;
 
 async fn writers(clients: SocketAddr, count: usize) -> Vec<Writer> {
     let mut writers = Vec::new();
@@ -215,6 +213,37 @@ async fn a_database_that_takes_no_writes_refuses_changes_and_answers_reads() {
     assert_eq!(contents(&client, "a").await, ["one", "three"]);
 }
 
+/// The disk of an embedded store is full: what cannot be made durable is acknowledged to nobody, and Firn
+/// ends with a code. With room again it starts with all that it has acknowledged.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_folder_without_room_ends_firn_and_loses_nothing() {
+    let Some(small) = Small::mount() else {
+        println!("no small file system can be mounted here");
+        return;
+    };
+    let place = small.folder();
+    let store = format!("embedded:{}", place.path().join("data").display());
+    let function = Function::start();
+    let mut firn = firn(&function, &store, &[]);
+    let writers = writers(firn.clients, 4).await;
+    all_go_on(&writers).await;
+    let filler = small.fill();
+    let client = Client::connect(firn.clients).await;
+    let mut large = item("a", "large");
+    large["name"] = "n".repeat(200_000).into();
+    let add = method("AddItem");
+    // Until what was kept for the log is used up too.
+    while client.call(&add, large.clone()).await.is_ok() {}
+    assert_eq!(firn.wait().code(), Some(1));
+    assert!(firn.log().contains("FIRN-5004"), "{}", firn.log());
+    std::fs::remove_file(filler).expect("the filler can go");
+    firn.start_again();
+    firn.wait_until_serving();
+    finish(writers, firn.clients).await;
+    assert!(firn.stop().success());
+    drop(place);
+}
+
 /// The disk of the database is full for a while.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_without_room_refuses_and_goes_on_when_there_is_some() {
@@ -262,41 +291,28 @@ async fn a_database_without_room_refuses_and_goes_on_when_there_is_some() {
     drop(server);
 }
 
-/// A file system of a few megabytes, gone with this value.
-struct Small(tempfile::TempDir);
-
-impl Small {
-    fn mount() -> Option<Self> {
-        let folder = tempfile::tempdir().expect("a folder");
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=160m", "tmpfs"])
-            .arg(folder.path())
-            .output();
-        mounted
-            .is_ok_and(|mounted| mounted.status.success())
-            .then_some(Self(folder))
+/// The server stands still for good, and a standby that had all of its commits becomes the one that takes
+/// writes. Firn finds it by itself: the first host says nothing, the other takes no writes for a while.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failover_to_a_synchronous_standby_loses_nothing() {
+    let primary = Postgres::start();
+    let standby = primary.standby();
+    let function = Function::start();
+    let (one, other) = (primary.address().to_string(), standby.address());
+    let both = primary.fresh().replace(&one, &format!("{one},{other}"));
+    let url = format!("{both}&target_session_attrs=read-write");
+    let mut firn = firn(&function, &url, &["--lease", "60s"]);
+    let writers = writers(firn.clients, 4).await;
+    all_go_on(&writers).await;
+    primary.freeze();
+    let (status, code) = add_within(firn.clients, "while there is none", "1S").await;
+    assert!(matches!(status, 503 | 504), "{status} {code}");
+    standby.promote();
+    all_go_on(&writers).await;
+    for refusal in finish(writers, firn.clients).await {
+        check_refusal(&refusal);
     }
-
-    fn folder(&self) -> tempfile::TempDir {
-        tempfile::tempdir_in(self.0.path()).expect("a folder")
-    }
-
-    /// Takes all the room there is.
-    fn fill(&self) -> PathBuf {
-        let path = self.0.path().join("filler");
-        let mut file = std::fs::File::create(&path).expect("a file");
-        while file.write_all(&[0; 16 * 1024]).is_ok() {}
-        path
-    }
-}
-
-impl Drop for Small {
-    fn drop(&mut self) {
-        let _ = Command::new("umount")
-            .arg("--lazy")
-            .arg(self.0.path())
-            .status();
-    }
+    assert!(firn.stop().success());
 }
 
 /// Refused as it should be: not before the deadline, and with a code.

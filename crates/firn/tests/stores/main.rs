@@ -7,3 +7,4 @@ mod operation;
 mod owners;
 mod refusals;
 mod shop;
+mod small;

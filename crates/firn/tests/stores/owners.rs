@@ -82,6 +82,76 @@ async fn a_firn_that_stood_still_is_deposed() {
     add_item(&other, "three").await;
 }
 
+/// Two Firns take everything from one another, again and again. Whatever a Firn answers that was deposed
+/// and does not know it yet, nobody is told what is out of date, and no entity gets a second history.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_firns_that_depose_one_another_none_is_out_of_date() {
+    let server = Postgres::start();
+    let url = server.fresh();
+    let function = Function::start();
+    let mut serving = firn(&function, &url, &["--lease", "1s"]);
+    let (mut acknowledged, mut refused) = (Vec::new(), Vec::new());
+    for round in 0..3 {
+        let client = Client::connect(serving.clients).await;
+        for number in 0..5 {
+            let product = format!("{round} before {number}");
+            add_item(&client, &product).await;
+            acknowledged.push(product);
+        }
+        serving.signal(Signal::STOP);
+        let next = firn(&function, &url, &["--lease", "1s"]);
+        let other = Client::connect(next.clients).await;
+        let after = format!("{round} after");
+        add_item(&other, &after).await;
+        acknowledged.push(after);
+        // What waits for it when it goes on: reads, and changes that build on what it knows.
+        let asked = (0..20).map(|number| {
+            let client = client.clone();
+            tokio::spawn(async move {
+                let product = format!("{round} late {number}");
+                match number % 2 {
+                    0 => (
+                        None,
+                        client
+                            .call(&method("GetCart"), json!({ "cartId": "a" }))
+                            .await,
+                    ),
+                    _ => {
+                        let added = client.call(&method("AddItem"), item("a", &product)).await;
+                        (Some(product), added)
+                    }
+                }
+            })
+        });
+        let asked: Vec<_> = asked.collect();
+        serving.signal(Signal::CONT);
+        for asked in asked {
+            match asked.await.expect("it is done") {
+                (None, Ok(cart)) => panic!("a deposed Firn answered {cart}"),
+                (Some(product), Ok(_)) => acknowledged.push(product),
+                (Some(product), Err(_)) => refused.push(product),
+                (None, Err(_)) => {}
+            }
+        }
+        assert_eq!(serving.wait().code(), Some(1));
+        serving = next;
+    }
+    let stored = contents(&Client::connect(serving.clients).await, "a").await;
+    for product in &acknowledged {
+        assert!(stored.contains(product), "{product} is lost");
+    }
+    for product in &refused {
+        assert!(!stored.contains(product), "{product} was refused");
+    }
+    assert_eq!(stored.len(), acknowledged.len());
+    let check = std::process::Command::new(env!("CARGO_BIN_EXE_firn"))
+        .current_dir(serving.folder())
+        .args(["store", "check", "--store", &url])
+        .output()
+        .expect("the binary runs");
+    assert!(check.status.success(), "{check:?}");
+}
+
 /// The first is alive and well, but does not reach the database: it cannot know that it was deposed,
 /// so it answers nothing from its memory.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
