@@ -12,6 +12,7 @@
 //!
 //! Fixtures of the released version stand in the tests of this module.
 
+pub(crate) mod fields;
 pub(crate) mod parts;
 pub(crate) mod record;
 pub(crate) mod replica;

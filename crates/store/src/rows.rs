@@ -25,6 +25,7 @@
 pub(crate) mod apply;
 pub(crate) mod archive;
 pub(crate) mod check;
+pub(crate) mod events;
 pub(crate) mod key;
 pub(crate) mod overlay;
 pub(crate) mod read;
@@ -33,7 +34,7 @@ pub(crate) mod retention;
 pub(crate) mod sweep;
 pub(crate) mod value;
 
-pub(crate) use overlay::{Entry, Overlay, View};
+pub(crate) use overlay::{Entry, Overlay, See, View};
 
 #[cfg(doc)]
 use crate::write::Write;

@@ -228,18 +228,35 @@ impl Keys {
     /// # Errors
     /// See [`UnsealError`].
     pub fn open(&self, bound_to: &[u8], sealed: &[u8]) -> Result<Bytes, UnsealError> {
+        let mut plain = Vec::new();
+        self.open_into(bound_to, sealed, &mut plain)?;
+        Ok(plain.into())
+    }
+
+    /// Opens what was sealed at this place, in place of what `plain` holds; after an error that is
+    /// of no use.
+    ///
+    /// # Errors
+    /// See [`UnsealError`].
+    pub(crate) fn open_into(
+        &self,
+        bound_to: &[u8],
+        sealed: &[u8],
+        plain: &mut Vec<u8>,
+    ) -> Result<(), UnsealError> {
         let parts = Parts::of(sealed).ok_or(UnsealError::Unsealed)?;
         let id = || parts.id.to_owned();
         let key = self.keys.iter().position(|key| key.id == parts.id);
         let key = key.ok_or_else(|| UnsealError::Missing { id: id() })?;
         let derived = self.derived(key, parts.salt, parts.number);
-        let mut bytes = parts.bytes.to_vec();
-        let plain = derived
-            .open_in_place(nonce(parts.number), Aad::from(bound_to), &mut bytes)
+        plain.clear();
+        plain.extend_from_slice(parts.bytes);
+        let length = derived
+            .open_in_place(nonce(parts.number), Aad::from(bound_to), plain)
             .map_err(|_| UnsealError::Refused { id: id() })?
             .len();
-        bytes.truncate(plain);
-        Ok(bytes.into())
+        plain.truncate(length);
+        Ok(())
     }
 
     /// A check for the key that seals, to be kept beside what it has sealed.

@@ -15,7 +15,7 @@ use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
 use crate::ReadError;
 use crate::rows::key::Key;
 use crate::rows::overlay::Changes;
-use crate::rows::{Entry, View};
+use crate::rows::{Entry, See, View};
 use crate::seal::stored::{Opened, Seals};
 
 /// The name of the one keyspace.
@@ -175,6 +175,17 @@ impl View for Snapshot {
             let (key, value) = row.into_inner().map_err(TableError::from)?;
             Ok((Bytes::copy_from_slice(&key), Bytes::copy_from_slice(&value)))
         }))
+    }
+
+    fn each(&self, from: Key, to: Key, see: &mut See<'_>) -> Result<(), ReadError> {
+        if from >= to {
+            return Ok(());
+        }
+        for row in self.snapshot.range(&self.rows, from..to) {
+            let (key, value) = row.into_inner().map_err(TableError::from)?;
+            see(&key, &value)?;
+        }
+        Ok(())
     }
 }
 

@@ -11,6 +11,9 @@ use crate::ReadError;
 /// One row of a scan: its key and its value.
 pub(crate) type Entry = Result<(Bytes, Bytes), ReadError>;
 
+/// Who is shown rows: each row's key and its value.
+pub(crate) type See<'a> = dyn FnMut(&[u8], &[u8]) -> Result<(), ReadError> + 'a;
+
 /// Rows to read from; one view shows one state of them, whoever writes meanwhile.
 pub(crate) trait View {
     /// The value of one row.
@@ -18,6 +21,16 @@ pub(crate) trait View {
 
     /// The rows from `from` up to but without `to`, in order.
     fn scan<'a>(&'a self, from: Key, to: Key) -> Box<dyn Iterator<Item = Entry> + 'a>;
+
+    /// Shows the rows of a scan where they stand, for those who keep only parts of them; ends at
+    /// the first that is refused.
+    fn each(&self, from: Key, to: Key, see: &mut See<'_>) -> Result<(), ReadError> {
+        for row in self.scan(from, to) {
+            let (key, value) = row?;
+            see(&key, &value)?;
+        }
+        Ok(())
+    }
 }
 
 impl<V: View + ?Sized> View for Box<V> {
@@ -27,6 +40,10 @@ impl<V: View + ?Sized> View for Box<V> {
 
     fn scan<'a>(&'a self, from: Key, to: Key) -> Box<dyn Iterator<Item = Entry> + 'a> {
         (**self).scan(from, to)
+    }
+
+    fn each(&self, from: Key, to: Key, see: &mut See<'_>) -> Result<(), ReadError> {
+        (**self).each(from, to, see)
     }
 }
 

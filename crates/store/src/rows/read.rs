@@ -9,11 +9,12 @@ use firn_model::payload::Payload;
 use firn_model::policy::Replay;
 
 use super::apply::entity_row;
+use super::events::Events;
 use super::key::{self, Key, Space, successor};
 use super::overlay::View;
 use super::value::{
-    AppendKind, ChangeKind, ChangeRow, EntityRow, EventRow, HeadRow, OutboxRow, PayloadRow,
-    ReplyRow, SnapshotRow, TimerIdRow, TimerRow, bad_field, damaged, decode_row,
+    AppendKind, ChangeKind, ChangeRow, EntityRow, HeadRow, OutboxRow, PayloadRow, ReplyRow,
+    SnapshotRow, TimerIdRow, TimerRow, bad_field, damaged, decode_row,
 };
 use super::{replicas, retention};
 use crate::commit::{Change, Head, ReplyRecord};
@@ -58,12 +59,14 @@ pub(crate) fn load(
     };
     let after = snapshot.as_ref().map_or(0, |snapshot| snapshot.sequence);
     let (state, tags) = state(rows, entity_key, &row)?.unzip();
-    let changed_at = retention::changed_at(rows, entity_key, &row)?;
+    let events = events_of(rows, entity_key, &row, after, usize::MAX)?;
+    let last_at = events.last().map(|event| event.at);
+    let changed_at = retention::changed_at(rows, entity_key, &row, last_at)?;
     Ok(Entity {
         state,
         tags: tags.unwrap_or_default(),
         snapshot,
-        events: events_of(rows, entity_key, &row, after, usize::MAX)?,
+        events,
         last_event: row.last_event,
         deleted_until: row.deleted_until.map(Timestamp),
         changed_at,
@@ -311,31 +314,11 @@ fn events_of(
     let first = after + 1;
     let from = key::event(entity_key, row.generation, first);
     let to = key::event(entity_key, row.generation, first.saturating_add(count));
-    let mut events = Vec::new();
-    for (number, row) in (first..).zip(rows.scan(from, to)) {
-        let (key, value) = row?;
-        events.push(event(&key, value, number)?);
-    }
-    if events.len() as u64 != count {
-        let next = first + events.len() as u64;
-        return Err(missing(&key::event(entity_key, row.generation, next)));
-    }
-    Ok(events)
-}
-
-fn event(key: &[u8], value: Bytes, number: u64) -> Result<Event, ReadError> {
-    if key::event_number(key) != Some(number) {
-        return Err(damaged(
-            key,
-            &format!("event {number} before it is missing"),
-        ));
-    }
-    let row: EventRow = decode_row(key, value)?;
-    Ok(Event {
-        sequence: number,
-        at: Timestamp(row.at),
-        payload: convert(key, row.payload, "the event")?,
-    })
+    let mut events = Events::expect(first, count);
+    rows.each(from, to, &mut |key, value| events.add(key, value))?;
+    events
+        .all()
+        .map_err(|next| missing(&key::event(entity_key, row.generation, next)))
 }
 
 /// The change that a row is about; `None` if a newer one has taken its place.

@@ -74,7 +74,8 @@ pub(crate) fn unwritten(
     for (looked, row) in entities(rows, storage, after).enumerate() {
         let (entity_key, row) = entity_of(row)?;
         let id = entity_key.id.to_string();
-        if row.is_alive() && changed_at(rows, &entity_key, &row)?.is_some_and(|at| at < since) {
+        if row.is_alive() && changed_at(rows, &entity_key, &row, None)?.is_some_and(|at| at < since)
+        {
             found.push(entity_key);
         }
         if looked + 1 >= limit {
@@ -87,11 +88,13 @@ pub(crate) fn unwritten(
     Ok(Page { found, next: None })
 }
 
-/// When an entity last changed, whatever the change was.
+/// When an entity last changed, whatever the change was. `last_at` is when its last event was
+/// appended, if the caller knows.
 pub(crate) fn changed_at(
     rows: &dyn View,
     entity_key: &EntityKey,
     row: &EntityRow,
+    last_at: Option<Timestamp>,
 ) -> Result<Option<Timestamp>, ReadError> {
     let mut changed = None;
     if let Some(newest) = row.newest_change {
@@ -102,7 +105,11 @@ pub(crate) fn changed_at(
         }
     }
     if row.last_event > 0 {
-        changed = changed.max(event_at(rows, entity_key, row, row.last_event)?);
+        let last_at = match last_at {
+            Some(at) => Some(at),
+            None => event_at(rows, entity_key, row, row.last_event)?,
+        };
+        changed = changed.max(last_at);
     }
     Ok(changed)
 }

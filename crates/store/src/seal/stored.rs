@@ -11,7 +11,7 @@ use crate::embedded::table::{SealedTable, Table};
 use crate::encoding::Fault;
 use crate::rows::key::{Key, Space};
 use crate::rows::value::damaged;
-use crate::rows::{Entry, View};
+use crate::rows::{Entry, See, View};
 
 use std::sync::Arc;
 
@@ -66,14 +66,37 @@ impl Seals {
 
     /// The value of a row as it was before it was stored.
     pub(crate) fn open_row(&self, key: &[u8], value: Bytes) -> Result<Bytes, ReadError> {
-        let Some(keys) = self.keys.as_ref().filter(|_| has_contents(key)) else {
+        let Some(keys) = self.keys_of(key, &value) else {
             return Ok(value);
         };
-        if self.takes_plain && !is_sealed(&value) {
-            return Ok(value);
-        }
         keys.open(&[ROW, key].concat(), &value)
             .map_err(|error| damaged(key, &error))
+    }
+
+    /// Shows the values of rows as they were before they were stored.
+    fn see<'a>(
+        &'a self,
+        see: &'a mut See<'_>,
+    ) -> impl FnMut(&[u8], &[u8]) -> Result<(), ReadError> + 'a {
+        // Of one row after the other.
+        let (mut bound_to, mut plain) = (Vec::new(), Vec::new());
+        move |key, value| {
+            let Some(keys) = self.keys_of(key, value) else {
+                return see(key, value);
+            };
+            bound_to.clear();
+            bound_to.extend_from_slice(ROW);
+            bound_to.extend_from_slice(key);
+            keys.open_into(&bound_to, value, &mut plain)
+                .map_err(|error| damaged(key, &error))?;
+            see(key, &plain)
+        }
+    }
+
+    /// The keys, if the value of this row is sealed with one of them.
+    fn keys_of(&self, key: &[u8], value: &[u8]) -> Option<&Keys> {
+        let keys = self.keys.as_ref().filter(|_| has_contents(key))?;
+        (!self.takes_plain || is_sealed(value)).then_some(keys)
     }
 
     /// Appends the stored form of a record that `write` appends.
@@ -126,6 +149,10 @@ impl<V: View> View for Opened<V> {
             let value = self.seals.open_row(&key, value)?;
             Ok((key, value))
         }))
+    }
+
+    fn each(&self, from: Key, to: Key, see: &mut See<'_>) -> Result<(), ReadError> {
+        self.stored.each(from, to, &mut self.seals.see(see))
     }
 }
 
