@@ -2,13 +2,16 @@
 //!
 //! A read waits in a queue of at most [`QUEUE_MAX`]; more wait outside, as futures, until there is
 //! room. Who drops the future takes the read back, or its answer goes nowhere.
+//!
+//! Of the threads that have nothing to do the one that read last is woken: what it needs is still in
+//! the cache of its processor, and few reads keep one thread awake instead of all of them half asleep.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
-use std::thread::JoinHandle;
+use std::thread::{JoinHandle, Thread};
 use std::{io, thread};
 
 use futures_channel::oneshot;
@@ -30,11 +33,12 @@ pub(crate) struct Stopped;
 
 struct Queue {
     state: Mutex<State>,
-    filled: Condvar,
 }
 
 struct State {
     jobs: VecDeque<Job>,
+    /// The threads that are to be woken for a job, the one that read last at the end.
+    idle: Vec<Thread>,
     /// Who waits for room.
     waiting: Vec<Waker>,
     is_closed: bool,
@@ -49,10 +53,10 @@ impl Readers {
         let queue = Arc::new(Queue {
             state: Mutex::new(State {
                 jobs: VecDeque::new(),
+                idle: Vec::new(),
                 waiting: Vec::new(),
                 is_closed: false,
             }),
-            filled: Condvar::new(),
         });
         let mut readers = Self {
             queue,
@@ -106,8 +110,11 @@ impl Queue {
             return Poll::Pending;
         }
         state.jobs.extend(job.take());
+        let idle = state.idle.pop();
         drop(state);
-        self.filled.notify_one();
+        if let Some(thread) = idle {
+            thread.unpark();
+        }
         Poll::Ready(Ok(()))
     }
 
@@ -119,12 +126,23 @@ impl Queue {
     }
 
     fn next(&self) -> Option<Job> {
-        let state = self.lock();
-        let mut state = self
-            .filled
-            .wait_while(state, |state| state.jobs.is_empty() && !state.is_closed)
-            .unwrap_or_else(PoisonError::into_inner);
-        let job = state.jobs.pop_front()?;
+        let mut state = self.lock();
+        let job = loop {
+            if let Some(job) = state.jobs.pop_front() {
+                break job;
+            }
+            if state.is_closed {
+                return None;
+            }
+            let this = thread::current();
+            let id = this.id();
+            state.idle.push(this);
+            drop(state);
+            thread::park();
+            state = self.lock();
+            // Who is woken without cause is still there.
+            state.idle.retain(|idle| idle.id() != id);
+        };
         let waiting = std::mem::take(&mut state.waiting);
         drop(state);
         waiting.into_iter().for_each(Waker::wake);
@@ -135,8 +153,9 @@ impl Queue {
         let mut state = self.lock();
         state.is_closed = true;
         let waiting = std::mem::take(&mut state.waiting);
+        let idle = std::mem::take(&mut state.idle);
         drop(state);
-        self.filled.notify_all();
+        idle.iter().for_each(Thread::unpark);
         waiting.into_iter().for_each(Waker::wake);
     }
 
