@@ -10,6 +10,7 @@ mod export;
 mod filled;
 mod flush;
 mod group_commit;
+mod highest;
 mod idle;
 mod json;
 mod kalix_node;
@@ -26,6 +27,7 @@ mod replicated;
 mod restate;
 mod served;
 mod sets;
+mod stages;
 mod start;
 mod stored;
 mod storm;
@@ -232,13 +234,26 @@ pub(crate) const ALL: &[Case] = &[
     },
 ];
 
-/// Cases that take so long that they run only when they are named.
-pub(crate) const LONG: &[Case] = &[Case {
-    name: "steady",
-    about: "durable commands for 10 minutes at 70 % of the highest rate",
-    has_brief: true,
-    run: |programs| Box::pin(tails::steady(programs)),
-}];
+/// Cases that run only when they are named: they take long, or need more than others.
+pub(crate) const LONG: &[Case] = &[
+    Case {
+        name: "steady",
+        about: "durable commands for 10 minutes at 70 % of the highest rate",
+        has_brief: true,
+        run: |programs| Box::pin(tails::steady(programs)),
+    },
+    Case {
+        name: "stages",
+        about: "where the time of a durable command goes, stage by stage; needs valgrind",
+        has_brief: false,
+        run: |programs| Box::pin(stages::run(programs)),
+    },
+];
+
+/// The names of all cases, in their order.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    ALL.iter().chain(LONG).map(|case| case.name)
+}
 
 /// The case with this name.
 pub(crate) fn named(name: &str) -> Option<&'static Case> {

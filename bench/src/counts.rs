@@ -241,16 +241,47 @@ fn written(record: &Record) -> String {
     text
 }
 
+/// What callgrind, with these flags, wrote about so many calls to a program of Firn, durable events over
+/// firn.v1, 64 in flight.
+pub(crate) async fn profile_of_events(
+    programs: &Programs,
+    program: (&Path, &[&str]),
+) -> Result<String> {
+    let name = "event-many";
+    let scenario = SCENARIOS.iter().find(|it| it.name == name);
+    let scenario = scenario.with_context(|| format!("no {name}"))?;
+    let folder = programs.folder()?;
+    let profiled = scenario.profile(programs, program, folder.path());
+    let dump = timeout(PATIENCE, profiled).await??;
+    fs::read_to_string(&dump).with_context(|| dump.display().to_string())
+}
+
 impl Scenario {
     /// The instructions of one call: the mean of many.
     async fn count(&self, programs: &Programs, profiles: Option<&Path>) -> Result<u64> {
         let folder = programs.folder()?;
-        let counts = folder.path().join("counts");
+        let program = (programs.firn.as_path(), &[][..]);
+        let dump = self.profile(programs, program, folder.path()).await?;
+        if let Some(folder) = profiles {
+            fs::create_dir_all(folder)?;
+            fs::copy(&dump, folder.join(self.name))?;
+        }
+        Ok(total(&dump)? / COUNTED)
+    }
+
+    /// Has the calls made to a program under callgrind, with flags for that; gives what it wrote.
+    async fn profile(
+        &self,
+        programs: &Programs,
+        program: (&Path, &[&str]),
+        folder: &Path,
+    ) -> Result<PathBuf> {
+        let counts = folder.join("counts");
         let firn;
         let _function;
         match self.function {
             Function::Own => {
-                let mut started = Firn::start_counted(programs, folder.path(), &counts, None);
+                let mut started = Firn::start_counted(program, folder, &counts, None);
                 started.up().await?;
                 _function = Running::Dialer(Dialer::own(programs, started.functions)?);
                 started.serving().await?;
@@ -258,8 +289,7 @@ impl Scenario {
             }
             Function::Kalix => {
                 let cart = Server::cart(programs).await?;
-                let mut started =
-                    Firn::start_counted(programs, folder.path(), &counts, Some(cart.address));
+                let mut started = Firn::start_counted(program, folder, &counts, Some(cart.address));
                 _function = Running::Server(cart);
                 started.serving().await?;
                 firn = started;
@@ -274,15 +304,11 @@ impl Scenario {
         self.call(&clients, WARM..WARM + COUNTED).await?;
         control(&["--dump"], firn.id())?;
         firn.kill();
-        if let Some(folder) = profiles {
-            fs::create_dir_all(folder)?;
-            fs::copy(dump(&counts), folder.join(self.name))?;
-        }
-        Ok(total(&dump(&counts))? / COUNTED)
+        Ok(dump(&counts))
     }
 
     async fn call(&self, clients: &[Client], numbers: std::ops::Range<u64>) -> Result<()> {
-        let calls = numbers.zip(clients.iter().cycle());
+        let calls = numbers.zip(clients.iter().cloned().cycle());
         stream::iter(calls)
             .map(|(number, client)| async move {
                 let message = AddItem::to(number % ENTITIES);

@@ -54,4 +54,12 @@ impl Effort {
             Self::Brief => Duration::from_millis(400),
         }
     }
+
+    /// How long something is tried that is tried often.
+    pub(crate) fn trial(self, full: Duration) -> Duration {
+        match self {
+            Self::Full => full,
+            Self::Brief => Duration::from_millis(200),
+        }
+    }
 }

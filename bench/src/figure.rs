@@ -2,13 +2,14 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::budget::Budget;
 use crate::measurement::Measurement;
 
 /// What one measurement gave.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Figure {
     /// What was measured, in a few words.
     pub(crate) what: String,
@@ -28,10 +29,13 @@ pub(crate) struct Figure {
     /// one.
     #[serde(skip)]
     pub(crate) measured: Vec<Measurement>,
+    /// Where what it says goes, part by part; reported by themselves as well.
+    #[serde(skip)]
+    pub(crate) budgets: Vec<Budget>,
 }
 
 /// What a figure counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Unit {
     Microseconds,
@@ -43,7 +47,7 @@ pub(crate) enum Unit {
 }
 
 /// What a figure should be.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Bound {
     AtMost(f64),
@@ -65,6 +69,7 @@ impl Figure {
             samples,
             details: Map::new(),
             measured: Vec::new(),
+            budgets: Vec::new(),
         }
     }
 
@@ -83,6 +88,12 @@ impl Figure {
     /// The same, with a load that it comes from.
     pub(crate) fn measured(mut self, measurement: Measurement) -> Self {
         self.measured.push(measurement);
+        self
+    }
+
+    /// The same, with where it goes.
+    pub(crate) fn budget(mut self, budget: Budget) -> Self {
+        self.budgets.push(budget);
         self
     }
 
@@ -124,14 +135,23 @@ impl Unit {
     /// A value in this unit.
     pub(crate) fn show(self, value: f64) -> String {
         let (places, name) = match self {
-            Self::Microseconds => (1, " µs"),
-            Self::Milliseconds => (1, " ms"),
-            Self::Megabytes => (1, " MB"),
-            Self::Bytes => (0, " B"),
+            Self::Bytes => (0, self.name()),
             Self::Ratio => (3, " ×"),
+            _ => (1, self.name()),
         };
         // No "-0".
         format!("{:.places$}{name}", value + 0.0)
+    }
+
+    /// Its name behind a value; a ratio has none.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Microseconds => " µs",
+            Self::Milliseconds => " ms",
+            Self::Megabytes => " MB",
+            Self::Bytes => " B",
+            Self::Ratio => "",
+        }
     }
 }
 
@@ -152,27 +172,36 @@ impl Bound {
     }
 }
 
-impl fmt::Display for Figure {
-    /// One line.
+/// What is said of it.
+pub(crate) fn verdict(figure: &Figure) -> &'static str {
+    match (figure.holds(), figure.stretches()) {
+        (Some(false), _) => "FAILS",
+        (_, Some(true)) => "stretch",
+        (Some(true), _) => "holds",
+        (None, _) => "",
+    }
+}
+
+/// A figure as a line, with what it is in so many columns.
+pub(crate) struct Line<'a>(pub(crate) &'a Figure, pub(crate) usize);
+
+impl fmt::Display for Line<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let verdict = match (self.holds(), self.stretches()) {
-            (Some(false), _) => "FAILS",
-            (_, Some(true)) => "stretch",
-            (Some(true), _) => "holds",
-            (None, _) => "",
-        };
-        let show = |bound: Option<Bound>| bound.map_or(String::new(), |it| it.show(self.unit));
-        let (bound, stretch) = (show(self.bound), show(self.stretch));
-        let value = self.unit.show(self.value);
+        let Self(figure, width) = *self;
+        let unit = figure.unit;
+        let show = |bound: Option<Bound>| bound.map_or(String::new(), |it| it.show(unit));
+        let (bound, stretch) = (show(figure.bound), show(figure.stretch));
+        let value = unit.show(figure.value);
+        let verdict = verdict(figure);
         write!(
             f,
-            "{verdict:7}  {:66} {value:>10}  {bound:11}  {stretch:11}",
-            self.what
+            "{verdict:7}  {:width$} {value:>10}  {bound:11}  {stretch:11}",
+            figure.what
         )?;
-        let (low, high) = self.spread();
-        if self.samples.len() > 1 {
-            let count = self.samples.len();
-            let (low, high) = (self.unit.show(low), self.unit.show(high));
+        let (low, high) = figure.spread();
+        if figure.samples.len() > 1 {
+            let count = figure.samples.len();
+            let (low, high) = (unit.show(low), unit.show(high));
             write!(f, "  of {count}: {low} to {high}")?;
         }
         Ok(())
@@ -228,7 +257,7 @@ mod tests {
             let figure = Figure::new("it", Unit::Ratio, vec![value])
                 .bound(Bound::AtLeast(0.25))
                 .stretch(Bound::AtLeast(0.35));
-            let line = figure.to_string();
+            let line = Line(&figure, 10).to_string();
             assert!(line.starts_with(expected), "{line}");
             assert!(
                 line.contains("≥ 0.250 ×") && line.contains("≥ 0.350 ×"),

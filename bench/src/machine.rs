@@ -2,11 +2,12 @@
 
 use std::fs::{self, File};
 use std::io::Write as _;
+use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::rig::Programs;
 
@@ -16,8 +17,11 @@ const FLUSHES: usize = 300;
 /// What is written before each flush: a page, as the log of the store does for a small batch.
 const FLUSHED_BYTES: usize = 4096;
 
+/// The folder that this was built from.
+const SOURCES: &str = env!("CARGO_MANIFEST_DIR");
+
 /// The machine and the code.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Machine {
     /// The commit that was measured, as far as git knows.
     pub(crate) commit: String,
@@ -33,10 +37,36 @@ pub(crate) struct Machine {
     pub(crate) flush_ms: f64,
 }
 
+impl Machine {
+    /// The commit in few digits, and whether files differ from it.
+    pub(crate) fn code(&self) -> String {
+        let changed = if self.is_changed { " and changes" } else { "" };
+        format!("{:.10}{changed}", self.commit)
+    }
+
+    /// It in few words.
+    pub(crate) fn words(&self) -> String {
+        format!(
+            "commit {}, {} cores, {:.0} GB, Linux {}, a flush takes {:.3} ms, load {} before",
+            self.code(),
+            self.cores,
+            self.memory_bytes as f64 / 1e9,
+            self.kernel,
+            self.flush_ms,
+            self.load_before,
+        )
+    }
+}
+
 /// Looks at this machine.
 pub(crate) fn look(programs: &Programs) -> Result<Machine> {
     let git = |arguments: &[&str]| {
-        let output = Command::new("git").args(arguments).output().ok()?;
+        let mut git = Command::new("git");
+        // Where this program was built, wherever it runs, if that is still there.
+        if Path::new(SOURCES).is_dir() {
+            git.current_dir(SOURCES);
+        }
+        let output = git.args(arguments).output().ok()?;
         let text = String::from_utf8(output.stdout).ok()?;
         output.status.success().then(|| text.trim().to_owned())
     };

@@ -4,8 +4,9 @@
 //! [`cases`] holds what is measured, a module for each case, and `effort` says how much of it is done;
 //! `rig` starts the processes and reads what the system knows about them, `load` keeps a server busy;
 //! `function`, `tally`, `own` and `echo` are the servers of this program, `filling` fills stores and
-//! `hold` memory; `database`, `peers` and `restate` are what Firn is held against. `figure` and
-//! `measurement` are what came out, `report` and `plot` show it, `machine` says on what. [`mod@counts`]
+//! `hold` memory; `database`, `peers` and `restate` are what Firn is held against. `figure`,
+//! `measurement` and `budget` are what came out, `report`, `page` and `plot` show it, `machine` says on
+//! what. [`mod@counts`]
 //! guards the instructions of the hot path.
 //!
 //! # Invariants
@@ -13,6 +14,7 @@
 //!   this program, also when it is interrupted.
 //! - Everything waits without blocking, so that an interrupt is seen at once.
 
+mod budget;
 mod cases;
 mod counts;
 mod database;
@@ -26,8 +28,10 @@ mod load;
 mod machine;
 mod measurement;
 mod own;
+mod page;
 mod peers;
 mod plot;
+mod profile;
 mod report;
 mod restate;
 mod rig;
@@ -43,18 +47,23 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cases::Case;
 use crate::effort::Effort;
+use crate::report::Report;
 use crate::rig::Programs;
 
 const HELP: &str = "\
 Measures whole processes of Firn. `cargo xtask bench` builds what this needs and runs it.
 
 Usage: firn-bench [CASE…] [--json FILE] [--plots FOLDER] [--brief]
+       firn-bench --from FILE [--from FILE…] [--plots FOLDER]
        firn-bench --list
        firn-bench counts [--record] [--profiles FOLDER]
 
   CASE            measures this case alone; --list shows what there is
   --json FILE     also writes everything that was measured to a file
   --plots FOLDER  also draws it: rate against latency, of the case curve, and processor time by place
+  --from FILE     measures nothing: prints what --json wrote as tables in Markdown, those of
+                  docs/performance.md. Of several files each case is taken from the last that has it;
+                  --plots draws the last file
   --brief         only shows that cases run: little is done, and no figure is judged
   counts          the instructions of the hot path, held against the record; --record makes it anew,
                   --profiles keeps what callgrind wrote, for callgrind_annotate
@@ -71,6 +80,10 @@ struct Figures {
 /// What the command line asks for.
 enum Task {
     Figures(Figures),
+    Show {
+        files: Vec<PathBuf>,
+        plots: Option<PathBuf>,
+    },
     List,
     Counts(counts::Options),
     Echo,
@@ -115,11 +128,12 @@ fn read(arguments: &[&str]) -> Result<Task> {
         ["serve", "tally"] => Task::Tally,
         ["hold", name] => Task::Hold((*name).to_owned()),
         ["help" | "--help" | "-h"] => Task::Help,
-        rest => Task::Figures(figures_options(rest)?),
+        rest => figures_options(rest)?,
     })
 }
 
-fn figures_options(mut rest: &[&str]) -> Result<Figures> {
+fn figures_options(mut rest: &[&str]) -> Result<Task> {
+    let mut files = Vec::new();
     let mut asked = Figures {
         cases: Vec::new(),
         effort: Effort::Full,
@@ -129,15 +143,16 @@ fn figures_options(mut rest: &[&str]) -> Result<Figures> {
     while let [first, after @ ..] = rest {
         rest = after;
         match *first {
-            "--json" | "--plots" => {
+            "--json" | "--plots" | "--from" => {
                 let [path, after @ ..] = rest else {
                     bail!("{first} needs a path");
                 };
                 rest = after;
-                let path = Some(PathBuf::from(path));
+                let path = PathBuf::from(path);
                 match *first {
-                    "--json" => asked.json = path,
-                    _ => asked.plots = path,
+                    "--json" => asked.json = Some(path),
+                    "--plots" => asked.plots = Some(path),
+                    _ => files.push(path),
                 }
             }
             "--brief" => asked.effort = Effort::Brief,
@@ -149,6 +164,16 @@ fn figures_options(mut rest: &[&str]) -> Result<Figures> {
             }
         }
     }
+    if !files.is_empty() {
+        let is_more = !asked.cases.is_empty() || asked.json.is_some();
+        if is_more || asked.effort == Effort::Brief {
+            bail!("--from measures nothing, and goes with --plots alone");
+        }
+        return Ok(Task::Show {
+            files,
+            plots: asked.plots,
+        });
+    }
     let fits = |case: &Case| asked.effort == Effort::Full || case.has_brief;
     if let Some(case) = asked.cases.iter().find(|case| !fits(case)) {
         bail!("the case {} has no brief run", case.name);
@@ -156,7 +181,7 @@ fn figures_options(mut rest: &[&str]) -> Result<Figures> {
     if asked.cases.is_empty() {
         asked.cases = cases::ALL.iter().filter(|case| fits(case)).collect();
     }
-    Ok(asked)
+    Ok(Task::Figures(asked))
 }
 
 fn counts_options(mut rest: &[&str]) -> Result<counts::Options> {
@@ -197,6 +222,14 @@ async fn run(task: Task) -> Result<bool> {
         Task::Tally => tally::serve().await?,
         Task::Hold(name) => println!("{}", hold::run(&name)?),
         Task::Figures(asked) => return figures(asked).await,
+        Task::Show { files, plots } => {
+            let runs = files.iter().map(|file| Report::read(file));
+            let runs: Vec<Report> = runs.collect::<Result<_>>()?;
+            print!("{}", page::tables(&runs));
+            if let (Some(folder), Some(run)) = (plots, runs.last()) {
+                run.draw(&folder)?;
+            }
+        }
     }
     Ok(true)
 }
@@ -204,7 +237,7 @@ async fn run(task: Task) -> Result<bool> {
 async fn figures(asked: Figures) -> Result<bool> {
     let programs = Programs::find(asked.effort)?;
     peers::prepare(&programs, asked.cases.iter().map(|case| case.name)).await?;
-    let mut report = report::Report::new(machine::look(&programs)?, asked.effort);
+    let mut report = Report::new(machine::look(&programs)?, asked.effort);
     report.begin();
     for case in &asked.cases {
         // What a case starts may be missing, which is a panic there; others go on.

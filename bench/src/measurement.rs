@@ -1,15 +1,16 @@
 //! What a load gave in all its rounds: the middle of each value, and how far rounds lay apart.
 
 use std::fmt::{self, Write as _};
+use std::num::NonZero;
 
 use firn_load::{Cost, Pace};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::figure::median;
 use crate::load::Outcome;
 
 /// A load in all its rounds.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Measurement {
     /// Who was loaded.
     pub(crate) name: String,
@@ -23,6 +24,9 @@ pub(crate) struct Measurement {
     pub(crate) max_ms: Spread,
     /// How late calls began that were due; none in a closed loop.
     pub(crate) lag_p99_ms: Option<Spread>,
+    /// How many calls ended for each that was due; none in a closed loop.
+    #[serde(default)]
+    pub(crate) answered: Option<Spread>,
     /// Calls, in all rounds, that had to wait because too many were under way.
     pub(crate) held_back: u64,
     /// Calls, in all rounds, that were due and never began.
@@ -32,7 +36,7 @@ pub(crate) struct Measurement {
 }
 
 /// How a server was loaded.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Settings {
     pub(crate) connections: usize,
     /// Of a closed loop: so many calls at once.
@@ -42,10 +46,13 @@ pub(crate) struct Settings {
     pub(crate) warm_s: f64,
     pub(crate) measured_s: f64,
     pub(crate) rounds: usize,
+    /// The processors that everybody shared.
+    #[serde(default)]
+    pub(crate) cores: usize,
 }
 
 /// What a call took of a process.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Process {
     pub(crate) name: String,
     pub(crate) user_us: Spread,
@@ -59,7 +66,7 @@ pub(crate) struct Process {
 }
 
 /// A value in all rounds.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Spread {
     pub(crate) median: f64,
     pub(crate) least: f64,
@@ -110,6 +117,7 @@ impl Measurement {
                 warm_s: load.warm.as_secs_f64(),
                 measured_s: load.measured.as_secs_f64(),
                 rounds: rounds.len(),
+                cores: std::thread::available_parallelism().map_or(0, NonZero::get),
             },
             rate: spread(&|round| round.rate),
             p50_ms: spread(&|round| round.time_ms(0.5)),
@@ -117,6 +125,8 @@ impl Measurement {
             p999_ms: spread(&|round| round.time_ms(0.999)),
             max_ms: spread(&|round| round.all.latency.max_ms()),
             lag_p99_ms: is_open.then(|| spread(&|round| round.all.lag.quantile_ms(0.99))),
+            answered: is_open
+                .then(|| spread(&|round| round.all.kept_up.map_or(1.0, |it| it.answered()))),
             held_back: rounds.iter().map(|round| round.all.held_back).sum(),
             unstarted: rounds.iter().map(|round| round.all.unstarted).sum(),
             processes,
@@ -131,9 +141,82 @@ impl Measurement {
             (None, None) => self.name.clone(),
         }
     }
+
+    /// The part of the processors, of 1, that each process used, in their order.
+    fn used(&self) -> impl Iterator<Item = f64> {
+        let all = 1e6 * self.settings.cores.max(1) as f64;
+        let processes = self.processes.iter();
+        processes.map(move |it| it.processor_us() * self.rate.median / all)
+    }
+
+    /// Who used the processors, in a few words.
+    pub(crate) fn processors(&self) -> String {
+        let used: Vec<f64> = self.used().map(|part| 100.0 * part).collect();
+        let mut text = format!("{:.0} % in use:", used.iter().sum::<f64>());
+        for (it, part) in self.processes.iter().zip(used) {
+            let gap = if text.ends_with(':') { "" } else { "," };
+            let _ = write!(text, "{gap} {} {part:.0} %", it.name);
+        }
+        text
+    }
+
+    /// What has to be known before its values are believed.
+    fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if self.held_back > 0 {
+            warnings.push(format!(
+                "{} calls began later than due, because as many were under way as may be",
+                self.held_back
+            ));
+        }
+        if self.unstarted > 0 {
+            warnings.push(format!("{} calls never began", self.unstarted));
+        }
+        if let Some(answered) = self.answered.filter(|it| it.median < ANSWERED_MIN) {
+            let percent = 100.0 * answered.median;
+            warnings.push(format!(
+                "only {percent:.1} % of the calls that were due were answered in the time: the \
+                 latencies are those of a queue that grows"
+            ));
+        }
+        if let Some(lag) = self.lag_p99_ms
+            && lag.median >= LATE * self.p99_ms.median
+        {
+            let lag = crate::report::shown(lag.median);
+            warnings.push(format!(
+                "this load itself was late: 99 of 100 calls began within {lag} ms of when they were due"
+            ));
+        }
+        let used: Vec<f64> = self.used().collect();
+        let (all, own) = (
+            used.iter().sum::<f64>(),
+            used.last().copied().unwrap_or(0.0),
+        );
+        if all >= BUSY && own >= all / 2.0 {
+            warnings.push(format!(
+                "the processors are used up, and most of them by this load: {}",
+                self.processors()
+            ));
+        }
+        warnings
+    }
 }
 
+/// The part of the calls that are due in a time that should be answered in it.
+const ANSWERED_MIN: f64 = firn_load::highest::ANSWERED_MIN;
+
+/// The part of the latency that may be the load's own lateness without being told.
+const LATE: f64 = 0.5;
+
+/// The part of the processors, of 1, from which on they are used up.
+const BUSY: f64 = 0.9;
+
 impl Process {
+    /// All processor time of a call, in microseconds.
+    pub(crate) fn processor_us(&self) -> f64 {
+        self.user_us.median + self.system_us.median
+    }
+
     fn of<'a>(rounds: &[&'a Outcome], cost: impl Fn(&'a Outcome) -> &'a Cost) -> Self {
         let costs: Vec<&Cost> = rounds.iter().map(|round| cost(round)).collect();
         let spread = |of: &dyn Fn(&Cost) -> f64| {
@@ -160,73 +243,80 @@ impl Process {
 /// Measurements as a table for people.
 pub(crate) struct Table<'a>(pub(crate) &'a [Measurement]);
 
-/// The width of a cell, and of the first column.
-const CELL: usize = 16;
-const FIRST: usize = 44;
+/// The width of a cell, and of the first column at least.
+const CELL: usize = 14;
+const FIRST: usize = 30;
+
+/// What a process is called under its load.
+fn process_name(index: usize, of: &Measurement) -> String {
+    match index + 1 == of.processes.len() {
+        true => "  this load".to_owned(),
+        false => format!("  {}", of.processes[index].name),
+    }
+}
 
 impl fmt::Display for Table<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let loads = ["calls/s", "p50 ms", "p99 ms", "p99.9 ms", "longest ms"];
-        line(f, "load", &loads.map(str::to_owned))?;
+        let titles = self.0.iter().map(|it| it.title().chars().count());
+        let first = titles.max().unwrap_or(0).max(FIRST);
+        let line = |f: &mut fmt::Formatter<'_>, name: &str, cells: &[String]| {
+            write!(f, "  {name:first$}")?;
+            for cell in cells {
+                write!(f, "{cell:>CELL$}")?;
+            }
+            writeln!(f)
+        };
+        let told = |value: &Option<Spread>| value.as_ref().map_or("–".to_owned(), cell);
+        let heads = [
+            "calls/s",
+            "p50 ms",
+            "p99 ms",
+            "p99.9 ms",
+            "longest ms",
+            "late p99 ms",
+        ];
+        line(f, "load", &heads.map(str::to_owned))?;
         for it in self.0 {
-            let cells = [&it.rate, &it.p50_ms, &it.p99_ms, &it.p999_ms, &it.max_ms].map(cell);
+            let values = [&it.rate, &it.p50_ms, &it.p99_ms, &it.p999_ms, &it.max_ms];
+            let mut cells = values.map(cell).to_vec();
+            cells.push(told(&it.lag_p99_ms));
             line(f, &it.title(), &cells)?;
-            let mut faults = String::new();
-            if it.held_back > 0 {
-                write!(faults, "{} calls began later than due, ", it.held_back)?;
-                faults += "because as many were under way as may be";
-            }
-            if it.unstarted > 0 {
-                let gap = if faults.is_empty() { "" } else { "; " };
-                write!(faults, "{gap}{} calls never began", it.unstarted)?;
-            }
-            if !faults.is_empty() {
-                writeln!(f, "  ! {faults}")?;
+            for warning in it.warnings() {
+                writeln!(f, "  ! {warning}")?;
             }
         }
         let heads = [
             "user µs",
             "system µs",
+            "of cores",
             "memory MB",
             "written B",
             "flushes",
             "waits",
         ];
-        line(f, "of which for each call", &heads.map(str::to_owned))?;
+        line(f, "what each call took in", &heads.map(str::to_owned))?;
         for it in self.0 {
-            for (index, process) in it.processes.iter().enumerate() {
-                let is_last = index + 1 == it.processes.len();
-                let name = match is_last {
-                    true => format!("{}: this load", it.title()),
-                    false => format!("{}: {}", it.title(), process.name),
-                };
+            writeln!(f, "  {}", it.title())?;
+            for (index, (process, used)) in it.processes.iter().zip(it.used()).enumerate() {
                 let memory = Spread {
                     median: process.resident_bytes.median / 1e6,
                     least: process.resident_bytes.least / 1e6,
                     most: process.resident_bytes.most / 1e6,
                 };
-                let told = |value: &Option<Spread>| value.as_ref().map_or("–".to_owned(), cell);
                 let cells = [
                     cell(&process.user_us),
                     cell(&process.system_us),
+                    format!("{:.0} %", 100.0 * used),
                     cell(&memory),
                     told(&process.written_bytes),
                     told(&process.flushes),
                     cell(&process.switches),
                 ];
-                line(f, &name, &cells)?;
+                line(f, &process_name(index, it), &cells)?;
             }
         }
         Ok(())
     }
-}
-
-fn line(f: &mut fmt::Formatter<'_>, first: &str, cells: &[String]) -> fmt::Result {
-    write!(f, "  {first:FIRST$}")?;
-    for cell in cells {
-        write!(f, "{cell:>CELL$}")?;
-    }
-    writeln!(f)
 }
 
 /// The middle, and how far rounds lie from it at most.
@@ -271,6 +361,7 @@ pub(crate) mod tests {
             own: cost("load"),
             held_back: 0,
             unstarted: 3,
+            kept_up: None,
         };
         Outcome::new(all, 4)
     }
@@ -286,8 +377,8 @@ pub(crate) mod tests {
             "events, 64 in flight",
             "100 ±20 %",
             "2.0",
-            "events, 64 in flight: function",
-            "events, 64 in flight: this load",
+            "    function ",
+            "    this load ",
             "400",
             "–",
             "9 calls never began",

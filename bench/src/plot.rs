@@ -4,11 +4,11 @@
 
 use std::fmt::Write as _;
 
+use crate::budget::Budget;
 use crate::cases::CURVE;
-use crate::measurement::{Measurement, Process};
-
-/// Measurements by their cases.
-pub(crate) type Measured = [(&'static str, Vec<Measurement>)];
+use crate::measurement::Measurement;
+use crate::peers;
+use crate::report::Report;
 
 const WIDTH: f64 = 960.0;
 
@@ -122,15 +122,17 @@ const QUANTILES: [Quantile; 3] = [
 ];
 
 /// Latency over rate, of the open loops of the case for it; `None` if it was not measured.
-pub(crate) fn rate_latency(measured: &Measured, below: &str) -> Option<String> {
+pub(crate) fn rate_latency(report: &Report, below: &str) -> Option<String> {
     const HEIGHT: f64 = 560.0;
     const TOP: f64 = 96.0;
     const BOTTOM: f64 = HEIGHT - 84.0;
-    let (_, points) = measured.iter().find(|(case, _)| *case == CURVE)?;
-    let open = points
-        .iter()
+    let of_curve = report.measurements.iter().filter(|it| it.case == CURVE);
+    let open = of_curve
+        .map(|it| &it.it)
         .filter(|it| it.settings.begun_per_second.is_some());
-    let points: Vec<&Measurement> = open.collect();
+    let mut points: Vec<&Measurement> = open.collect();
+    let begun = |it: &Measurement| it.settings.begun_per_second.unwrap_or_default();
+    points.sort_by(|one, other| begun(one).total_cmp(&begun(other)));
     let mut names: Vec<&str> = Vec::new();
     for it in &points {
         if !names.contains(&it.name.as_str()) {
@@ -154,11 +156,16 @@ pub(crate) fn rate_latency(measured: &Measured, below: &str) -> Option<String> {
         "Latency at a steady rate of calls (open loop)",
         below,
     );
-    let mut ms = low;
-    while ms <= high * 1.01 {
-        svg.line((LEFT, y(ms)), (WIDTH - RIGHT, y(ms)), GRID);
-        svg.text(LEFT - 8.0, y(ms) + 4.0, &milliseconds(ms), Anchor::End);
-        ms *= 10.0;
+    let mut decade = low;
+    while decade <= high * 1.01 {
+        for digit in [1.0, 2.0, 5.0] {
+            let ms = decade * digit;
+            if ms <= high * 1.01 {
+                svg.line((LEFT, y(ms)), (WIDTH - RIGHT, y(ms)), GRID);
+                svg.text(LEFT - 8.0, y(ms) + 4.0, &milliseconds(ms), Anchor::End);
+            }
+        }
+        decade *= 10.0;
     }
     let mut rate = 0.0;
     while rate <= end * 1.01 {
@@ -166,7 +173,12 @@ pub(crate) fn rate_latency(measured: &Measured, below: &str) -> Option<String> {
         svg.text(x(rate), BOTTOM + 20.0, &thousands(rate), Anchor::Middle);
         rate += step;
     }
-    svg.text(WIDTH / 2.0, BOTTOM + 42.0, "calls a second", Anchor::Middle);
+    svg.text(
+        WIDTH / 2.0,
+        BOTTOM + 42.0,
+        "calls answered in a second",
+        Anchor::Middle,
+    );
     svg.text(LEFT - 8.0, TOP - 14.0, "latency", Anchor::End);
     for (name, colour) in names.iter().zip(COLOURS.iter().cycle()) {
         for (_, value, dashes) in QUANTILES {
@@ -188,81 +200,163 @@ pub(crate) fn rate_latency(measured: &Measured, below: &str) -> Option<String> {
     Some(svg.finish())
 }
 
-/// Where the processor time of a call goes, of every closed loop; `None` if there was none.
-pub(crate) fn processors(measured: &Measured, below: &str) -> Option<String> {
-    const TOP: f64 = 92.0;
-    const BAR: f64 = 18.0;
-    const EACH: f64 = 30.0;
-    const LABEL: f64 = 340.0;
-    const PARTS: [(&str, &str); 4] = [
-        ("server, its own code", "#0072b2"),
-        ("server, kernel", "#7fb8d8"),
-        ("function", "#e69f00"),
-        ("load", "#c4cdd5"),
+/// Colours of a process: for its own code, and for the kernel's work on its behalf.
+type Shades = (&'static str, &'static str);
+
+/// Those of what is loaded, of other processes, and of the load.
+const SERVER: Shades = ("#0072b2", "#7fb8d8");
+const OTHERS: Shades = ("#d07a00", "#f3c98b");
+const LOAD: Shades = ("#7b8794", "#cbd2d9");
+
+/// A bar: its label, and its parts with their colours.
+struct Bar {
+    label: String,
+    parts: Vec<(f64, &'static str)>,
+}
+
+impl Bar {
+    /// Of a load, if anybody was looked at.
+    fn of(case: &str, it: &Measurement) -> Option<Self> {
+        let [_, .., _] = &it.processes[..] else {
+            return None;
+        };
+        let last = it.processes.len() - 1;
+        let shades = |index: usize| match index {
+            0 => SERVER,
+            index if index == last => LOAD,
+            _ => OTHERS,
+        };
+        let parts = it.processes.iter().enumerate().flat_map(|(index, it)| {
+            let (own, kernel) = shades(index);
+            [(it.user_us.median, own), (it.system_us.median, kernel)]
+        });
+        Some(Self {
+            label: format!("{case}: {}", it.title()),
+            parts: parts.collect(),
+        })
+    }
+
+    /// Of each stage of a budget of processor time: its whole, own code, and the kernel.
+    fn of_stages(budget: &Budget) -> Vec<Self> {
+        let parts = budget.parts.iter().filter_map(|part| {
+            let [_, own, kernel] = part.values[..] else {
+                return None;
+            };
+            Some(Self {
+                label: part.name.clone(),
+                parts: vec![(own, SERVER.0), (kernel, SERVER.1)],
+            })
+        });
+        parts.collect()
+    }
+
+    fn sum(&self) -> f64 {
+        self.parts.iter().map(|(part, _)| part).sum()
+    }
+}
+
+/// Where the processor time of a call goes, of every closed loop, and in Firn by stages if that was
+/// measured; `None` if there was nothing.
+///
+/// A call that is alone takes many times that of one among many, and Restate's of Firn's, so they have
+/// scales of their own.
+pub(crate) fn processors(report: &Report, below: &str) -> Option<String> {
+    const TOP: f64 = 88.0;
+    let of = |is_restate: bool, is_alone: bool| -> Vec<Bar> {
+        let closed = report.measurements.iter().filter(|it| {
+            let in_flight = it.it.settings.in_flight;
+            (it.case == peers::RESTATE) == is_restate
+                && in_flight.is_some_and(|in_flight| (in_flight == 1) == is_alone)
+        });
+        closed.filter_map(|it| Bar::of(&it.case, &it.it)).collect()
+    };
+    let mut panels = vec![
+        ("many in flight", of(false, false)),
+        ("one in flight", of(false, true)),
+        ("beside Restate, many in flight", of(true, false)),
+        ("beside Restate, one in flight", of(true, true)),
     ];
-    let closed = measured.iter().flat_map(|(case, all)| {
-        let closed = all.iter().filter(|it| it.settings.in_flight.is_some());
-        closed.map(move |it| (*case, it))
-    });
-    let bars: Vec<(String, [f64; 4])> = closed
-        .filter_map(|(case, it)| Some((format!("{case}: {}", it.title()), parts(it)?)))
-        .collect();
-    let sum = |parts: &[f64; 4]| parts.iter().sum::<f64>();
-    let most = bars.iter().map(|(_, parts)| sum(parts)).reduce(f64::max)?;
-    let step = step(most);
-    let end = (most / step).ceil() * step;
-    let bottom = TOP + EACH * bars.len() as f64;
-    let x = |us: f64| LABEL + us / end * (WIDTH - LABEL - RIGHT - 50.0);
-    let title = "Processor time of a call, by place";
-    let mut svg = Svg::new(bottom + 84.0, title, below);
-    let mut at = LEFT;
-    for (name, colour) in PARTS {
-        svg.rectangle((at, 52.0), (14.0, 14.0), colour);
-        svg.text(at + 20.0, 64.0, name, Anchor::Start);
-        at += 52.0 + 6.2 * name.chars().count() as f64;
+    for budget in &report.budgets {
+        panels.push((&budget.it.title, Bar::of_stages(&budget.it)));
     }
-    let mut us = 0.0;
-    while us <= end * 1.01 {
-        svg.line((x(us), TOP - 6.0), (x(us), bottom), GRID);
-        svg.text(x(us), bottom + 18.0, &format!("{us:.0}"), Anchor::Middle);
-        us += step;
-    }
-    svg.text(
-        x(end / 2.0),
-        bottom + 38.0,
-        "µs for each call",
-        Anchor::Middle,
+    let bars = || panels.iter().flat_map(|(_, bars)| bars);
+    let longest = bars().map(|bar| bar.label.chars().count()).max()?;
+    let label = 20.0 + 6.5 * longest as f64;
+    let filled = panels.iter().filter(|(_, bars)| !bars.is_empty());
+    let heights = filled.clone().map(|(_, bars)| panel_height(bars.len()));
+    let mut svg = Svg::new(
+        TOP + heights.sum::<f64>() + 30.0,
+        "Processor time of a call, by place",
+        below,
     );
-    for (index, (label, parts)) in bars.iter().enumerate() {
-        let y = TOP + EACH * index as f64;
-        svg.sized(LABEL - 10.0, y + 13.0, label, INK, 12, Anchor::End);
-        let mut from = 0.0;
-        for (part, (_, colour)) in parts.iter().zip(PARTS) {
-            svg.rectangle((x(from), y), (x(from + part) - x(from), BAR), colour);
-            from += part;
-        }
-        svg.text(
-            x(from) + 6.0,
-            y + 13.0,
-            &format!("{from:.1}"),
-            Anchor::Start,
-        );
+    let mut at = LEFT;
+    for (name, (own, kernel)) in [
+        ("server (Firn, or what it is held against)", SERVER),
+        ("function and others", OTHERS),
+        ("load", LOAD),
+    ] {
+        svg.rectangle((at, 52.0), (14.0, 14.0), own);
+        svg.rectangle((at + 14.0, 52.0), (14.0, 14.0), kernel);
+        svg.text(at + 34.0, 64.0, name, Anchor::Start);
+        at += 60.0 + 6.2 * name.chars().count() as f64;
+    }
+    let words = "left: its own code, right: the kernel";
+    svg.text(WIDTH - RIGHT, 64.0, words, Anchor::End);
+    let mut top = TOP;
+    for (name, bars) in filled {
+        panel(&mut svg, (top, label), name, bars);
+        top += panel_height(bars.len());
     }
     Some(svg.finish())
 }
 
-/// The server's own code and kernel, other processes, and the load; `None` if nobody was looked at.
-fn parts(measurement: &Measurement) -> Option<[f64; 4]> {
-    let [server, others @ .., load] = &measurement.processes[..] else {
-        return None;
-    };
-    let both = |it: &Process| it.user_us.median + it.system_us.median;
-    Some([
-        server.user_us.median,
-        server.system_us.median,
-        others.iter().map(both).sum(),
-        both(load),
-    ])
+/// The height of a bar with the room to the next.
+const EACH: f64 = 24.0;
+
+/// Room for the title of a panel, and for its axis.
+const PANEL_TOP: f64 = 30.0;
+const PANEL_BOTTOM: f64 = 56.0;
+
+fn panel_height(bars: usize) -> f64 {
+    PANEL_TOP + EACH * bars as f64 + PANEL_BOTTOM
+}
+
+/// Bars of one scale, from there down and with so much room for their labels.
+fn panel(svg: &mut Svg, (top, label): (f64, f64), name: &str, bars: &[Bar]) {
+    const BAR: f64 = 16.0;
+    let most = bars.iter().map(Bar::sum).fold(f64::MIN_POSITIVE, f64::max);
+    let step = step(most);
+    let end = (most / step).ceil() * step;
+    let x = |us: f64| label + us / end * (WIDTH - label - RIGHT - 50.0);
+    let (first, bottom) = (top + PANEL_TOP, top + PANEL_TOP + EACH * bars.len() as f64);
+    svg.sized(label, top + 16.0, name, INK, 13, Anchor::Start);
+    let mut us = 0.0;
+    while us <= end * 1.01 {
+        svg.line((x(us), first - 6.0), (x(us), bottom), GRID);
+        svg.text(x(us), bottom + 16.0, &number(us, step), Anchor::Middle);
+        us += step;
+    }
+    let unit = "µs for each call";
+    svg.text(x(end / 2.0), bottom + 34.0, unit, Anchor::Middle);
+    for (index, bar) in bars.iter().enumerate() {
+        let y = first + EACH * index as f64;
+        svg.sized(label - 10.0, y + 12.0, &bar.label, INK, 12, Anchor::End);
+        let mut from = 0.0;
+        for (part, colour) in &bar.parts {
+            svg.rectangle((x(from), y), (x(from + part) - x(from), BAR), colour);
+            from += part;
+        }
+        let sum = format!("{from:.1}");
+        svg.text(x(from) + 6.0, y + 12.0, &sum, Anchor::Start);
+    }
+}
+
+/// A number on an axis with such steps.
+fn number(value: f64, step: f64) -> String {
+    match step < 1.0 {
+        true => format!("{value:.1}"),
+        false => format!("{value:.0}"),
+    }
 }
 
 fn decade_below(value: f64) -> f64 {
@@ -285,6 +379,7 @@ fn step(most: f64) -> f64 {
 
 fn milliseconds(ms: f64) -> String {
     match ms {
+        ms if ms < 0.000_99 => format!("{:.0} ns", ms * 1e6),
         ms if ms < 0.99 => format!("{:.0} µs", ms * 1e3),
         ms if ms < 999.0 => format!("{ms:.0} ms"),
         ms => format!("{:.0} s", ms / 1e3),
@@ -305,10 +400,21 @@ mod tests {
     use firn_load::Load;
 
     use super::*;
+    use crate::budget::Part;
+    use crate::effort::Effort;
+    use crate::figure::{Figure, Unit};
+    use crate::machine::Machine;
     use crate::measurement::tests::round;
 
-    fn measured(name: &str, load: Load, rate: f64) -> Measurement {
-        Measurement::of(name, &[&round(load, rate)])
+    /// A run with one load of a case each.
+    fn run(case: &str, loads: &[(&str, Load, f64)]) -> Report {
+        let mut report = Report::new(Machine::default(), Effort::Full);
+        let figure = Figure::new("it", Unit::Ratio, vec![1.0]);
+        let figure = loads.iter().fold(figure, |figure, (name, load, rate)| {
+            figure.measured(Measurement::of(*name, &[&round(*load, *rate)]))
+        });
+        report.add(case, vec![figure]);
+        report
     }
 
     #[test]
@@ -323,11 +429,8 @@ mod tests {
     fn every_series_is_drawn() {
         let second = Duration::from_secs(1);
         let points = [("echo", 1000.0), ("a < b", 2000.0)];
-        let points = points.map(|(name, rate)| {
-            let load = Load::open(rate, second, second);
-            measured(name, load, rate)
-        });
-        let drawn = rate_latency(&[(CURVE, points.to_vec())], "below").unwrap();
+        let points = points.map(|(name, rate)| (name, Load::open(rate, second, second), rate));
+        let drawn = rate_latency(&run(CURVE, &points), "below").unwrap();
         for expected in ["echo", "a &lt; b", "p99.9", "2,000", "below"] {
             assert!(drawn.contains(expected), "{expected}: {drawn}");
         }
@@ -338,17 +441,52 @@ mod tests {
 
     #[test]
     fn nothing_is_drawn_of_nothing() {
-        assert_eq!(rate_latency(&[], ""), None);
-        assert_eq!(processors(&[], ""), None);
+        let nothing = run("own", &[]);
+        assert_eq!(rate_latency(&nothing, ""), None);
+        assert_eq!(processors(&nothing, ""), None);
+    }
+
+    #[test]
+    fn stages_have_bars_of_their_own() {
+        let part = |name: &str, values: &[f64]| Part {
+            name: name.to_owned(),
+            values: values.to_vec(),
+        };
+        let budget = |title: &str, part: Part| Budget {
+            title: title.to_owned(),
+            columns: part.values.iter().map(|_| "µs".to_owned()).collect(),
+            parts: vec![part],
+        };
+        let mut report = run("own", &[]);
+        let figure = Figure::new("it", Unit::Ratio, vec![1.0])
+            .budget(budget("by stage", part("lane", &[5.0, 4.0, 1.0])))
+            .budget(budget("by the clock", part("a flush", &[80.0])));
+        report.add("stages", vec![figure]);
+        let drawn = processors(&report, "").unwrap();
+        for expected in ["by stage", ">lane<", ">5.0<"] {
+            assert!(drawn.contains(expected), "{expected}: {drawn}");
+        }
+        assert!(!drawn.contains("flush"), "{drawn}");
     }
 
     #[test]
     fn every_place_has_its_part_of_a_bar() {
         let second = Duration::from_secs(1);
-        let it = measured("events", Load::closed(64, second, second), 1e5);
-        assert_eq!(parts(&it), Some([10.0, 5.0, 15.0, 15.0]));
-        let drawn = processors(&[("own", vec![it])], "").unwrap();
-        assert!(drawn.contains("own: events, 64 in flight"), "{drawn}");
-        assert!(drawn.contains(">45.0<"), "{drawn}");
+        let many = ("events", Load::closed(64, second, second), 1e5);
+        let alone = ("events", Load::closed(1, second, second), 1e4);
+        let drawn = processors(&run("own", &[many, alone]), "").unwrap();
+        for expected in [
+            "own: events, 64 in flight",
+            ">45.0<",
+            "own: events, 1 in flight",
+            ">315.0<",
+        ] {
+            assert!(drawn.contains(expected), "{expected}: {drawn}");
+        }
+        for (own, kernel) in [SERVER, OTHERS, LOAD] {
+            // Twice in the bars, once in the key.
+            assert_eq!(drawn.matches(own).count(), 3, "{own}: {drawn}");
+            assert_eq!(drawn.matches(kernel).count(), 3, "{kernel}: {drawn}");
+        }
     }
 }

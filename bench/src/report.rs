@@ -1,25 +1,53 @@
-//! What came out: lines and tables for people as it comes, JSON and plots at the end.
+//! What came out: lines and tables for people as it comes, JSON, plots and tables for a page at the end,
+//! or later from the JSON.
 
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::budget::Budget;
 use crate::effort::Effort;
-use crate::figure::Figure;
+use crate::figure::{Figure, Line};
 use crate::machine::Machine;
 use crate::measurement::{Measurement, Table};
 use crate::plot;
 
-/// All figures of a run, and the loads that they come from.
+/// All figures of a run, and the loads that they come from; as JSON as well.
+#[derive(Serialize, Deserialize)]
 pub(crate) struct Report {
-    machine: Machine,
-    effort: Effort,
-    figures: Vec<(&'static str, Figure)>,
-    measurements: Vec<(&'static str, Vec<Measurement>)>,
+    pub(crate) machine: Machine,
+    settings: Settings,
+    pub(crate) figures: Vec<OfCase<Figure>>,
+    pub(crate) measurements: Vec<OfCase<Measurement>>,
+    #[serde(default)]
+    pub(crate) budgets: Vec<OfCase<Budget>>,
     /// Cases that gave no figure, and why.
-    failed: Vec<(&'static str, String)>,
+    failed: Vec<Failed>,
+}
+
+/// How it was measured.
+#[derive(Serialize, Deserialize)]
+struct Settings {
+    /// Little was done, and the figures mean nothing.
+    brief: bool,
+}
+
+/// Something that a case gave.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct OfCase<T> {
+    pub(crate) case: String,
+    #[serde(flatten)]
+    pub(crate) it: T,
+}
+
+/// A case that gave nothing.
+#[derive(Serialize, Deserialize)]
+struct Failed {
+    case: String,
+    error: String,
 }
 
 impl Report {
@@ -27,41 +55,42 @@ impl Report {
     pub(crate) fn new(machine: Machine, effort: Effort) -> Self {
         Self {
             machine,
-            effort,
+            settings: Settings {
+                brief: effort == Effort::Brief,
+            },
             figures: Vec::new(),
             measurements: Vec::new(),
+            budgets: Vec::new(),
             failed: Vec::new(),
         }
     }
 
+    /// What a run wrote as JSON.
+    ///
+    /// # Errors
+    /// There is no such file, or it is something else.
+    pub(crate) fn read(file: &Path) -> Result<Self> {
+        let text = fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+        serde_json::from_slice(&text)
+            .with_context(|| format!("{} is not what --json writes", file.display()))
+    }
+
     /// Prints on what is measured.
     pub(crate) fn begin(&self) {
-        let machine = &self.machine;
-        let changed = if machine.is_changed {
-            " and changes"
-        } else {
-            ""
-        };
-        println!(
-            "commit {:.10}{changed}, {} cores, {:.0} GB, Linux {}, a flush takes {:.3} ms, load {} before",
-            machine.commit,
-            machine.cores,
-            machine.memory_bytes as f64 / 1e9,
-            machine.kernel,
-            machine.flush_ms,
-            machine.load_before,
-        );
+        println!("{}", self.machine.words());
         println!("medians; absolute times are those of this machine, ratios are of one run\n");
     }
 
     /// Takes the figures of a case and prints them, and the loads that they come from.
-    pub(crate) fn add(&mut self, case: &'static str, figures: Vec<Figure>) {
+    pub(crate) fn add(&mut self, case: &str, figures: Vec<Figure>) {
         let mut measurements: Vec<Measurement> = Vec::new();
+        let widths = figures.iter().map(|it| it.what.chars().count());
+        let width = widths.max().unwrap_or_default();
         for mut figure in figures {
-            if self.effort == Effort::Brief {
+            if self.settings.brief {
                 figure = figure.unjudged();
             }
-            println!("{figure}");
+            println!("{}", Line(&figure, width));
             for (name, value) in &figure.details {
                 let value = match value {
                     Value::String(text) => text.clone(),
@@ -75,70 +104,65 @@ impl Report {
                     measurements.push(it);
                 }
             }
-            self.figures.push((case, figure));
+            for budget in std::mem::take(&mut figure.budgets) {
+                println!("\n{budget}");
+                self.budgets.push(OfCase::new(case, budget));
+            }
+            self.figures.push(OfCase::new(case, figure));
         }
         if !measurements.is_empty() {
             println!("\n{}", Table(&measurements));
-            self.measurements.push((case, measurements));
+            let of_case = measurements.into_iter().map(|it| OfCase::new(case, it));
+            self.measurements.extend(of_case);
         }
     }
 
     /// Takes why a case gave no figure, and prints it.
-    pub(crate) fn fail(&mut self, case: &'static str, error: &anyhow::Error) {
+    pub(crate) fn fail(&mut self, case: &str, error: &anyhow::Error) {
         let error = format!("{error:#}");
         eprintln!("error: the case {case} failed: {error}");
-        self.failed.push((case, error));
+        self.failed.push(Failed {
+            case: case.to_owned(),
+            error,
+        });
     }
 
     /// Prints how many figures hold, and which cases gave none.
     pub(crate) fn end(&self) {
-        let verdicts = || self.figures.iter().filter_map(|(_, it)| it.holds());
+        let verdicts = || self.figures.iter().filter_map(|figure| figure.it.holds());
         let (kept, all) = (verdicts().filter(|it| *it).count(), verdicts().count());
-        let stretched = || self.figures.iter().filter_map(|(_, it)| it.stretches());
+        let stretched = || {
+            self.figures
+                .iter()
+                .filter_map(|figure| figure.it.stretches())
+        };
         let (far, further) = (stretched().filter(|it| *it).count(), stretched().count());
         println!(
             "\n{kept} of {all} promised figures hold, {far} of {further} reach what is fought for"
         );
-        for (case, _) in &self.failed {
-            println!("the case {case} failed");
+        for it in &self.failed {
+            println!("the case {} failed", it.case);
         }
     }
 
     /// Whether every case gave its figures, and every one that is promised holds.
     pub(crate) fn holds(&self) -> bool {
         let mut figures = self.figures.iter();
-        self.failed.is_empty() && figures.all(|(_, figure)| figure.holds() != Some(false))
+        self.failed.is_empty() && figures.all(|figure| figure.it.holds() != Some(false))
     }
 
     /// Writes everything as JSON.
     pub(crate) fn write(&self, file: &Path) -> Result<()> {
-        let figures = self.figures.iter().map(|(case, figure)| {
-            let mut value = serde_json::to_value(figure)?;
-            value["case"] = json!(case);
-            value["holds"] = json!(figure.holds());
-            value["stretches"] = json!(figure.stretches());
-            Ok(value)
-        });
-        let figures: Vec<Value> = figures.collect::<Result<_, serde_json::Error>>()?;
-        let measurements = self.measurements.iter().flat_map(|(case, all)| {
-            all.iter().map(move |measurement| {
-                let mut value = serde_json::to_value(measurement)?;
-                value["case"] = json!(case);
-                Ok(value)
-            })
-        });
-        let measurements: Vec<Value> = measurements.collect::<Result<_, serde_json::Error>>()?;
-        let failed = self.failed.iter();
-        let failed = failed.map(|(case, error)| json!({ "case": case, "error": error }));
-        let failed: Vec<Value> = failed.collect();
-        let settings = json!({ "brief": self.effort == Effort::Brief });
-        let all = json!({
-            "machine": self.machine,
-            "settings": settings,
-            "figures": figures,
-            "measurements": measurements,
-            "failed": failed,
-        });
+        let mut all = serde_json::to_value(self)?;
+        for (value, figure) in all["figures"]
+            .as_array_mut()
+            .into_iter()
+            .flatten()
+            .zip(&self.figures)
+        {
+            value["holds"] = json!(figure.it.holds());
+            value["stretches"] = json!(figure.it.stretches());
+        }
         fs::write(file, serde_json::to_string_pretty(&all)? + "\n")
             .with_context(|| format!("cannot write {}", file.display()))
     }
@@ -146,16 +170,10 @@ impl Report {
     /// Draws what can be drawn of this run into a folder; prints the names of the files.
     pub(crate) fn draw(&self, folder: &Path) -> Result<()> {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        let below = format!(
-            "commit {:.10}, {} cores, Linux {}, load {} before",
-            self.machine.commit, self.machine.cores, self.machine.kernel, self.machine.load_before
-        );
+        let below = self.machine.words();
         for (name, drawing) in [
-            (
-                "rate-latency.svg",
-                plot::rate_latency(&self.measurements, &below),
-            ),
-            ("cpu.svg", plot::processors(&self.measurements, &below)),
+            ("rate-latency.svg", plot::rate_latency(self, &below)),
+            ("cpu.svg", plot::processors(self, &below)),
         ] {
             let file = folder.join(name);
             let Some(drawing) = drawing else {
@@ -170,6 +188,15 @@ impl Report {
             println!("{}", file.display());
         }
         Ok(())
+    }
+}
+
+impl<T> OfCase<T> {
+    fn new(case: &str, it: T) -> Self {
+        Self {
+            case: case.to_owned(),
+            it,
+        }
     }
 }
 

@@ -75,6 +75,12 @@ impl Programs {
         self.beside.parent().unwrap_or(&self.beside)
     }
 
+    /// Firn with symbols, for profiles; `cargo xtask bench` builds it when the case `stages` is named.
+    pub(crate) fn staged(&self) -> Option<PathBuf> {
+        let program = self.target().join("staged").join("firn");
+        program.is_file().then_some(program)
+    }
+
     /// A folder for data that goes with its value.
     pub(crate) fn folder(&self) -> Result<TempDir> {
         Ok(tempfile::Builder::new()
@@ -220,11 +226,11 @@ impl Firn {
         )
     }
 
-    /// The same under callgrind, which writes what it counted to a file. It dials the function, or
+    /// A program of Firn under callgrind, which has flags besides and writes what it counted to a file. It dials the function, or
     /// waits for those on firn.v1 if there is none. How many threads it has does not depend on the
     /// machine; what its processor can do is the same on each, as valgrind says it.
     pub(crate) fn start_counted(
-        programs: &Programs,
+        (program, flags): (&Path, &[&str]),
         folder: &Path,
         counts: &Path,
         function: Option<SocketAddr>,
@@ -232,8 +238,9 @@ impl Firn {
         let mut command = Command::new("valgrind");
         command
             .args(["--tool=callgrind", "--quiet"])
+            .args(flags)
             .arg(format!("--callgrind-out-file={}", counts.display()))
-            .arg(&programs.firn);
+            .arg(program);
         let dialed = function.map(|function| function.to_string());
         let arguments: &[&str] = match &dialed {
             Some(function) => &["--threads", "2", "--function", function],

@@ -34,6 +34,8 @@ Usage: cargo xtask <TASK>
   bench [CASE…] [--json FILE] [--plots FOLDER] [--brief]
                            measures the figures to hold, on programs as they are released;
                            --list shows the cases, --brief only shows that they run
+  bench --from FILE [--from FILE…] [--plots FOLDER]
+                           measures nothing: shows what --json wrote as tables for a page
   counts [--record] [--profiles FOLDER]
                            counts the instructions of the hot path and holds them against
                            bench/counts.toml; --record makes that anew, --profiles keeps what
@@ -90,6 +92,9 @@ fn test(arguments: &[&str]) -> ExitCode {
 /// it gets the signals itself.
 fn bench(root: &Path, arguments: &[&str]) -> anyhow::Result<bool> {
     let programs = build::programs(root, Profile::Release, &["firn", "cart", "firn-bench"])?;
+    if arguments.contains(&"stages") {
+        build::programs(root, Profile::Staged, &["firn"])?;
+    }
     let mut bench = Command::new(programs.join("firn-bench"));
     Err(bench.args(arguments).exec().into())
 }

@@ -1,14 +1,15 @@
 //! Latency at steady rates: an echo and durable events over firn.v1, at 10 to 90 % of what each can.
 //!
-//! What each can is measured first, as the rate of a closed loop with many calls in flight. Then calls
-//! begin on a schedule, and each counts from when it was due.
+//! What each can is looked for first, as the highest rate that can be sustained on a schedule. Then
+//! calls begin on a schedule, and each counts from when it was due.
 
 use std::time::Duration;
 
 use anyhow::Result;
-use firn_load::{Load, Target, Watched};
+use firn_load::{Target, Watched};
 
 use super::AddItem;
+use super::highest::{self, Highest, Looked};
 use super::served::Served;
 use crate::figure::{Figure, Unit};
 use crate::load::{self, Outcome};
@@ -21,9 +22,6 @@ const ROUNDS: usize = 3;
 
 /// How many entities are written to.
 const ENTITIES: u64 = 1000;
-
-/// How many calls are in flight at the highest rate.
-const IN_FLIGHT: usize = 256;
 
 /// The parts of the highest rate, in percent.
 const PERCENT: [u32; 9] = [10, 20, 30, 40, 50, 60, 70, 80, 90];
@@ -65,8 +63,7 @@ async fn curve(
     target: Target,
     watched: &[Watched],
 ) -> Result<Figure> {
-    let highest = Load::closed(IN_FLIGHT, WARM, programs.effort.time(MEASURED));
-    let highest = load::on(&target, &highest, watched).await?;
+    let highest = Highest::find(&target, watched, programs.effort, Looked::SHORT, None).await?;
     let percents: &[u32] = match programs.effort.rounds(PERCENT.len()) {
         1 => &[FIGURE],
         _ => &PERCENT,
@@ -74,7 +71,7 @@ async fn curve(
     let mut points: Vec<Vec<Outcome>> = percents.iter().map(|_| Vec::new()).collect();
     for _ in 0..programs.effort.rounds(ROUNDS) {
         for (percent, outcomes) in percents.iter().zip(&mut points) {
-            let rate = highest.rate * f64::from(*percent) / 100.0;
+            let rate = highest.rate() * f64::from(*percent) / 100.0;
             let load = programs.effort.open(rate, WARM, MEASURED);
             outcomes.push(load::on(&target, &load, watched).await?);
         }
@@ -86,7 +83,7 @@ async fn curve(
         Unit::Milliseconds,
         at.iter().map(|outcome| outcome.time_ms(0.5)).collect(),
     );
-    let figure = figure.measured(Measurement::of(name, &[&highest]));
+    let figure = highest::shown(figure, name, &[&highest]);
     Ok(points.iter().fold(figure, |figure, outcomes| {
         let outcomes: Vec<&Outcome> = outcomes.iter().collect();
         figure.measured(Measurement::of(name, &outcomes))

@@ -1,16 +1,17 @@
 //! The slowest calls at 70 % of the highest rate, beside those in the middle.
 //!
-//! The highest rate is that of a closed loop with many calls in flight, measured in the same round.
-//! Then calls begin on a schedule, 70 % as many in a second, and each counts from when it was due.
+//! The highest rate is that which can be sustained on a schedule, looked for in the same round. Then
+//! calls begin on a schedule, 70 % as many in a second, and each counts from when it was due.
 //! [`steady`] does the same for long: then the store's own work, which goes on in waves, is met as
 //! often as it is.
 
 use std::time::Duration;
 
 use anyhow::Result;
-use firn_load::{Load, Target};
+use firn_load::Target;
 
 use super::AddItem;
+use super::highest::{self, Highest, Looked};
 use super::served::Served;
 use crate::figure::{Bound, Figure, Unit};
 use crate::load::{self, Outcome};
@@ -23,9 +24,6 @@ const ROUNDS: usize = 5;
 
 /// How many entities are written to.
 const ENTITIES: u64 = 1000;
-
-/// How many calls are in flight at the highest rate.
-const IN_FLIGHT: usize = 256;
 
 /// The part of the highest rate that is looked at.
 const PART: f64 = 0.7;
@@ -40,13 +38,18 @@ const STEADY_MS_MAX: f64 = 20.0;
 const STEADY_MS_FOUGHT_FOR: f64 = 5.0;
 
 const WARM: Duration = Duration::from_millis(500);
-const HIGHEST: Duration = Duration::from_secs(2);
 const MEASURED: Duration = Duration::from_secs(4);
 const STEADY: Duration = Duration::from_secs(600);
 
+/// For a single long run the highest rate is looked for with more care.
+const LOOKED_LONG: Looked = Looked {
+    closed: Duration::from_secs(5),
+    trial: Duration::from_secs(5),
+};
+
 /// What came of one round.
 struct Round {
-    highest: Outcome,
+    highest: Highest,
     steady: Outcome,
 }
 
@@ -55,7 +58,15 @@ pub(super) async fn run(programs: &Programs) -> Result<Vec<Figure>> {
     let (mut actions, mut events) = (Vec::new(), Vec::new());
     for _ in 0..programs.effort.rounds(ROUNDS) {
         for (path, rounds) in [(own::ECHO, &mut actions), (own::ADD, &mut events)] {
-            rounds.push(Round::run(programs, &served, path, MEASURED).await?);
+            let round = Round::run(
+                programs,
+                &served,
+                path,
+                (Looked::SHORT, MEASURED),
+                rounds.last(),
+            );
+            let round = round.await?;
+            rounds.push(round);
         }
     }
     served.stop().await?;
@@ -78,7 +89,8 @@ pub(super) async fn run(programs: &Programs) -> Result<Vec<Figure>> {
 /// Durable commands for ten minutes.
 pub(super) async fn steady(programs: &Programs) -> Result<Vec<Figure>> {
     let served = Served::start(programs, &[]).await?;
-    let round = Round::run(programs, &served, own::ADD, STEADY).await?;
+    let times = (LOOKED_LONG, STEADY);
+    let round = Round::run(programs, &served, own::ADD, times, None).await?;
     served.stop().await?;
     let figure = Figure::new(
         "firn.v1, durable events at 70 % of the highest rate, 10 minutes: p99.9",
@@ -96,14 +108,15 @@ impl Round {
         programs: &Programs,
         served: &Served,
         path: &str,
-        measured: Duration,
+        (looked, measured): (Looked, Duration),
+        before: Option<&Self>,
     ) -> Result<Self> {
         let message = |number| AddItem::to(number % ENTITIES);
         let target = Target::grpc(served.firn.clients, path, message);
         let watched = served.processes();
-        let highest = Load::closed(IN_FLIGHT, WARM, programs.effort.time(HIGHEST));
-        let highest = load::on(&target, &highest, &watched).await?;
-        let load = programs.effort.open(PART * highest.rate, WARM, measured);
+        let before = before.map(|it| &it.highest);
+        let highest = Highest::find(&target, &watched, programs.effort, looked, before).await?;
+        let load = programs.effort.open(PART * highest.rate(), WARM, measured);
         let steady = load::on(&target, &load, &watched).await?;
         Ok(Self { highest, steady })
     }
@@ -111,10 +124,9 @@ impl Round {
 
 /// The same figure, with the loads that it comes from.
 fn measured(figure: Figure, name: &str, rounds: &[Round]) -> Figure {
-    let of = |outcome: fn(&Round) -> &Outcome| {
-        Measurement::of(name, &rounds.iter().map(outcome).collect::<Vec<_>>())
-    };
-    figure
-        .measured(of(|it| &it.highest))
-        .measured(of(|it| &it.steady))
+    let highest: Vec<&Highest> = rounds.iter().map(|it| &it.highest).collect();
+    let steady: Vec<&Outcome> = rounds.iter().map(|it| &it.steady).collect();
+    let steady = Measurement::of(name, &steady);
+    let figure = figure.detail("then 70 % of it: processors", steady.processors());
+    highest::shown(figure, name, &highest).measured(steady)
 }

@@ -1,10 +1,10 @@
 //! Load: calls made in a closed loop or on a schedule, how long they took, and what they cost.
 //!
 //! # Reading order
-//! [`load`] makes calls of any kind and says what came of it; [`pacer`] decides when the calls of an
-//! open loop start; [`latency`] holds how long calls took; [`usage`] reads what processes used;
-//! [`client`] makes unary calls over HTTP/2, gRPC or JSON, at little cost; [`target`] loads a server
-//! with them.
+//! [`load`] makes calls of any kind and says what came of it; `open` begins those of an open loop,
+//! [`pacer`] decides when, `timer` wakes it; [`highest`] finds the highest rate that such a loop
+//! sustains; [`latency`] holds how long calls took; [`usage`] reads what processes used; [`client`]
+//! makes unary calls over HTTP/2, gRPC or JSON, at little cost; [`target`] loads a server with them.
 //!
 //! # Invariants
 //! - The latency of a call in an open loop counts from the moment it was due, whatever kept it from
@@ -12,13 +12,17 @@
 //! - What the load itself costs, and what it could not do in time, is told with what it measured.
 
 pub mod client;
+pub mod highest;
 pub mod latency;
 pub mod load;
+mod open;
 pub mod pacer;
 pub mod target;
+mod timer;
 pub mod usage;
 
 pub use client::{Client, Fault, Request};
+pub use highest::{KeptUp, Search};
 pub use latency::Latency;
 pub use load::{Error, Failure, Load, Outcome, Pace, run};
 pub use target::Target;

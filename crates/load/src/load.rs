@@ -3,8 +3,7 @@
 //! # How it works
 //! In a closed loop so many callers each make one call after the other: a slow server is asked less,
 //! and the times say nothing about how long somebody waits who does not wait his turn. In an open
-//! loop a thread of its own follows the schedule of a [`Pacer`], because the timers of tokio are a
-//! millisecond wide, and hands each call that is due to the runtime.
+//! loop a few tasks follow the schedule of a [`Pacer`] and begin each call that is due.
 //!
 //! What is counted: of a closed loop the calls that end while it is measured; of an open loop, for
 //! latency and for failures, those that were due then, whenever they end, and for the rate those that
@@ -14,20 +13,20 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
-use std::num::NonZeroU64;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::num::NonZero;
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
-use tokio_util::task::TaskTracker;
 
 use crate::client::Fault;
+use crate::highest::KeptUp;
 use crate::latency::Latency;
-use crate::pacer::{Pacer, Step};
+use crate::open::{Runner, Scheduled};
+use crate::pacer::Pacer;
 use crate::usage::{Cost, Usage, Watched};
 
 /// How calls follow each other.
@@ -60,7 +59,7 @@ pub struct Load {
 
 /// How many calls of an open loop may be under way unless said otherwise: some seconds of what one
 /// machine can do, so that it is a bound on memory and not on what is measured.
-pub const OUTSTANDING_MAX: usize = 100_000;
+pub const OUTSTANDING_MAX: usize = 20_000;
 
 impl Load {
     /// So many calls at once.
@@ -110,6 +109,8 @@ pub struct Outcome {
     pub held_back: u64,
     /// Of an open loop: calls that were due while it was measured and never started.
     pub unstarted: u64,
+    /// Of an open loop: whether the answers kept up with the schedule.
+    pub kept_up: Option<KeptUp>,
 }
 
 /// Calls that failed in the same way.
@@ -161,6 +162,9 @@ pub enum Error {
         /// What the system said.
         error: io::Error,
     },
+    /// The system gave no timer for an open loop, as for want of open files.
+    #[error("no timer for the schedule: {0}")]
+    Timer(io::Error),
     /// Calls were not answered long after the load was over.
     #[error("{count} calls were not answered within {DRAIN_MAX:?} after the load")]
     Unanswered {
@@ -176,50 +180,45 @@ pub const DRAIN_MAX: Duration = Duration::from_secs(75);
 /// How many different failures are told apart; the others count as the last.
 const FAILURES_MAX: usize = 16;
 
-/// How long the thread that follows a schedule sleeps when too many calls are under way.
-const FULL_NAP: Duration = Duration::from_micros(100);
-
-/// How long it sleeps at least: calls that are due closer together begin together, so that it does
-/// not take a processor of its own. What that adds to latencies is half of it, and is told as lag.
-const NAP_MIN: Duration = Duration::from_micros(30);
+/// How many tasks follow a schedule at most.
+const RUNNERS_MAX: usize = 4;
 
 /// Over how many locks what is noted is spread, so that callers rarely meet.
 const SHARDS: usize = 8;
 
 /// Phases of a load, as its calls see them.
-const WARM: u8 = 0;
-const MEASURED: u8 = 1;
-const OVER: u8 = 2;
+pub(crate) const WARM: u8 = 0;
+pub(crate) const MEASURED: u8 = 1;
+pub(crate) const OVER: u8 = 2;
 
 /// What is noted of calls.
 #[derive(Default)]
-struct Notes {
-    calls: u64,
-    /// Those that ended while it was measured, however they did.
-    ended: u64,
-    latency: Latency,
-    lag: Latency,
+pub(crate) struct Notes {
+    pub(crate) calls: u64,
+    /// How many ended in each phase, however they did.
+    ended: [u64; 3],
+    pub(crate) latency: Latency,
+    pub(crate) lag: Latency,
     failures: BTreeMap<(String, Option<String>), (u64, String)>,
 }
 
 /// A call that has ended.
-struct Ended {
-    number: u64,
+pub(crate) struct Ended {
+    /// Where it is noted.
+    pub(crate) shard: usize,
     /// Whether it is one of those that are measured, so that it is told if it failed.
-    is_counted: bool,
+    pub(crate) is_counted: bool,
     /// When it ended.
-    phase: u8,
-    result: Result<(), Fault>,
+    pub(crate) phase: u8,
+    pub(crate) result: Result<(), Fault>,
 }
 
 /// What all calls of a load share.
-struct Shared {
+pub(crate) struct Shared {
     phase: AtomicU8,
     number: AtomicU64,
-    outstanding: AtomicUsize,
-    is_stopped: AtomicBool,
-    /// Whether a call of an open loop has.
-    is_panicked: AtomicBool,
+    /// How many calls of an open loop are under way.
+    pub(crate) outstanding: AtomicUsize,
     notes: [Mutex<Notes>; SHARDS],
     fatal: watch::Sender<Option<Fault>>,
 }
@@ -230,19 +229,17 @@ impl Shared {
             phase: AtomicU8::new(WARM),
             number: AtomicU64::new(0),
             outstanding: AtomicUsize::new(0),
-            is_stopped: AtomicBool::new(false),
-            is_panicked: AtomicBool::new(false),
             notes: std::array::from_fn(|_| Mutex::default()),
             fatal: watch::Sender::new(None),
         })
     }
 
-    fn phase(&self) -> u8 {
+    pub(crate) fn phase(&self) -> u8 {
         self.phase.load(Ordering::Relaxed)
     }
 
-    fn notes(&self, number: u64) -> MutexGuard<'_, Notes> {
-        let notes = &self.notes[(number % SHARDS as u64) as usize];
+    pub(crate) fn notes(&self, shard: usize) -> MutexGuard<'_, Notes> {
+        let notes = &self.notes[shard % SHARDS];
         notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -255,9 +252,9 @@ impl Shared {
     }
 
     /// Notes how a call ended; gives whether there is any use in further ones.
-    fn ended(&self, call: Ended, note: impl FnOnce(&mut Notes)) -> bool {
-        let mut notes = self.notes(call.number);
-        notes.ended += u64::from(call.phase == MEASURED);
+    pub(crate) fn ended(&self, call: Ended, note: impl FnOnce(&mut Notes)) -> bool {
+        let mut notes = self.notes(call.shard);
+        notes.ended[usize::from(call.phase)] += 1;
         match call.result {
             Ok(()) => note(&mut notes),
             Err(Fault::Refused {
@@ -291,34 +288,6 @@ impl Shared {
     }
 }
 
-/// A call of an open loop, as long as it is under way.
-struct UnderWay(Arc<Shared>);
-
-impl UnderWay {
-    fn new(shared: Arc<Shared>) -> Self {
-        shared.outstanding.fetch_add(1, Ordering::Relaxed);
-        Self(shared)
-    }
-}
-
-impl Drop for UnderWay {
-    fn drop(&mut self) {
-        self.0.outstanding.fetch_sub(1, Ordering::Relaxed);
-        if std::thread::panicking() {
-            self.0.is_panicked.store(true, Ordering::Relaxed);
-        }
-    }
-}
-
-/// Stops the thread of a schedule when the load is given up.
-struct Stop(Arc<Shared>);
-
-impl Drop for Stop {
-    fn drop(&mut self) {
-        self.0.is_stopped.store(true, Ordering::Relaxed);
-    }
-}
-
 /// Makes calls, numbered from 0, and looks at processes meanwhile.
 ///
 /// # Errors
@@ -332,7 +301,6 @@ where
     F: Future<Output = Result<(), Fault>> + Send + 'static,
 {
     let shared = Shared::new();
-    let _stop = Stop(shared.clone());
     let calls = Arc::new(calls);
     let measurement = Measurement {
         load,
@@ -342,8 +310,8 @@ where
     match load.pace {
         Pace::Closed { in_flight } => {
             let mut callers = JoinSet::new();
-            for _ in 0..in_flight {
-                callers.spawn(one_after_another(shared.clone(), calls.clone()));
+            for caller in 0..in_flight {
+                callers.spawn(one_after_another(caller, shared.clone(), calls.clone()));
             }
             let costs = measurement.run().await?;
             drained(
@@ -356,38 +324,46 @@ where
                 || in_flight,
             )
             .await?;
-            Ok(measurement.outcome(costs, Scheduled::default()))
+            Ok(measurement.outcome(costs, None))
         }
         Pace::Open {
             rate,
             outstanding_max,
         } => {
-            let end = load.warm + load.measured;
-            let schedule = Schedule {
-                shared: shared.clone(),
-                calls,
-                pacer: Pacer::new(rate, end, outstanding_max),
-                warm: load.warm,
-                begin: Instant::now(),
-                tracker: TaskTracker::new(),
-                runtime: Handle::current(),
-            };
-            let tracker = schedule.tracker.clone();
-            let thread = tokio::task::spawn_blocking(move || schedule.follow());
-            let costs = measurement.run().await?;
-            let scheduled = thread.await.expect("a schedule does not panic");
-            tracker.close();
+            let pacer = Pacer::new(rate, load.warm + load.measured, outstanding_max);
+            let begin = Instant::now();
+            let count = runners();
+            let mut runners = JoinSet::new();
+            for part in 0..count {
+                let pacer = pacer.clone().part(part as u64, count as u64);
+                let (shared, calls) = (shared.clone(), calls.clone());
+                let runner = Runner::new(part, shared, calls, pacer, (begin, load.warm));
+                runners.spawn(runner.map_err(Error::Timer)?.run());
+            }
+            let used = measurement.run().await?;
+            let mut all = Scheduled::default();
             let left = || shared.outstanding.load(Ordering::Relaxed);
-            drained(&shared, tracker.wait(), left).await?;
-            let is_panicked = shared.is_panicked.load(Ordering::Relaxed);
-            assert!(!is_panicked, "a call does not panic");
-            Ok(measurement.outcome(costs, scheduled))
+            let ended = async {
+                while let Some(ended) = runners.join_next().await {
+                    let scheduled = ended.expect("a call does not panic");
+                    all.held_back += scheduled.held_back;
+                    all.unstarted += scheduled.unstarted;
+                }
+            };
+            drained(&shared, ended, left).await?;
+            Ok(measurement.outcome(used, Some((all, pacer, begin))))
         }
     }
 }
 
+/// How many tasks follow a schedule: the processors also serve connections, and what is loaded.
+fn runners() -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+    (processors / 2).clamp(1, RUNNERS_MAX)
+}
+
 /// One caller of a closed loop.
-async fn one_after_another<C, F>(shared: Arc<Shared>, calls: Arc<C>)
+async fn one_after_another<C, F>(shard: usize, shared: Arc<Shared>, calls: Arc<C>)
 where
     C: Fn(u64) -> F,
     F: Future<Output = Result<(), Fault>>,
@@ -400,7 +376,7 @@ where
         let phase = shared.phase();
         let is_counted = phase == MEASURED;
         let ended = Ended {
-            number,
+            shard,
             is_counted,
             phase,
             result,
@@ -432,91 +408,6 @@ async fn drained(
     }
 }
 
-/// An open loop under way.
-struct Schedule<C> {
-    shared: Arc<Shared>,
-    calls: Arc<C>,
-    pacer: Pacer,
-    warm: Duration,
-    begin: Instant,
-    tracker: TaskTracker,
-    runtime: Handle,
-}
-
-/// What did not go as scheduled.
-#[derive(Debug, Default)]
-struct Scheduled {
-    held_back: u64,
-    unstarted: u64,
-}
-
-impl<C, F> Schedule<C>
-where
-    C: Fn(u64) -> F + Send + Sync + 'static,
-    F: Future<Output = Result<(), Fault>> + Send + 'static,
-{
-    /// Starts each call when it is due. Blocks its thread.
-    fn follow(mut self) -> Scheduled {
-        // By default a sleep is 50 µs longer than asked for. Where that cannot be changed it is, and
-        // shows as lag.
-        let _ = rustix::thread::set_current_timer_slack(NonZeroU64::new(1));
-        loop {
-            if self.shared.is_stopped.load(Ordering::Relaxed) {
-                break;
-            }
-            let outstanding = self.shared.outstanding.load(Ordering::Relaxed);
-            let elapsed = self.begin.elapsed();
-            match self.pacer.step(elapsed, outstanding) {
-                Step::Start { number, due } => self.start(number, due, elapsed),
-                Step::Wait(due) => std::thread::sleep((due - elapsed).max(NAP_MIN)),
-                Step::Full => std::thread::sleep(FULL_NAP),
-                Step::Over => break,
-            }
-        }
-        // The thread goes back to the runtime.
-        let _ = rustix::thread::set_current_timer_slack(None);
-        let gave_up = self.begin.elapsed();
-        let mut unstarted = 0;
-        for due in self.pacer.unstarted() {
-            if due >= self.warm {
-                unstarted += 1;
-                let mut notes = self.shared.notes(unstarted);
-                notes.latency.record(gave_up.saturating_sub(due));
-            }
-        }
-        Scheduled {
-            held_back: self.pacer.held_back(),
-            unstarted,
-        }
-    }
-
-    fn start(&self, number: u64, due: Duration, elapsed: Duration) {
-        let under_way = UnderWay::new(self.shared.clone());
-        let (shared, begin, is_counted) = (self.shared.clone(), self.begin, due >= self.warm);
-        let call = (self.calls)(number);
-        let call = async move {
-            let result = call.await;
-            let took = begin.elapsed().saturating_sub(due);
-            drop(under_way);
-            let phase = shared.phase();
-            let ended = Ended {
-                number,
-                is_counted,
-                phase,
-                result,
-            };
-            shared.ended(ended, |notes| {
-                notes.calls += u64::from(phase == MEASURED);
-                if is_counted {
-                    notes.latency.record(took);
-                    notes.lag.record(elapsed.saturating_sub(due));
-                }
-            });
-        };
-        self.tracker.spawn_on(call, &self.runtime);
-    }
-}
-
 /// The time of a load.
 struct Measurement<'a> {
     load: &'a Load,
@@ -526,6 +417,7 @@ struct Measurement<'a> {
 
 /// What was used while it was measured.
 struct Used {
+    start: Instant,
     elapsed: Duration,
     before: Vec<Usage>,
     after: Vec<Usage>,
@@ -549,6 +441,7 @@ impl Measurement<'_> {
             usage.flushes = flushes;
         }
         Ok(Used {
+            start,
             elapsed,
             before,
             after,
@@ -587,12 +480,14 @@ impl Measurement<'_> {
             .collect()
     }
 
-    fn outcome(&self, used: Used, scheduled: Scheduled) -> Outcome {
+    fn outcome(&self, used: Used, open: Option<(Scheduled, Pacer, Instant)>) -> Outcome {
         let mut all = Notes::default();
-        for number in 0..SHARDS as u64 {
-            let notes = self.shared.notes(number);
+        for shard in 0..SHARDS {
+            let notes = self.shared.notes(shard);
             all.calls += notes.calls;
-            all.ended += notes.ended;
+            for (sum, ended) in all.ended.iter_mut().zip(notes.ended) {
+                *sum += ended;
+            }
             all.latency.merge(&notes.latency);
             all.lag.merge(&notes.lag);
             for (key, (count, message)) in &notes.failures {
@@ -603,8 +498,9 @@ impl Measurement<'_> {
         let names = self.watched.iter().map(|it| it.name.as_str());
         let looks = used.before.iter().zip(&used.after);
         let costs = names.chain([OWN]).zip(looks);
+        let [ended_before, ended, _] = all.ended;
         let mut processes: Vec<Cost> = costs
-            .map(|(name, (before, after))| Cost::between(name, before, after, all.ended))
+            .map(|(name, (before, after))| Cost::between(name, before, after, ended))
             .collect();
         let own = processes.pop().expect("this process was looked at");
         let failure = |((status, code), (count, message))| Failure {
@@ -615,6 +511,19 @@ impl Measurement<'_> {
         };
         let mut failures: Vec<Failure> = all.failures.into_iter().map(failure).collect();
         failures.sort_by_key(|it| std::cmp::Reverse(it.count));
+        let (scheduled, kept_up) = match open {
+            None => (Scheduled::default(), None),
+            Some((scheduled, pacer, begin)) => {
+                let start = used.start - begin;
+                let kept_up = KeptUp {
+                    due_before: pacer.due_before(start),
+                    due: pacer.due_before(start + used.elapsed) - pacer.due_before(start),
+                    ended_before,
+                    ended,
+                };
+                (scheduled, Some(kept_up))
+            }
+        };
         Outcome {
             load: *self.load,
             calls: all.calls,
@@ -626,6 +535,7 @@ impl Measurement<'_> {
             own,
             held_back: scheduled.held_back,
             unstarted: scheduled.unstarted,
+            kept_up,
         }
     }
 }

@@ -20,6 +20,7 @@ pub struct Pacer {
     end: Duration,
     outstanding_max: usize,
     next: u64,
+    stride: u64,
     held_back: u64,
     /// When it was last seen that as many were under way as may be.
     full: Option<Duration>,
@@ -56,8 +57,23 @@ impl Pacer {
             end,
             outstanding_max,
             next: 0,
+            stride: 1,
             held_back: 0,
             full: None,
+        }
+    }
+
+    /// The calls of which the number, divided by `of`, leaves `part`: so several follow one schedule.
+    ///
+    /// # Panics
+    /// If there is no such part.
+    #[must_use]
+    pub fn part(self, part: u64, of: u64) -> Self {
+        assert!(part < of, "part {part} of {of}");
+        Self {
+            next: part,
+            stride: of,
+            ..self
         }
     }
 
@@ -75,7 +91,7 @@ impl Pacer {
             return Step::Full;
         }
         let number = self.next;
-        self.next += 1;
+        self.next += self.stride;
         self.held_back += u64::from(self.full.is_some_and(|full| due <= full));
         Step::Start { number, due }
     }
@@ -90,7 +106,14 @@ impl Pacer {
     /// When those calls were due that were not started.
     pub fn unstarted(&self) -> impl Iterator<Item = Duration> {
         let due = |number| self.due(number);
-        (self.next..).map(due).take_while(|due| *due < self.end)
+        let left = (self.next..).step_by(self.stride as usize);
+        left.map(due).take_while(|due| *due < self.end)
+    }
+
+    /// How many calls are due before then, in all parts.
+    #[must_use]
+    pub fn due_before(&self, then: Duration) -> u64 {
+        (then.min(self.end).as_secs_f64() * self.rate).ceil() as u64
     }
 
     fn due(&self, number: u64) -> Duration {
@@ -126,6 +149,30 @@ mod tests {
         assert_eq!(pacer.step(4 * MS, 0), due(3));
         assert_eq!(pacer.step(4 * MS, 0), due(4));
         assert_eq!(pacer.step(4 * MS, 0), Step::Wait(5 * MS));
+    }
+
+    #[test]
+    fn parts_of_a_schedule_are_all_of_it() {
+        let parts = (0..3).map(|part| pacer(1000.0, 10 * MS).part(part, 3));
+        let mut started = Vec::new();
+        for mut pacer in parts {
+            while let Step::Start { number, due } = pacer.step(4 * MS, 0) {
+                assert_eq!(due, number as u32 * MS);
+                started.push(number);
+            }
+            started.extend(pacer.unstarted().map(|due| due.as_millis() as u64));
+        }
+        started.sort_unstable();
+        assert_eq!(started, (0..10).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_is_due_by_a_time_is_known() {
+        let pacer = pacer(1000.0, 10 * MS);
+        for (then, expected) in [(0, 0), (1, 1), (4, 4), (10, 10), (60, 10)] {
+            assert_eq!(pacer.due_before(then * MS), expected, "{then} ms");
+        }
+        assert_eq!(pacer.due_before(MS + MS / 2), 2);
     }
 
     #[test]

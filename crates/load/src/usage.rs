@@ -116,7 +116,7 @@ impl Cost {
 }
 
 /// The processor time that a process has used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Times {
     /// In its own code.
     pub user: Duration,
@@ -132,7 +132,19 @@ impl Times {
     /// # Errors
     /// There is no such process.
     pub fn of(process: u32) -> io::Result<Self> {
-        let stat = format!("/proc/{process}/stat");
+        Self::in_folder(&format!("/proc/{process}"))
+    }
+
+    /// What a thread of a process has used up to now.
+    ///
+    /// # Errors
+    /// There is no such thread.
+    pub fn of_thread(process: u32, thread: u32) -> io::Result<Self> {
+        Self::in_folder(&format!("/proc/{process}/task/{thread}"))
+    }
+
+    fn in_folder(folder: &str) -> io::Result<Self> {
+        let stat = format!("{folder}/stat");
         let text = fs::read_to_string(&stat)?;
         Self::read(&text).ok_or_else(|| odd(&stat))
     }

@@ -215,15 +215,25 @@ fn ended(server: &str, error: Error) -> Failure {
             error,
             "look into the function for a handler that hangs, or ask for less with --in-flight or --rate",
         ),
-        // Its own process, or whatever the load says beyond this: nothing that a code stands for.
-        other => Failure {
-            code: None,
-            cause: other.to_string(),
-            remedy:
-                "run it where it may read /proc of its own process: it tells what the load costs"
-                    .to_owned(),
-            exit: crate::exit::FAILED,
-        },
+        Error::Timer(_) => own(
+            &error,
+            "allow it more open files, as with ulimit -n, or ask over fewer --connections",
+        ),
+        // Its own process, or whatever the load says beyond this.
+        other => own(
+            &other,
+            "run it where it may read /proc of its own process: it tells what the load costs",
+        ),
+    }
+}
+
+/// A failure on this side, which no code stands for.
+fn own(error: &Error, remedy: &str) -> Failure {
+    Failure {
+        code: None,
+        cause: error.to_string(),
+        remedy: remedy.to_owned(),
+        exit: crate::exit::FAILED,
     }
 }
 

@@ -62,6 +62,14 @@ impl fmt::Display for Report<'_> {
             }
             writeln!(f)?;
         }
+        if let Some(it) = self.outcome.kept_up.filter(|it| !it.is_sustained()) {
+            writeln!(
+                f,
+                "fell behind {:.1} % of what was due was answered in time, {} calls were left; ask for less",
+                100.0 * it.answered(),
+                it.backlog()
+            )?;
+        }
         let own = &self.outcome.own;
         writeln!(
             f,
@@ -120,6 +128,7 @@ impl Report<'_> {
                 "lateMsP99": in_flight.is_none().then(|| lag.quantile_ms(0.99)),
                 "heldBack": self.outcome.held_back,
                 "neverBegun": self.outcome.unstarted,
+                "answeredOfDue": self.outcome.kept_up.map(|it| it.answered()),
             },
             "load": { "userUs": own.user_us, "systemUs": own.system_us },
         })

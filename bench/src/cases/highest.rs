@@ -1,0 +1,144 @@
+//! The highest rate at which a server can be asked on a schedule, found by trying.
+//!
+//! It begins with a closed loop with many calls in flight, whose rate is where the search begins and
+//! stands beside. Then calls begin on a schedule, at one rate after the other, each for a short time:
+//! a rate is sustained if of the calls that were due in the time at least 99 of 100 were answered in it
+//! and few were left. See [`firn_load::Search`].
+
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use firn_load::load::Error;
+use firn_load::{Load, Pace, Target, Watched};
+
+use crate::effort::Effort;
+use crate::figure::Figure;
+use crate::load::{self, Outcome};
+use crate::measurement::{Measurement, Spread};
+
+/// How many calls are in flight in the closed loop.
+const IN_FLIGHT: usize = 256;
+
+/// The part of a trial before anything is counted.
+const WARM: f64 = 0.25;
+
+/// How much of what is due in a trial may be under way, of 1: more has not been kept up with, and need
+/// not be waited for at the end.
+const OUTSTANDING: f64 = 0.5;
+
+/// How many rates are tried at most.
+const TRIALS: usize = 24;
+
+/// How long is looked for the highest rate.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Looked {
+    /// For the closed loop.
+    pub(super) closed: Duration,
+    /// For each rate that is tried.
+    pub(super) trial: Duration,
+}
+
+impl Looked {
+    /// As long as is looked for something that is looked for often.
+    pub(super) const SHORT: Self = Self {
+        closed: Duration::from_secs(2),
+        trial: Duration::from_secs(1),
+    };
+}
+
+/// What was found.
+pub(super) struct Highest {
+    /// The closed loop.
+    pub(super) closed: Outcome,
+    /// The trial at the highest rate that was sustained.
+    pub(super) open: Outcome,
+}
+
+impl Highest {
+    /// Looks for it. A search begins at the rate of one before, if there was one.
+    pub(super) async fn find(
+        target: &Target,
+        watched: &[Watched],
+        effort: Effort,
+        looked: Looked,
+        before: Option<&Self>,
+    ) -> Result<Self> {
+        let warm = |time: Duration| time.mul_f64(WARM);
+        let time = effort.time(looked.closed);
+        let closed = Load::closed(IN_FLIGHT, warm(time), time);
+        let closed = load::on(target, &closed, watched).await?;
+        let mut search = firn_load::Search::new(before.map_or(closed.rate, Self::rate));
+        let time = effort.trial(looked.trial);
+        let mut best: Option<Outcome> = None;
+        for _ in 0..TRIALS {
+            let Some(rate) = search.next() else { break };
+            let outcome = tried(target, watched, rate, (warm(time), time)).await?;
+            search.learn(outcome.is_some());
+            best = outcome.or(best);
+        }
+        match best {
+            Some(open) => Ok(Self { closed, open }),
+            None => bail!(
+                "no rate on a schedule was kept up with, down from {:.0} calls in a second",
+                closed.rate
+            ),
+        }
+    }
+
+    /// The highest rate: so many calls were due in a second.
+    pub(super) fn rate(&self) -> f64 {
+        match self.open.all.load.pace {
+            Pace::Open { rate, .. } => rate,
+            Pace::Closed { .. } => unreachable!("a trial is an open loop"),
+        }
+    }
+}
+
+/// Asks on a schedule for a time; gives what came of it if the server kept up.
+async fn tried(
+    target: &Target,
+    watched: &[Watched],
+    rate: f64,
+    (warm, measured): (Duration, Duration),
+) -> Result<Option<Outcome>> {
+    let load = Load {
+        pace: Pace::Open {
+            rate,
+            outstanding_max: (rate * measured.as_secs_f64() * OUTSTANDING).ceil() as usize,
+        },
+        warm,
+        measured,
+    };
+    let all = match target.run(&load, watched).await {
+        Ok(all) => all,
+        // So much was due that not even the end came in time.
+        Err(Error::Unanswered { .. }) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    // A server may refuse what is too much.
+    let is_sustained =
+        all.failed() == 0 && all.unstarted == 0 && all.kept_up.is_some_and(|it| it.is_sustained());
+    Ok(is_sustained.then(|| Outcome::new(all, target.connection_count())))
+}
+
+/// The same figure, with both highest rates and who used the processors at that of the open loop, and
+/// with the loads that say so.
+pub(super) fn shown(figure: Figure, name: &str, rounds: &[&Highest]) -> Figure {
+    let open: Vec<&Outcome> = rounds.iter().map(|it| &it.open).collect();
+    let closed: Vec<&Outcome> = rounds.iter().map(|it| &it.closed).collect();
+    let (open, closed) = (Measurement::of(name, &open), Measurement::of(name, &closed));
+    let rates: Vec<f64> = rounds.iter().map(|it| it.rate()).collect();
+    let highest = Spread::of(&rates);
+    figure
+        .detail(
+            "the highest rate",
+            format!(
+                "{:.0}/s on a schedule ({:.0} to {:.0}), {:.0}/s in a closed loop with {IN_FLIGHT} \
+                 in flight",
+                highest.median, highest.least, highest.most, closed.rate.median
+            ),
+        )
+        .detail("the highest rate: processors", open.processors())
+        .measured(closed)
+        .measured(open)
+}
