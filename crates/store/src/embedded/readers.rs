@@ -1,7 +1,9 @@
 //! Readers: a few threads that read rows, so that no thread of an async runtime waits for a disk.
 //!
 //! A read waits in a queue of at most [`QUEUE_MAX`]; more wait outside, as futures, until there is
-//! room. Who drops the future takes the read back, or its answer goes nowhere.
+//! room: when the queue is half empty, as many are woken as fill it, those first that have waited
+//! longest. Who drops the future takes the read back, or its answer goes nowhere. So some that are
+//! woken may not come, and when the queue is empty nobody is left to wait.
 //!
 //! Of the threads that have nothing to do the one that read last is woken: what it needs is still in
 //! the cache of its processor, and few reads keep one thread awake instead of all of them half asleep.
@@ -18,6 +20,9 @@ use futures_channel::oneshot;
 
 /// How many reads may wait for a thread: some milliseconds of work, and little memory.
 const QUEUE_MAX: usize = 1024;
+
+/// How many are left in the queue when others are called in: enough to do until they come.
+const REFILL_AT: usize = QUEUE_MAX / 2;
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -39,8 +44,8 @@ struct State {
     jobs: VecDeque<Job>,
     /// The threads that are to be woken for a job, the one that read last at the end.
     idle: Vec<Thread>,
-    /// Who waits for room.
-    waiting: Vec<Waker>,
+    /// Who waits for room, in order.
+    waiting: VecDeque<Waker>,
     is_closed: bool,
 }
 
@@ -50,14 +55,7 @@ impl Readers {
     /// # Errors
     /// The system gives no thread.
     pub(crate) fn start(count: usize) -> io::Result<Self> {
-        let queue = Arc::new(Queue {
-            state: Mutex::new(State {
-                jobs: VecDeque::new(),
-                idle: Vec::new(),
-                waiting: Vec::new(),
-                is_closed: false,
-            }),
-        });
+        let queue = Arc::new(Queue::new());
         let mut readers = Self {
             queue,
             threads: Vec::new(),
@@ -100,13 +98,24 @@ impl Drop for Readers {
 }
 
 impl Queue {
+    fn new() -> Self {
+        Self {
+            state: Mutex::new(State {
+                jobs: VecDeque::new(),
+                idle: Vec::new(),
+                waiting: VecDeque::new(),
+                is_closed: false,
+            }),
+        }
+    }
+
     fn push(&self, job: &mut Option<Job>, waker: &Waker) -> Poll<Result<(), Stopped>> {
         let mut state = self.lock();
         if state.is_closed {
             return Poll::Ready(Err(Stopped));
         }
         if state.jobs.len() >= QUEUE_MAX {
-            state.waiting.push(waker.clone());
+            state.waiting.push_back(waker.clone());
             return Poll::Pending;
         }
         state.jobs.extend(job.take());
@@ -143,9 +152,9 @@ impl Queue {
             // Who is woken without cause is still there.
             state.idle.retain(|idle| idle.id() != id);
         };
-        let waiting = std::mem::take(&mut state.waiting);
+        let woken = state.woken();
         drop(state);
-        waiting.into_iter().for_each(Waker::wake);
+        woken.into_iter().for_each(Waker::wake);
         Some(job)
     }
 
@@ -164,13 +173,30 @@ impl Queue {
     }
 }
 
+impl State {
+    /// Who is to be woken now that a job has left the queue. To wake all of them for each job would
+    /// have thousands look in vain, over and over.
+    fn woken(&mut self) -> VecDeque<Waker> {
+        match self.jobs.len() {
+            0 => std::mem::take(&mut self.waiting),
+            REFILL_AT => {
+                let room = (QUEUE_MAX - REFILL_AT).min(self.waiting.len());
+                self.waiting.drain(..room).collect()
+            }
+            _ => VecDeque::new(),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
     use std::sync::mpsc;
 
     use futures_executor::block_on;
     use futures_util::FutureExt;
     use futures_util::future::join_all;
+    use futures_util::stream::{FuturesUnordered, StreamExt as _};
 
     use super::*;
 
@@ -191,6 +217,62 @@ mod tests {
             assert_eq!(numbers, (0..count).collect::<Vec<_>>());
             assert_eq!(first.await, Ok(Ok(())));
         });
+    }
+
+    #[test]
+    fn reads_that_wait_are_woken_when_there_is_room_for_them() {
+        let readers = Readers {
+            queue: Arc::new(Queue::new()),
+            threads: Vec::new(),
+        };
+        let polls = Cell::new(0);
+        let read = |number| {
+            let mut read = Box::pin(readers.run(move || number));
+            let polls = &polls;
+            poll_fn(move |context| {
+                polls.set(polls.get() + 1);
+                read.as_mut().poll(context)
+            })
+        };
+        let count = 4 * QUEUE_MAX;
+        let mut reads: FuturesUnordered<_> = (0..count).map(read).collect();
+        for _ in 0..count {
+            while reads.next().now_or_never().flatten().is_some() {}
+            let job = readers.queue.next().expect("it is not closed");
+            job();
+        }
+        let left = block_on(reads.count());
+        assert!(left > 0);
+        // To begin with, when there was room, and for the answer.
+        assert!(polls.get() <= 3 * count, "{} polls", polls.get());
+    }
+
+    #[test]
+    fn reads_that_were_taken_back_keep_nobody_waiting() {
+        let readers = Readers {
+            queue: Arc::new(Queue::new()),
+            threads: Vec::new(),
+        };
+        let fill = |count: usize| {
+            let reads: Vec<_> = (0..count)
+                .map(|number| readers.run(move || number))
+                .collect();
+            let mut reads = join_all(reads).boxed();
+            assert_eq!((&mut reads).now_or_never(), None);
+            reads
+        };
+        let first = fill(QUEUE_MAX);
+        let taken_back = fill(QUEUE_MAX);
+        let last = fill(1);
+        drop(taken_back);
+        for _ in 0..QUEUE_MAX {
+            readers.queue.next().expect("it is not closed")();
+        }
+        assert_eq!(block_on(first).len(), QUEUE_MAX);
+        let mut last = last;
+        assert_eq!((&mut last).now_or_never(), None);
+        readers.queue.next().expect("it is not closed")();
+        assert_eq!(block_on(last).len(), 1);
     }
 
     #[test]
