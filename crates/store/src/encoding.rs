@@ -12,10 +12,12 @@
 //!
 //! Fixtures of the released version stand in the tests of this module.
 
+mod direct;
 pub(crate) mod fields;
 pub(crate) mod parts;
 pub(crate) mod record;
 pub(crate) mod replica;
+pub(crate) mod row;
 pub(crate) mod trim;
 
 use bytes::{Buf, BufMut, Bytes};

@@ -24,14 +24,22 @@ const REMEMBERED_MAX: usize = 16_384;
 #[derive(Default)]
 pub(crate) struct Fence {
     heads: FxHashMap<Slot, Head>,
-    /// The last event of entities, with the number of the batch that wrote it.
+    /// The names come from callers, so the hash is one that they cannot aim at.
     last_events: HashMap<EntityKey, LastEvent>,
+    /// How many batches were judged.
+    judged: u64,
 }
 
-#[derive(Clone, Copy)]
+/// The last event of an entity.
 struct LastEvent {
+    /// Its number, as if all of the batch that is judged landed.
     number: u64,
+    /// The number of the batch that wrote it.
     batch: u64,
+    /// Which judgement changed it last.
+    judged: u64,
+    /// What it was before that; `None` if it was not known.
+    before: Option<u64>,
 }
 
 /// Which commits of a batch may be written.
@@ -59,6 +67,7 @@ impl Fence {
         Self {
             heads: heads.into_iter().collect(),
             last_events: HashMap::new(),
+            judged: 0,
         }
     }
 
@@ -79,90 +88,112 @@ impl Fence {
         stored: impl Fn(&EntityKey) -> Result<u64, ReadError>,
     ) -> Judgement {
         self.forget_applied(progress.applied);
+        self.judged += 1;
         let mut advanced: FxHashMap<Slot, Option<Head>> = FxHashMap::default();
-        let mut last_events = HashMap::new();
         for commit in &batch {
-            let stored_head = self.heads.get(&commit.slot).copied().unwrap_or_default();
-            let head = advanced.entry(commit.slot).or_insert(Some(stored_head));
+            let stored_head = || Some(self.heads.get(&commit.slot).copied().unwrap_or_default());
+            let head = advanced.entry(commit.slot).or_insert_with(stored_head);
             let accepted = head.is_some_and(|head| continues(head, commit))
                 && is_whole(commit)
-                && self.continues_entity(commit, &mut last_events, &stored);
+                && self.continues_entity(commit, progress.batch, &stored);
             *head = accepted.then_some(Head {
                 epoch: commit.epoch,
                 sequence: commit.sequence,
             });
         }
-        self.remember(&advanced, last_events, progress.batch);
-        self.split(batch, &advanced)
+        self.conclude(batch, &advanced)
     }
 
     /// Whether the commit continues its entity's events; notes where they then end.
     fn continues_entity(
-        &self,
+        &mut self,
         commit: &Commit,
-        last_events: &mut HashMap<EntityKey, (Slot, u64)>,
+        batch: u64,
         stored: &impl Fn(&EntityKey) -> Result<u64, ReadError>,
     ) -> bool {
         let (Some(key), Some(change)) = (&commit.key, &commit.change) else {
             return true;
         };
-        match change {
-            Change::Set(_) | Change::Delete { until: Some(_) } => return true,
-            Change::Delete { until: None } => {
-                last_events.insert(key.clone(), (commit.slot, 0));
-                return true;
-            }
-            Change::Append { .. } | Change::Snapshot { .. } | Change::Clean => {}
+        if let Change::Set(_) | Change::Delete { until: Some(_) } = change {
+            return true;
         }
-        let known = last_events.get(key).map(|(_, number)| *number);
-        let known = known.or_else(|| self.last_events.get(key).map(|last| last.number));
-        let Ok(last) = known.map_or_else(|| stored(key), Ok) else {
+        if let Some(last) = self.last_events.get_mut(key) {
+            let number = last_event_after(change, last.number);
+            if let Some(number) = number {
+                last.advance(number, batch, self.judged);
+            }
+            return number.is_some();
+        }
+        let before = match change {
+            Change::Delete { until: None } => None,
+            _ => match stored(key) {
+                Ok(number) => Some(number),
+                Err(_) => return false,
+            },
+        };
+        let Some(number) = last_event_after(change, before.unwrap_or(0)) else {
             return false;
         };
-        let Some(number) = last_event_after(change, last) else {
-            return false;
+        let last = LastEvent {
+            number,
+            batch,
+            judged: self.judged,
+            before,
         };
-        last_events.insert(key.clone(), (commit.slot, number));
+        self.last_events.insert(key.clone(), last);
         true
     }
 
-    fn remember(
+    /// Advances the heads of what landed, takes back what was noted of all else, and gives the
+    /// judgement.
+    fn conclude(
         &mut self,
+        batch: Vec<Commit>,
         advanced: &FxHashMap<Slot, Option<Head>>,
-        last_events: HashMap<EntityKey, (Slot, u64)>,
-        batch: u64,
-    ) {
-        for (key, (slot, number)) in last_events {
-            if advanced.get(&slot).is_some_and(Option::is_some) {
-                self.last_events.insert(key, LastEvent { number, batch });
-            }
-        }
+    ) -> Judgement {
+        let mut judgement = Judgement {
+            accepted: batch,
+            refused: Vec::new(),
+            landing: Vec::with_capacity(advanced.len()),
+        };
         for (slot, head) in advanced {
             if let Some(head) = head {
                 self.heads.insert(*slot, *head);
+                judgement.landing.push(*slot);
+            } else {
+                let head = self.heads.get(slot).copied().unwrap_or_default();
+                let outcome = Outcome::Refused { head };
+                judgement.refused.push(SlotOutcome {
+                    slot: *slot,
+                    outcome,
+                });
             }
         }
+        if !judgement.refused.is_empty() {
+            judgement.accepted.retain(|commit| {
+                let lands = advanced.get(&commit.slot).is_some_and(Option::is_some);
+                if !lands && let Some(key) = &commit.key {
+                    self.take_back(key);
+                }
+                lands
+            });
+        }
+        judgement
     }
 
-    fn split(&self, batch: Vec<Commit>, advanced: &FxHashMap<Slot, Option<Head>>) -> Judgement {
-        let refused = advanced
-            .iter()
-            .filter(|(_, head)| head.is_none())
-            .map(|(slot, _)| SlotOutcome {
-                slot: *slot,
-                outcome: Outcome::Refused {
-                    head: self.heads.get(slot).copied().unwrap_or_default(),
-                },
-            })
-            .collect();
-        let is_landing = |slot: &Slot| advanced.get(slot).is_some_and(Option::is_some);
-        Judgement {
-            accepted: batch
-                .into_iter()
-                .filter(|commit| is_landing(&commit.slot))
-                .collect(),
-            refused,
-            landing: advanced.keys().copied().filter(is_landing).collect(),
+    /// The last event of an entity is what it was before this judgement.
+    fn take_back(&mut self, key: &EntityKey) {
+        let Some(last) = self.last_events.get_mut(key) else {
+            return;
+        };
+        if last.judged < self.judged {
+            return;
+        }
+        match last.before {
+            Some(before) => last.number = before,
+            None => {
+                self.last_events.remove(key);
+            }
         }
     }
 
@@ -170,6 +201,17 @@ impl Fence {
         if self.last_events.len() > REMEMBERED_MAX {
             self.last_events.retain(|_, last| last.batch > applied);
         }
+    }
+}
+
+impl LastEvent {
+    fn advance(&mut self, number: u64, batch: u64, judged: u64) {
+        if self.judged < judged {
+            self.judged = judged;
+            self.before = Some(self.number);
+        }
+        self.number = number;
+        self.batch = batch;
     }
 }
 
@@ -208,5 +250,97 @@ fn last_event_after(change: &Change, last: u64) -> Option<u64> {
         }
         Change::Snapshot { sequence, .. } => (*sequence <= last).then_some(last),
         Change::Delete { until: None } | Change::Clean => Some(0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use firn_model::id::{Epoch, SlotSequence, StorageName};
+    use firn_model::payload::Payload;
+
+    use super::*;
+    use crate::entity::Timestamp;
+
+    fn commit(key: &EntityKey, sequence: u64, change: Change) -> Commit {
+        let sequence = SlotSequence(sequence);
+        let mut commit = Commit::empty(key.slot(), Epoch(0), sequence, Timestamp(0));
+        commit.key = Some(key.clone());
+        commit.change = Some(change);
+        commit
+    }
+
+    fn append(first: u64) -> Change {
+        Change::Append {
+            first,
+            events: vec![Payload::default()],
+            snapshot: None,
+            deleted_until: None,
+        }
+    }
+
+    /// How many commits of a batch are accepted, and how many entities were read for it.
+    fn judge(fence: &mut Fence, batch: Vec<Commit>, stored: u64) -> (usize, usize) {
+        let reads = Cell::new(0);
+        let progress = Progress {
+            batch: 1,
+            applied: 0,
+        };
+        let judgement = fence.judge(batch, progress, |_| {
+            reads.set(reads.get() + 1);
+            Ok(stored)
+        });
+        let landing: Vec<Slot> = judgement.landing;
+        let accepted = judgement.accepted;
+        assert!(accepted.iter().all(|it| landing.contains(&it.slot)));
+        assert!(
+            judgement
+                .refused
+                .iter()
+                .all(|it| !landing.contains(&it.slot))
+        );
+        (accepted.len(), reads.get())
+    }
+
+    #[test]
+    fn what_was_refused_leaves_last_events_as_they_were() {
+        let key = |id: &str| EntityKey::new(StorageName::new("fence"), id);
+        let (one, other) = (key("a"), key("b"));
+        assert_ne!(one.slot(), other.slot());
+        let mut fence = Fence::default();
+        let end = Change::Delete { until: None };
+        // Both go on from event 4; the second slot then has a gap.
+        let batch = vec![
+            commit(&one, 1, append(5)),
+            commit(&other, 1, append(5)),
+            commit(&other, 2, end),
+            commit(&other, 4, append(1)),
+        ];
+        assert_eq!(judge(&mut fence, batch, 4), (1, 2));
+        // What was read is still known.
+        let batch = vec![
+            commit(&one, 2, append(6)),
+            commit(&other, 1, append(5)),
+            commit(&other, 2, append(6)),
+        ];
+        assert_eq!(judge(&mut fence, batch, 9), (3, 0));
+        let batch = vec![commit(&one, 3, append(6)), commit(&other, 3, append(7))];
+        assert_eq!(judge(&mut fence, batch, 9), (1, 0));
+    }
+
+    #[test]
+    fn an_end_that_was_refused_is_not_taken_for_one() {
+        let key = EntityKey::new(StorageName::new("fence"), "a");
+        let mut fence = Fence::default();
+        let end = Change::Delete { until: None };
+        let batch = vec![commit(&key, 1, end.clone()), commit(&key, 3, append(1))];
+        assert_eq!(judge(&mut fence, batch, 4), (0, 0));
+        assert_eq!(
+            judge(&mut fence, vec![commit(&key, 1, append(1))], 4),
+            (0, 1)
+        );
+        let batch = vec![commit(&key, 1, end), commit(&key, 2, append(1))];
+        assert_eq!(judge(&mut fence, batch, 4), (2, 0));
     }
 }

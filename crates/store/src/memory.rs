@@ -19,10 +19,10 @@ use crate::entity::{Entity, Event, Timestamp};
 use crate::fence::{Fence, Progress};
 use crate::replica::{IncarnateError, ReplicaWrite, WriteError};
 use crate::retention::{Covered, Keep, Page, Trim};
+use crate::rows::apply::{self, Remembered};
 use crate::rows::key::Key;
 use crate::rows::overlay::Changes;
-use crate::rows::sweep::Sweeper;
-use crate::rows::{Entry, Overlay, View, apply, archive as archived, read, replicas, retention};
+use crate::rows::{Entry, Overlay, View, archive as archived, read, replicas, retention};
 use crate::seal::Keys;
 use crate::seal::stored::Seals;
 use crate::timer::{DueTimer, Timer, TimerId};
@@ -38,7 +38,7 @@ pub struct Memory {
 struct State {
     table: Table,
     fence: Fence,
-    sweeper: Sweeper,
+    remembered: Remembered,
 }
 
 /// An ordered map of rows.
@@ -61,7 +61,7 @@ impl Memory {
             state: RwLock::new(State {
                 table: Table::default(),
                 fence: Fence::default(),
-                sweeper: Sweeper::new(),
+                remembered: Remembered::new(),
             }),
         }
     }
@@ -147,7 +147,7 @@ impl State {
     fn apply(&mut self, writes: impl IntoIterator<Item = Write>) {
         let writes: Vec<Write> = writes.into_iter().collect();
         let mut rows = Overlay::over(&self.table);
-        apply::apply(&mut rows, &writes, &mut self.sweeper)
+        apply::apply(&mut rows, &writes, &mut self.remembered)
             .expect("rows in memory are not damaged, and the fence accepted the commits");
         let changes = rows.into_changes();
         self.table.write(changes);

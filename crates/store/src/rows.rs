@@ -27,6 +27,7 @@ pub(crate) mod archive;
 pub(crate) mod check;
 pub(crate) mod events;
 pub(crate) mod key;
+pub(crate) mod known;
 pub(crate) mod overlay;
 pub(crate) mod read;
 pub(crate) mod replicas;

@@ -14,8 +14,8 @@ use super::backlog::{Backlog, Batch, Work};
 use super::log::Segments;
 use super::table::{Table, TableError};
 use crate::ReadError;
-use crate::rows::sweep::Sweeper;
-use crate::rows::{Overlay, View, apply, key};
+use crate::rows::apply::{self, Remembered};
+use crate::rows::{Overlay, View, key};
 use crate::write::Write;
 
 /// When to make a checkpoint, besides when a segment is finished and at the end.
@@ -50,7 +50,7 @@ pub(crate) struct Pending {
 
 /// Turns batches of writes into batches of rows.
 pub(crate) struct RowWriter {
-    sweeper: Sweeper,
+    remembered: Remembered,
 }
 
 impl Applier {
@@ -124,7 +124,7 @@ impl RowWriter {
     /// A writer for rows that it has not seen yet.
     pub(crate) fn new() -> Self {
         Self {
-            sweeper: Sweeper::new(),
+            remembered: Remembered::new(),
         }
     }
 
@@ -137,7 +137,7 @@ impl RowWriter {
     ) -> Result<(), ReadError> {
         let view = table.view();
         let mut rows = Overlay::over(&*view);
-        apply::apply(&mut rows, writes, &mut self.sweeper)?;
+        apply::apply(&mut rows, writes, &mut self.remembered)?;
         rows.put(key::reached(), reached.to_be_bytes().to_vec());
         let changes = rows.into_changes();
         drop(view);

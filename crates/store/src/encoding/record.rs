@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use firn_model::id::{Epoch, SlotSequence};
+use firn_model::payload::Payload;
+use prost::Message;
 
 use super::parts::{
     BelowPart, EffectIdPart, EffectPart, KeyPart, PayloadPart, ReplyRecordPart, TimerWritePart,
     all, required, slot,
 };
-use super::{Fault, decode, encode_into};
+use super::{Fault, VERSION, decode, direct};
 use crate::commit::{Change, Commit};
 use crate::entity::Timestamp;
 
@@ -92,7 +94,55 @@ struct CleanMessage {}
 
 /// Appends the stored form of a commit.
 pub(crate) fn encode_commit(commit: &Commit, bytes: &mut Vec<u8>) {
-    encode_into(&CommitMessage::from(commit), bytes);
+    bytes.push(VERSION);
+    direct::number(1, commit.slot.number().into(), bytes);
+    direct::number(2, commit.epoch.0, bytes);
+    direct::number(3, commit.sequence.0, bytes);
+    direct::number(4, commit.at.0, bytes);
+    if let Some(key) = &commit.key {
+        direct::key(5, key, bytes);
+    }
+    match &commit.change {
+        Some(Change::Set(payload)) => direct::payload(6, payload, bytes),
+        Some(Change::Append {
+            first,
+            events,
+            snapshot,
+            deleted_until: None,
+        }) => encode_append(*first, events, snapshot.as_ref(), bytes),
+        Some(change) => ChangeMessage::from(change).encode(bytes),
+        None => {}
+    }
+    if !is_plain(commit) {
+        let encoded = rest(commit).encode(bytes);
+        encoded.expect("a vector grows to what a message needs");
+    }
+}
+
+/// Appends [`AppendMessage`].
+fn encode_append(first: u64, events: &[Payload], snapshot: Option<&Payload>, bytes: &mut Vec<u8>) {
+    let payloads = events.iter().chain(snapshot).map(direct::payload_len);
+    let length = direct::number_len(first) + payloads.sum::<usize>();
+    direct::begin(8, length, bytes);
+    direct::number(1, first, bytes);
+    for event in events {
+        direct::payload(2, event, bytes);
+    }
+    if let Some(payload) = snapshot {
+        direct::payload(3, payload, bytes);
+    }
+}
+
+/// Whether a commit has nothing behind its change.
+fn is_plain(commit: &Commit) -> bool {
+    commit.effects.is_empty()
+        && commit.hops == 0
+        && commit.reply_record.is_none()
+        && commit.received.is_none()
+        && commit.receipts_below.is_none()
+        && commit.delivered.is_empty()
+        && commit.timers.is_empty()
+        && commit.tags.is_empty()
 }
 
 /// The commit that was stored.
@@ -100,24 +150,18 @@ pub(crate) fn decode_commit(bytes: Bytes) -> Result<Commit, Fault> {
     decode::<CommitMessage>(bytes)?.try_into()
 }
 
-impl From<&Commit> for CommitMessage {
-    fn from(commit: &Commit) -> Self {
-        Self {
-            slot: commit.slot.number().into(),
-            epoch: commit.epoch.0,
-            sequence: commit.sequence.0,
-            at: commit.at.0,
-            key: commit.key.as_ref().map(Into::into),
-            change: commit.change.as_ref().map(Into::into),
-            effects: commit.effects.iter().map(Into::into).collect(),
-            hops: commit.hops,
-            reply_record: commit.reply_record.as_ref().map(Into::into),
-            received: commit.received.map(Into::into),
-            receipts_below: commit.receipts_below.map(Into::into),
-            delivered: commit.delivered.iter().copied().map(Into::into).collect(),
-            timers: commit.timers.iter().map(Into::into).collect(),
-            tags: commit.tags.clone(),
-        }
+/// What stands behind the change.
+fn rest(commit: &Commit) -> CommitMessage {
+    CommitMessage {
+        effects: commit.effects.iter().map(Into::into).collect(),
+        hops: commit.hops,
+        reply_record: commit.reply_record.as_ref().map(Into::into),
+        received: commit.received.map(Into::into),
+        receipts_below: commit.receipts_below.map(Into::into),
+        delivered: commit.delivered.iter().copied().map(Into::into).collect(),
+        timers: commit.timers.iter().map(Into::into).collect(),
+        tags: commit.tags.clone(),
+        ..CommitMessage::default()
     }
 }
 

@@ -16,14 +16,19 @@ use proptest::option;
 use proptest::prelude::*;
 
 use super::record::{decode_commit, encode_commit};
+use super::row;
 use super::{Fault, VERSION, decode, encode};
 use crate::commit::{Change, Commit, ReplyRecord, StoredAnswer};
 use crate::entity::Timestamp;
-use crate::rows::value::{EntityRow, EventRow};
+use crate::rows::value::{AppendKind, ChangeKind, ChangeRow, EntityRow, EventRow, SetKind};
 use crate::timer::{Timer, TimerName, TimerWrite};
 
 fn slots() -> impl Strategy<Value = Slot> {
     (0..SLOTS).prop_map(|number| Slot::new(number).unwrap())
+}
+
+fn keys() -> impl Strategy<Value = EntityKey> {
+    (".{0,4}", ".{0,4}").prop_map(|(storage, id)| EntityKey::new(StorageName::new(storage), id))
 }
 
 fn payloads() -> impl Strategy<Value = Payload> {
@@ -143,11 +148,9 @@ fn commits() -> impl Strategy<Value = Commit> {
         synchronous,
         delay: None,
     });
-    let key = (".{0,4}", ".{0,4}")
-        .prop_map(|(storage, id)| EntityKey::new(StorageName::new(storage), id));
     let head = (slots(), any::<u64>(), any::<u64>(), times());
     let contents = (
-        option::of(key),
+        option::of(keys()),
         option::of(changes()),
         vec(effect, 0..3),
         any::<u32>(),
@@ -193,6 +196,32 @@ proptest! {
     #[test]
     fn commits_come_back(commit in commits()) {
         prop_assert_eq!(decode_commit(encoded(&commit)), Ok(commit));
+    }
+
+    #[test]
+    fn rows_written_directly_are_those_of_their_messages(
+        (key, at, place) in (keys(), times(), (slots(), any::<u64>())),
+        (payload, generation) in (payloads(), any::<u64>()),
+        (first, count, until) in (any::<u64>(), any::<u64>(), option::of(any::<u64>())),
+    ) {
+        let (slot, sequence) = (place.0, SlotSequence(place.1));
+        let event = EventRow {
+            at: at.0,
+            slot: slot.number().into(),
+            sequence: sequence.0,
+            payload: Some((&payload).into()),
+        };
+        prop_assert_eq!(row::event(at, (slot, sequence), &payload), encode(&event));
+        let appended = ChangeKind::Append(AppendKind { first, count, deleted_until: until });
+        for kind in [appended, ChangeKind::Set(SetKind {})] {
+            let change = ChangeRow {
+                key: Some((&key).into()),
+                at: at.0,
+                generation,
+                kind: Some(kind.clone()),
+            };
+            prop_assert_eq!(row::change(&key, at, generation, &kind), encode(&change));
+        }
     }
 
     #[test]

@@ -3,27 +3,47 @@
 use firn_model::decision::Effect;
 use firn_model::id::{EffectId, EntityKey, NodeId, Slot, SlotSequence};
 use firn_model::payload::Payload;
+use rustc_hash::FxHashMap;
 
 use super::key::{self, Space};
+use super::known::Known;
 use super::overlay::{Overlay, View};
 use super::read;
 use super::retention;
 use super::sweep::Sweeper;
 use super::value::{
-    AppendKind, ChangeKind, ChangeRow, CleanKind, DeleteKind, EntityRow, EventRow, GarbageRow,
-    HeadRow, NodeRow, OutboxRow, PayloadRow, ReplicaRow, ReplicaStateRow, ReplyRow, SetKind,
-    SnapshotRow, TimerIdRow, TimerRow, check_full_key, damaged, decode_row, full_key,
+    AppendKind, ChangeKind, CleanKind, DeleteKind, EntityRow, GarbageRow, HeadRow, NodeRow,
+    OutboxRow, PayloadRow, ReplicaRow, ReplicaStateRow, ReplyRow, SetKind, SnapshotRow, TimerIdRow,
+    TimerRow, check_full_key, damaged, decode_row, full_key,
 };
 use crate::ReadError;
 use crate::commit::{Change, Commit, ReplyRecord};
 use crate::encoding::encode;
 use crate::encoding::parts::KeyPart;
+use crate::encoding::row;
 use crate::entity::Timestamp;
 use crate::replica::{ReplicaWrite, Run};
 use crate::timer::{TimerId, TimerWrite};
 use crate::write::Write;
 
-/// Adds the rows of writes, in order, and sweeps a little if there are commits among them.
+/// What whoever brings writes into rows remembers from one time to the next.
+pub(crate) struct Remembered {
+    known: Known,
+    sweeper: Sweeper,
+}
+
+impl Remembered {
+    /// Nothing of the rows yet.
+    pub(crate) fn new() -> Self {
+        Self {
+            known: Known::default(),
+            sweeper: Sweeper::new(),
+        }
+    }
+}
+
+/// Adds the rows of writes, in order, and sweeps a little if there are commits among them. The
+/// overlay must be over all rows that were made with what is remembered.
 ///
 /// # Errors
 /// A row that is needed is damaged or cannot be read, or a commit does not continue its entity's
@@ -31,50 +51,69 @@ use crate::write::Write;
 pub(crate) fn apply<'a>(
     rows: &mut Overlay<'_>,
     writes: impl IntoIterator<Item = &'a Write>,
-    sweeper: &mut Sweeper,
+    remembered: &mut Remembered,
 ) -> Result<(), ReadError> {
+    // Whoever fails in between leaves nothing known behind.
+    let mut known = std::mem::take(&mut remembered.known);
+    let mut heads = FxHashMap::default();
     let mut now = None;
     for write in writes {
         match write {
             Write::Commit(commit) => {
-                apply_commit(rows, commit)?;
+                apply_commit(rows, &mut known, commit)?;
+                heads.insert(commit.slot, head(commit));
                 if let Some(Change::Clean | Change::Delete { until: None }) = commit.change {
-                    sweeper.saw_an_end();
+                    remembered.sweeper.saw_an_end();
                 }
                 now = Some(commit.at);
             }
             Write::Replica { node, write } => put_replica(rows, *node, write)?,
             Write::Run(run) => put_run(rows, run),
-            Write::Trim(trim) => retention::trim(rows, trim)?,
+            Write::Trim(trim) => {
+                known.put_changed(rows);
+                retention::trim(rows, trim)?;
+                known.forget(&trim.key);
+            }
         }
     }
-    match now {
-        Some(now) => sweeper.sweep(rows, now),
-        None => Ok(()),
+    known.put_changed(rows);
+    for (slot, head) in heads {
+        rows.put(key::head(slot), encode(&head));
+    }
+    if let Some(now) = now {
+        remembered.sweeper.sweep(rows, now)?;
+    }
+    known.shrink();
+    remembered.known = known;
+    Ok(())
+}
+
+fn head(commit: &Commit) -> HeadRow {
+    HeadRow {
+        epoch: commit.epoch.0,
+        sequence: commit.sequence.0,
     }
 }
 
-fn apply_commit(rows: &mut Overlay<'_>, commit: &Commit) -> Result<(), ReadError> {
-    let head = HeadRow {
-        epoch: commit.epoch.0,
-        sequence: commit.sequence.0,
-    };
-    rows.put(key::head(commit.slot), encode(&head));
-    if let (Some(entity_key), Some(change)) = (&commit.key, &commit.change) {
-        apply_change(rows, commit, entity_key, change)?;
-    }
+fn apply_commit(
+    rows: &mut Overlay<'_>,
+    known: &mut Known,
+    commit: &Commit,
+) -> Result<(), ReadError> {
     if let Some(entity_key) = &commit.key {
+        if let Some(change) = &commit.change {
+            apply_change(rows, known, commit, (entity_key, change))?;
+        }
         for (index, effect) in (0..).zip(&commit.effects) {
             put_effect(rows, commit, entity_key, (index, effect));
         }
-    }
-    if let Some(entity_key) = &commit.key {
         for write in &commit.timers {
             put_timer(rows, entity_key, write)?;
         }
-    }
-    if let (Some(entity_key), Some(record)) = (&commit.key, &commit.reply_record) {
-        put_reply(rows, commit.at, entity_key, record)?;
+        if let Some(record) = &commit.reply_record {
+            let generation = known.entity(rows, entity_key)?.records_generation();
+            put_reply(rows, commit.at, (entity_key, generation), record);
+        }
     }
     if let Some(effect) = commit.received {
         rows.put(key::receipt(commit.slot, effect), Vec::new());
@@ -101,12 +140,12 @@ pub(crate) fn entity_row(rows: &dyn View, entity_key: &EntityKey) -> Result<Enti
 
 fn apply_change(
     rows: &mut Overlay<'_>,
+    known: &mut Known,
     commit: &Commit,
-    entity_key: &EntityKey,
-    change: &Change,
+    (entity_key, change): (&EntityKey, &Change),
 ) -> Result<(), ReadError> {
     let mut writer = Writer {
-        entity: entity_row(rows, entity_key)?,
+        entity: known.changing(rows, entity_key)?,
         rows,
         commit,
         entity_key,
@@ -128,9 +167,6 @@ fn apply_change(
         Change::Snapshot { sequence, payload } => writer.snapshot(*sequence, payload),
         Change::Clean => writer.clean(),
     }
-    let key = key::entity(Space::Entity, entity_key);
-    let entity = encode(&writer.entity);
-    rows.put(key, entity);
     Ok(())
 }
 
@@ -140,7 +176,7 @@ struct Writer<'a, 'rows> {
     commit: &'a Commit,
     entity_key: &'a EntityKey,
     /// The entity's row as it will be.
-    entity: EntityRow,
+    entity: &'a mut EntityRow,
 }
 
 impl Writer<'_, '_> {
@@ -202,14 +238,10 @@ impl Writer<'_, '_> {
     }
 
     fn put_event(&mut self, number: u64, payload: &Payload) {
-        let row = EventRow {
-            at: self.commit.at.0,
-            slot: self.commit.slot.number().into(),
-            sequence: self.commit.sequence.0,
-            payload: Some(payload.into()),
-        };
         let key = key::event(self.entity_key, self.entity.generation, number);
-        self.rows.put(key, encode(&row));
+        let place = (self.commit.slot, self.commit.sequence);
+        self.rows
+            .put(key, row::event(self.commit.at, place, payload));
     }
 
     /// Keeps the newer of the stored and this snapshot.
@@ -284,14 +316,10 @@ impl Writer<'_, '_> {
     }
 
     fn put_change(&mut self, kind: ChangeKind) {
-        let row = ChangeRow {
-            key: Some(self.entity_key.into()),
-            at: self.commit.at.0,
-            generation: self.entity.generation,
-            kind: Some(kind),
-        };
         let key = key::change(self.commit.slot, self.commit.sequence);
-        self.rows.put(key, encode(&row));
+        let (at, generation) = (self.commit.at, self.entity.generation);
+        self.rows
+            .put(key, row::change(self.entity_key, at, generation, &kind));
     }
 }
 
@@ -347,13 +375,12 @@ fn put_timer(
 fn put_reply(
     rows: &mut Overlay<'_>,
     at: Timestamp,
-    entity_key: &EntityKey,
+    (entity_key, generation): (&EntityKey, u64),
     record: &ReplyRecord,
-) -> Result<(), ReadError> {
+) {
     if record.expires <= at {
-        return Ok(());
+        return;
     }
-    let generation = entity_row(rows, entity_key)?.records_generation();
     let key = key::reply(
         entity_key,
         generation,
@@ -365,7 +392,6 @@ fn put_reply(
         record: Some(record.into()),
     };
     rows.put(key, encode(&row));
-    Ok(())
 }
 
 fn put_replica(

@@ -113,14 +113,14 @@ pub(crate) fn head(slot: Slot) -> Key {
 
 /// The key of an entity's own row, its state or its snapshot.
 pub(crate) fn entity(space: Space, key: &EntityKey) -> Key {
-    storage(space, &key.storage)
+    storage(space, &key.storage, key.id.len())
         .bytes(&part(key.id.as_bytes(), ID_BYTES_MAX))
         .0
 }
 
 /// The beginning of the keys of all entities of a component.
 pub(crate) fn entities(storage_name: &StorageName) -> Key {
-    storage(Space::Entity, storage_name).0
+    storage(Space::Entity, storage_name, 0).0
 }
 
 /// The id in the key of an `Entity` row, unless it is a shortened one.
@@ -295,8 +295,8 @@ pub(crate) fn garbage_event(garbage: &[u8], number: u64) -> Key {
 /// The key of a timer. Names of the function's own, and those of delayed effects, begin with a byte
 /// of their own.
 pub(crate) fn timer(id: &TimerId) -> Key {
-    let key =
-        storage(Space::Timer, &id.key.storage).sized(&part(id.key.id.as_bytes(), ID_BYTES_MAX));
+    let key = storage(Space::Timer, &id.key.storage, id.key.id.len() + 32)
+        .sized(&part(id.key.id.as_bytes(), ID_BYTES_MAX));
     match &id.name {
         TimerName::Own(name) => key
             .bytes(&[0])
@@ -388,8 +388,9 @@ fn names(end: &[u8]) -> Option<(&[u8], &[u8])> {
     names.split_at_checked(usize::from(u16::from_be_bytes(*length)))
 }
 
-fn storage(space: Space, storage: &StorageName) -> Builder {
-    Builder::new(space).storage(storage)
+/// The beginning of a key with a storage name, and room for so many bytes after it.
+fn storage(space: Space, storage: &StorageName, room: usize) -> Builder {
+    Builder::with_room(space, 2 + storage.as_str().len() + room).storage(storage)
 }
 
 fn replicas(space: Space, node: NodeId) -> Builder {
@@ -397,7 +398,7 @@ fn replicas(space: Space, node: NodeId) -> Builder {
 }
 
 fn generation_of(space: Space, key: &EntityKey, generation: u64) -> Builder {
-    storage(space, &key.storage)
+    storage(space, &key.storage, 2 + key.id.len() + 2 * size_of::<u64>())
         .sized(&part(key.id.as_bytes(), ID_BYTES_MAX))
         .u64(generation)
 }
@@ -406,7 +407,14 @@ struct Builder(Key);
 
 impl Builder {
     fn new(space: Space) -> Self {
-        Self(vec![space as u8])
+        Self::with_room(space, 16)
+    }
+
+    /// With room for so many bytes after the space, so that a key is not moved as it grows.
+    fn with_room(space: Space, bytes: usize) -> Self {
+        let mut key = Vec::with_capacity(1 + bytes);
+        key.push(space as u8);
+        Self(key)
     }
 
     fn bytes(mut self, bytes: &[u8]) -> Self {
