@@ -11,7 +11,7 @@
 //! `streams` caps the open streams, `committer` groups commits, `outbox` delivers effects, `timers`
 //! has those fired that are due, `tombstones`
 //! has expired ones cleaned, `trace` remembers what led to one, [`waits`] who waits for whom,
-//! [`calls`] are those of the function itself, [`few`] are their short queues, [`refusal`] says why a call got no answer, [`metrics`]
+//! [`calls`] are those of the function itself, [`few`] is a queue that is nearly always short, [`refusal`] says why a call got no answer, [`metrics`]
 //! what is counted, [`engine`] puts all of it together.
 
 pub mod calls;

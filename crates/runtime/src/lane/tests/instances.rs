@@ -9,7 +9,7 @@ use crate::lane::instance::Instance;
 use crate::lane::instances::Instances;
 
 /// Each active entity costs this, whatever it does; `firn bench` measures all that it costs. It had
-/// 320 bytes when each idle one held its queues, its key a second time and its alarms in full.
+/// 328 bytes when each idle one held its queues, its key a second time and its alarms in full.
 #[test]
 fn instance_is_small() {
     assert!(size_of::<Instance<ReplyTo>>() <= 168);
