@@ -12,6 +12,7 @@
 //! - A file is read to its end and found whole before the first row of it is restored.
 //! - A store that was not restored to the end is never opened as if it were.
 
+pub(crate) mod ahead;
 mod error;
 pub mod file;
 mod message;
@@ -39,7 +40,8 @@ pub trait Dump: Send {
 /// A store that is being filled with the rows of another. Dropping it unfinished leaves a store that
 /// cannot be opened; it can be restored again from the beginning.
 pub trait Restore: Send {
-    /// Takes rows, in the order in which they were dumped.
+    /// Takes rows, in the order in which they were dumped. Why some cannot be written may be told by
+    /// a later call.
     fn write(&mut self, rows: Vec<Row>) -> BoxFuture<'_, Result<(), RestoreError>>;
 
     /// Makes everything durable, and the store one that can be opened.

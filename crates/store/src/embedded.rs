@@ -27,6 +27,7 @@ pub mod disk;
 mod error;
 #[cfg(any(test, feature = "testkit"))]
 pub mod faults;
+mod fill;
 mod folder;
 mod log;
 mod metrics;

@@ -359,7 +359,10 @@ impl archive::Restore for Restore {
     fn write(&mut self, rows: Vec<Row>) -> BoxFuture<'_, Result<(), RestoreError>> {
         let mut changes = Changes::new();
         let mut rows = rows.into_iter();
-        let restored = rows.try_for_each(|row| archived::restore(&mut changes, row));
+        let mut put = |key, value| {
+            changes.insert(key, Some(value));
+        };
+        let restored = rows.try_for_each(|row| archived::restore(&mut put, row));
         self.0.write().table.write(changes);
         future::ready(restored.map_err(Into::into)).boxed()
     }

@@ -27,6 +27,7 @@ use prost::Message;
 use ring::rand::{SecureRandom, SystemRandom};
 use zstd::bulk::Compressor;
 
+use super::ahead::Ahead;
 use super::error::ArchiveError;
 use super::message::{RowMessage, Rows};
 use super::row::Row;
@@ -223,6 +224,14 @@ impl<R: Read> Decoder<R> {
         self.offset
     }
 
+    fn summary(&self) -> Summary {
+        Summary {
+            rows: self.rows,
+            bytes: self.offset,
+            is_sealed: self.is_sealed,
+        }
+    }
+
     /// Reads the next frame and compares its checksum.
     fn frame(&mut self) -> Result<Frame, ArchiveError> {
         let offset = self.offset;
@@ -274,8 +283,7 @@ impl<R: Read> Decoder<R> {
 
     /// Checks the end: it counts the rows, and nothing comes behind it.
     fn finish(&mut self, frame: &Frame, body: &[u8]) -> Result<(), ArchiveError> {
-        let expected = body.try_into().map(u64::from_le_bytes);
-        if !matches!(expected, Ok(rows) if rows == self.rows) {
+        if rows_at_end(body) != Some(self.rows) {
             let fault = format!("it ends after {} rows, which are not all", self.rows);
             return Err(damaged(frame.offset, &fault));
         }
@@ -299,6 +307,32 @@ impl<R: Read> Decoder<R> {
     }
 }
 
+/// Reads a file ahead of whoever takes its rows, on a thread of its own, which ends with this value.
+pub struct Reader(Ahead<ArchiveError>);
+
+impl Reader {
+    /// Reads the header, and then on.
+    ///
+    /// # Errors
+    /// See [`ArchiveError`].
+    pub fn start(
+        from: impl Read + Send + 'static,
+        keys: Option<Arc<Keys>>,
+    ) -> Result<Self, ArchiveError> {
+        let mut decoder = Decoder::new(from, keys)?;
+        Ok(Self(Ahead::start("firn-archive", move || decoder.rows())?))
+    }
+
+    /// The next rows, as [`Decoder::rows`] gives them.
+    ///
+    /// # Errors
+    /// See [`ArchiveError`].
+    pub async fn rows(&mut self) -> Result<Vec<Row>, ArchiveError> {
+        let lost = || io::Error::other("the reading thread is gone").into();
+        self.0.next(lost).await
+    }
+}
+
 /// Reads a file to its end without keeping anything of it.
 ///
 /// # Errors
@@ -306,11 +340,25 @@ impl<R: Read> Decoder<R> {
 pub fn verify(from: impl Read, keys: Option<Arc<Keys>>) -> Result<Summary, ArchiveError> {
     let mut decoder = Decoder::new(from, keys)?;
     while !decoder.rows()?.is_empty() {}
-    Ok(Summary {
-        rows: decoder.rows,
-        bytes: decoder.offset,
-        is_sealed: decoder.is_sealed,
-    })
+    Ok(decoder.summary())
+}
+
+/// Reads a file to its end, compares its checksums and opens what is sealed, without looking at the
+/// rows: whether it is what was written.
+///
+/// # Errors
+/// See [`ArchiveError`].
+pub fn verify_frames(from: impl Read, keys: Option<Arc<Keys>>) -> Result<Summary, ArchiveError> {
+    let mut decoder = Decoder::new(from, keys)?;
+    loop {
+        let frame = decoder.frame()?;
+        let body = decoder.open(&frame)?;
+        if frame.kind == END {
+            decoder.rows = rows_at_end(&body).unwrap_or_default();
+            decoder.finish(&frame, &body)?;
+            return Ok(decoder.summary());
+        }
+    }
 }
 
 /// Reads a file to its end and compares its checksums only: whether it is whole, without its keys.
@@ -321,11 +369,7 @@ pub fn verify_checksums(from: impl Read) -> Result<Summary, ArchiveError> {
     let mut decoder = Decoder::new(from, None)?;
     while decoder.frame()?.kind != END {}
     decoder.is_over()?;
-    Ok(Summary {
-        rows: decoder.rows,
-        bytes: decoder.offset,
-        is_sealed: decoder.is_sealed,
-    })
+    Ok(decoder.summary())
 }
 
 /// Writes a whole file.
@@ -346,6 +390,11 @@ pub fn write(
     to.write_all(&encoder.end())?;
     to.flush()?;
     Ok(count)
+}
+
+/// How many rows the body of the end says there are.
+fn rows_at_end(body: &[u8]) -> Option<u64> {
+    body.try_into().map(u64::from_le_bytes).ok()
 }
 
 /// What checksums cover, and what seals are bound to, besides the body.

@@ -3,7 +3,9 @@ use std::path::Path;
 use futures_executor::block_on;
 use proptest::prelude::*;
 
-use super::file::{Decoder, Encoder, VERSION, verify, verify_checksums, write};
+use super::file::{
+    Decoder, Encoder, Reader, VERSION, verify, verify_checksums, verify_frames, write,
+};
 use super::*;
 use crate::embedded::{self, Embedded, OpenError};
 use crate::memory::Memory;
@@ -157,16 +159,19 @@ fn damaged_files_are_refused_with_their_codes() {
     let rows = block_on(contents::rows(&*filled(2)));
     let pristine = file(&rows, None);
     let check = |bytes: &[u8], given: Option<Arc<Keys>>, code: Code, text: &str| {
-        let error = verify(bytes, given).unwrap_err();
-        assert_eq!(error.code(), code, "{error}");
-        assert!(error.to_string().contains(text), "{error}");
-        assert!(!error.remedy().is_empty());
+        for verify in [verify, verify_frames] {
+            let error = verify(bytes, given.clone()).unwrap_err();
+            assert_eq!(error.code(), code, "{error}");
+            assert!(error.to_string().contains(text), "{error}");
+            assert!(!error.remedy().is_empty());
+        }
     };
     let summary = verify(&*pristine, None).unwrap();
     assert_eq!(
         (summary.rows, summary.bytes),
         (rows.len() as u64, pristine.len() as u64)
     );
+    assert_eq!(verify_frames(&*pristine, None).unwrap(), summary);
     assert_eq!(verify_checksums(&*pristine).unwrap().bytes, summary.bytes);
     let cut = verify_checksums(&pristine[..pristine.len() - 1]).unwrap_err();
     assert!(matches!(cut, ArchiveError::Cut { .. }));
@@ -191,11 +196,11 @@ fn damaged_files_are_refused_with_their_codes() {
     check(&sealed, None, Code::KeyNotGiven, "key a");
     check(&sealed, keys(B), Code::KeyNotGiven, "key a");
     check(&sealed, keys(OTHER_A), Code::KeyWrong, "key a");
-    assert!(
-        verify(&*sealed, keys(&format!("{B},{A}")))
-            .unwrap()
-            .is_sealed
-    );
+    for verify in [verify, verify_frames] {
+        let summary = verify(&sealed, keys(&format!("{B},{A}"))).unwrap();
+        assert!(summary.is_sealed);
+        assert_eq!(summary.rows, rows.len() as u64);
+    }
     struct Broken;
     impl std::io::Read for Broken {
         fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
@@ -204,6 +209,36 @@ fn damaged_files_are_refused_with_their_codes() {
     }
     let error = verify(Broken, None).unwrap_err();
     assert_eq!(error.code(), Code::ArchiveUnusable);
+}
+
+/// What is read ahead is what is there, and damage is told where it stands, as often as it is asked.
+#[test]
+fn a_file_is_read_ahead_to_its_end_or_its_damage() {
+    let rows = block_on(contents::rows(&*filled(2)));
+    let pristine = file(&rows, keys(A));
+    let mut reader = Reader::start(std::io::Cursor::new(pristine.clone()), keys(A)).unwrap();
+    let mut found = Vec::new();
+    loop {
+        match block_on(reader.rows()).unwrap() {
+            batch if batch.is_empty() => break,
+            batch => found.extend(batch),
+        }
+    }
+    assert_eq!(found, rows);
+    assert!(block_on(reader.rows()).unwrap().is_empty());
+    // Who takes nothing more is not waited for.
+    drop(Reader::start(std::io::Cursor::new(pristine.clone()), keys(A)).unwrap());
+    let mut damaged = pristine;
+    *damaged.last_mut().unwrap() ^= 1;
+    let mut reader = Reader::start(std::io::Cursor::new(damaged), keys(A)).unwrap();
+    let error = loop {
+        match block_on(reader.rows()) {
+            Ok(batch) => assert!(!batch.is_empty()),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, ArchiveError::Damaged { .. }), "{error}");
+    assert!(block_on(reader.rows()).is_err());
 }
 
 #[test]

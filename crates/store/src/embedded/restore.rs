@@ -5,26 +5,25 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
-use std::thread::{self, JoinHandle};
 
 use futures_util::future::{self, BoxFuture};
-use tokio::sync::mpsc;
 
 use super::checks::Checks;
 use super::error::OpenError;
+use super::fill::Fill;
 use super::folder::DataFolder;
-use super::table::{Fjall, Memory, Table, TableError};
+use super::table::{Fjall, Memory, TableError};
 use super::{Config, Embedded};
 use crate::ReadError;
+use crate::archive::ahead::Ahead;
 use crate::archive::{self, RestoreError, Row};
-use crate::rows::overlay::Changes;
 use crate::rows::{View, archive as archived};
 use crate::seal::stored::Seals;
 
-/// A data folder that is being filled. Works where it is polled, and blocks there.
+/// A data folder that is being filled. Blocks where it is polled while the disk falls behind.
 struct Restore {
-    table: Arc<dyn Table>,
+    /// Before the folder, which it uses until it is gone.
+    fill: Fill,
     folder: DataFolder,
 }
 
@@ -59,28 +58,27 @@ pub fn restore(path: &Path, config: &Config) -> Result<Box<dyn archive::Restore>
     let table = Fjall::open(&folder.rows(), memory)
         .map_err(|error| OpenError::from_table(error, folder.rows()))?;
     folder.sync()?;
-    let seals = Seals::new(config.keys.clone());
-    Ok(Box::new(Restore {
-        table: seals.table(Arc::new(table)),
-        folder,
-    }))
+    let fill = Fill::start(table, Seals::new(config.keys.clone()))
+        .map_err(|error| OpenError::from_table(error, folder.rows()))?;
+    Ok(Box::new(Restore { fill, folder }))
 }
 
 impl archive::Restore for Restore {
     fn write(&mut self, rows: Vec<Row>) -> BoxFuture<'_, Result<(), RestoreError>> {
-        let mut changes = Changes::new();
+        let mut stored = Vec::with_capacity(rows.len());
+        let mut put = |key, value| stored.push((key, value));
         let written = rows
             .into_iter()
-            .try_for_each(|row| archived::restore(&mut changes, row))
-            .and_then(|()| self.table.write(changes).map_err(TableError::into));
+            .try_for_each(|row| archived::restore(&mut put, row))
+            .and_then(|()| self.fill.write(stored).map_err(TableError::into));
         Box::pin(future::ready(written.map_err(Into::into)))
     }
 
     fn finish(self: Box<Self>) -> BoxFuture<'static, Result<(), RestoreError>> {
-        let persisted = self.table.persist().map_err(|error| error.to_string());
-        drop(self.table);
-        let finished = persisted.and_then(|()| {
-            let done = self.folder.end_restoring();
+        let Self { fill, folder } = *self;
+        let finished = fill.finish().map_err(|error| error.to_string());
+        let finished = finished.and_then(|()| {
+            let done = folder.end_restoring();
             done.map_err(|error| error.to_string())
         });
         let finished = finished.map_err(|cause| RestoreError::Unavailable { cause });
@@ -88,63 +86,21 @@ impl archive::Restore for Restore {
     }
 }
 
-/// How many batches of rows are read ahead: enough that neither the reader nor whoever takes them
-/// waits for the other, and a few megabytes.
-const AHEAD: usize = 2;
-
 /// The rows of a folder at one moment, read on a thread of its own, which ends with this value.
-struct Dump {
-    /// `None` once nothing is wanted any more.
-    batches: Option<mpsc::Receiver<Result<Vec<Row>, ReadError>>>,
-    reader: Option<JoinHandle<()>>,
-}
+struct Dump(Ahead<ReadError>);
 
 impl Dump {
     fn start(rows: Box<dyn View + Send>) -> io::Result<Self> {
-        let (sender, batches) = mpsc::channel(AHEAD);
         let mut rows = archived::Dump::new(rows);
-        let reader = thread::Builder::new().name("firn-store-dump".into());
-        let reader = reader.spawn(move || {
-            loop {
-                let batch = rows.batch();
-                let is_last = batch.as_ref().map_or(true, Vec::is_empty);
-                if sender.blocking_send(batch).is_err() || is_last {
-                    return;
-                }
-            }
-        })?;
-        Ok(Self {
-            batches: Some(batches),
-            reader: Some(reader),
-        })
+        let batches = Ahead::start("firn-store-dump", move || rows.batch())?;
+        Ok(Self(batches))
     }
 }
 
 impl archive::Dump for Dump {
-    /// The end is a batch like others, so a reader that panics is no end.
     fn next(&mut self) -> BoxFuture<'_, Result<Vec<Row>, ReadError>> {
-        Box::pin(async move {
-            let Some(batches) = &mut self.batches else {
-                return Ok(Vec::new());
-            };
-            let batch = batches.recv().await;
-            let batch = batch.unwrap_or_else(|| Err(super::unavailable("the read failed")));
-            // What failed goes on to fail: it is not the end.
-            if batch.as_ref().is_ok_and(Vec::is_empty) {
-                self.batches = None;
-            }
-            batch
-        })
-    }
-}
-
-impl Drop for Dump {
-    fn drop(&mut self) {
-        self.batches = None;
-        if let Some(reader) = self.reader.take() {
-            // It reads one more batch at most. Its panic was seen as a failed read.
-            let _ = reader.join();
-        }
+        let lost = || super::unavailable("the read failed");
+        Box::pin(self.0.next(lost))
     }
 }
 

@@ -117,6 +117,19 @@ impl Fjall {
         Ok(Self { database, rows })
     }
 
+    /// Brings rows into files as `fill` gives them, each with a higher key than the one before: past
+    /// journal and memtable. They are to be read once it has ended well.
+    pub(super) fn ingest(
+        &self,
+        fill: impl FnOnce(
+            &mut dyn FnMut(&[u8], &[u8]) -> Result<(), TableError>,
+        ) -> Result<(), TableError>,
+    ) -> Result<(), TableError> {
+        let mut ingestion = self.rows.start_ingestion()?;
+        fill(&mut |key, value| Ok(ingestion.write(key, value)?))?;
+        Ok(ingestion.finish()?)
+    }
+
     fn snapshot(&self) -> Snapshot {
         Snapshot {
             snapshot: self.database.snapshot(),

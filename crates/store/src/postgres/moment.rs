@@ -12,7 +12,8 @@ use super::url::{Url, told};
 use crate::ReadError;
 use crate::archive::BATCH_BYTES;
 
-/// Repeatable read sees one state of everything, from its first statement on.
+/// Repeatable read sees one state of everything, from its first statement on. It locks nothing that
+/// others write, and whoever takes the rows may be slow.
 const BEGIN: &str = "\
 BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY;
 SET LOCAL idle_in_transaction_session_timeout = 0; SELECT 1 FROM firn_schema";
@@ -39,6 +40,12 @@ impl Moment {
             session,
             rows: None,
         })
+    }
+
+    /// Settings for its statements, which hold as long as it does.
+    pub(super) async fn plan(&self, settings: &str) -> Result<(), ReadError> {
+        let set = self.session.client().batch_execute(settings).await;
+        set.map_err(|error| unavailable(&error))
     }
 
     /// The next rows of a statement, about [`BATCH_BYTES`] of them; none at its end, after which

@@ -5,19 +5,21 @@
 //! lease does not run out. So no Firn takes a slot of it, an older one neither, and
 //! [`check`] tells it apart from a database that another Firn uses. The name and the slots are taken
 //! in one transaction, under the locked row of the schema's version, once the tables were found empty.
-//! Rows then go in as arrays, each call of [`archive::Restore::write`] one transaction under a
-//! [`Hold`]; at last the slots are given up.
+//! Rows then go in as arrays, those of each call of [`archive::Restore::write`] in one transaction
+//! under a [`Hold`], while those of the next are made ready; at last the slots are given up.
 //!
 //! # Invariants
 //! - Once another import has begun anew, this one writes nothing any more.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use firn_model::decision::Tags;
 use firn_model::id::{EntityKey, NodeId, Replica, SLOTS};
 use firn_model::payload::Payload;
 use futures_util::future::BoxFuture;
 use prost::Message;
+use tokio::task::{JoinError, JoinSet, spawn_blocking};
 use tokio_postgres::Error;
 
 use super::Config;
@@ -262,8 +264,10 @@ const KEYS: usize = 12;
 
 /// A database that is being filled.
 struct Restore {
-    hold: Hold,
+    hold: Arc<Hold>,
     values: Values,
+    /// What is being written, one transaction at most. It ends with this value.
+    writing: JoinSet<Result<u64, HoldError>>,
 }
 
 /// Begins to fill a database that nobody has used, or that was not filled to the end.
@@ -281,11 +285,12 @@ pub async fn restore(config: &Config) -> Result<Box<dyn archive::Restore>, OpenE
         cause: format!("the system gives no random number: {error}"),
     })?;
     let restore = Restore {
-        hold: Hold {
+        hold: Arc::new(Hold {
             session,
             owner: format!("{IMPORT}{random:016x}"),
-        },
+        }),
         values: Values::sealed_with(config.keys.clone()),
+        writing: JoinSet::new(),
     };
     restore.begin(config.keys.as_deref()).await?;
     Ok(Box::new(restore))
@@ -304,14 +309,22 @@ pub(super) async fn check(session: &Session) -> Result<(), OpenError> {
 impl archive::Restore for Restore {
     fn write(&mut self, rows: Vec<Row>) -> BoxFuture<'_, Result<(), RestoreError>> {
         Box::pin(async move {
-            let filled = Filled::of(rows, &self.values)?;
-            let written = self.hold.write(NAME, &filled.0).await;
-            written.map(drop).map_err(unwritten)
+            let values = self.values.clone();
+            let filled = spawn_blocking(move || Filled::of(rows, &values)).await;
+            let filled = filled.map_err(|error| ended(&error))??;
+            self.written().await?;
+            let hold = self.hold.clone();
+            let write = async move { hold.write(NAME, &filled.0).await };
+            self.writing.spawn(write);
+            Ok(())
         })
     }
 
-    fn finish(self: Box<Self>) -> BoxFuture<'static, Result<(), RestoreError>> {
-        Box::pin(async move { self.give_up().await.map_err(unwritten) })
+    fn finish(mut self: Box<Self>) -> BoxFuture<'static, Result<(), RestoreError>> {
+        Box::pin(async move {
+            self.written().await?;
+            self.give_up().await.map_err(unwritten)
+        })
     }
 }
 
@@ -319,7 +332,7 @@ impl Restore {
     /// Takes the database, whole or not at all.
     async fn begin(&self, keys: Option<&Keys>) -> Result<(), OpenError> {
         let failed = |error: Error| OpenError::statement(&error);
-        let Hold { session, owner } = &self.hold;
+        let Hold { session, owner } = &*self.hold;
         let client = session.client();
         client.batch_execute("BEGIN").await.map_err(failed)?;
         client.query(LOCK, &[]).await.map_err(failed)?;
@@ -353,9 +366,18 @@ impl Restore {
         Ok(())
     }
 
+    /// Waits for what is being written.
+    async fn written(&mut self) -> Result<(), RestoreError> {
+        match self.writing.join_next().await {
+            None => Ok(()),
+            Some(Ok(written)) => written.map(drop).map_err(unwritten),
+            Some(Err(error)) => Err(ended(&error)),
+        }
+    }
+
     /// Makes the database one that can be opened.
     async fn give_up(&self) -> Result<(), HoldError> {
-        let Hold { session, owner } = &self.hold;
+        let Hold { session, owner } = &*self.hold;
         self.hold.begin().await?;
         for last in [GIVE_UP, END] {
             session.client().execute(last, &[owner]).await?;
@@ -605,6 +627,13 @@ impl Filled {
             Value::Big(replica.incarnation.0.get().into()),
             Value::MaybeText(full),
         ]);
+    }
+}
+
+/// A task has panicked.
+fn ended(error: &JoinError) -> RestoreError {
+    RestoreError::Unavailable {
+        cause: error.to_string(),
     }
 }
 

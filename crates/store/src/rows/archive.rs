@@ -14,7 +14,7 @@ use firn_model::id::{EntityKey, Epoch, Incarnation, NodeId, Replica, Slot, SlotS
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::key::{self, Key, Space};
-use super::overlay::{Changes, View};
+use super::overlay::View;
 use super::value::{
     AppendKind, ChangeRow, CleanKind, DeleteKind, EntityRow, EventRow, HeadRow, NodeRow, OutboxRow,
     PayloadRow, ReplicaRow, ReplicaStateRow, ReplyRow, SetKind, SnapshotRow, TimerIdRow, TimerRow,
@@ -29,7 +29,8 @@ use crate::entity::{Event, Snapshot, Timestamp};
 use crate::timer::TimerId;
 use crate::{Pending, ReadError};
 
-/// The spaces of an archive, entities before what belongs to them. All others are made from these.
+/// The spaces of an archive, in the order of their keys, which has entities before what belongs to
+/// them. All others are made from these.
 const SPACES: [Space; 12] = [
     Space::Head,
     Space::Entity,
@@ -41,8 +42,8 @@ const SPACES: [Space; 12] = [
     Space::Outbox,
     Space::Receipt,
     Space::Trimmed,
-    Space::Timer,
     Space::Replica,
+    Space::Timer,
 ];
 
 /// Goes through the rows of a view.
@@ -341,14 +342,11 @@ pub(crate) fn named(key: &[u8], full: Option<KeyPart>) -> Result<EntityKey, Read
     }
 }
 
-/// Adds the rows that an archived row becomes, in a map that holds none of the entity.
+/// Puts the rows that an archived row becomes, into a map that holds none of the entity.
 ///
 /// # Errors
 /// The row cannot be: it names a slot that is not its entity's.
-pub(crate) fn restore(changes: &mut Changes, row: Row) -> Result<(), ReadError> {
-    let mut put = |key: Key, value: Bytes| {
-        changes.insert(key, Some(value));
-    };
+pub(crate) fn restore(put: &mut impl FnMut(Key, Bytes), row: Row) -> Result<(), ReadError> {
     match row {
         Row::Head { slot, head } => {
             let row = HeadRow {
@@ -442,7 +440,7 @@ pub(crate) fn restore(changes: &mut Changes, row: Row) -> Result<(), ReadError> 
             let value = Bytes::copy_from_slice(&below.0.to_be_bytes());
             put(key::trimmed(receiver, sender), value);
         }
-        Row::Timer { id, timer } => restore_timer(&mut put, &id, &timer),
+        Row::Timer { id, timer } => restore_timer(put, &id, &timer),
         Row::Replica {
             node,
             key,
