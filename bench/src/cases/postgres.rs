@@ -4,7 +4,8 @@
 //! Rust, one in ten with a snapshot, 64 in flight. The reference has eight connections and inserts
 //! rows as Firn's own table of events has them, without its second index: 100 in one statement by
 //! arrays, each statement a transaction that is flushed when it is answered. What 1,000 in a statement
-//! reach is measured besides. All are loaded in turns.
+//! reach is measured besides, and what 8 do, with which as many rows are in flight as commands. All are
+//! loaded in turns.
 
 use std::time::{Duration, SystemTime};
 
@@ -49,6 +50,9 @@ const ROWS: usize = 100;
 /// but a row waits longer for its statement.
 const ROWS_OF_LARGE: usize = 1000;
 
+/// The same with which as many rows are in flight, over all connections, as there are commands.
+const ROWS_OF_SMALL: usize = LOAD.in_flight / CONNECTIONS as usize;
+
 const TABLE: &str = "\
 CREATE TABLE journal (
     storage text COLLATE \"C\" NOT NULL,
@@ -72,8 +76,9 @@ SELECT * FROM unnest($1::text[], $2::text[], $3::int8[], $4::int8[], $5::int4[],
 struct Round {
     firn: Outcome,
     bare: Inserts,
-    /// Rows in a second, in large statements.
+    /// Rows in a second, in large and in small statements.
     large_rate: f64,
+    small_rate: f64,
     /// The processor time of the database, in microseconds: of each command, and of each row.
     firn_database_us: f64,
     bare_database_us: f64,
@@ -83,6 +88,7 @@ pub(super) async fn run(programs: &Programs) -> Result<Vec<Figure>> {
     let database = Database::start(programs).await?;
     let mut bare = Bare::prepare(&database.fresh()).await?;
     let mut large = Bare::prepare(&database.fresh()).await?;
+    let mut small = Bare::prepare(&database.fresh()).await?;
     let folder = programs.folder()?;
     let url = database.fresh();
     let mut firn = Firn::start_own(programs, folder.path(), &["--store", &url]);
@@ -117,6 +123,7 @@ pub(super) async fn run(programs: &Programs) -> Result<Vec<Figure>> {
             firn: commands,
             bare: inserts,
             large_rate: large.run(load, ROWS_OF_LARGE).await?.rate,
+            small_rate: small.run(load, ROWS_OF_SMALL).await?.rate,
         });
     }
     firn.stop().await?;
@@ -161,6 +168,14 @@ fn figure(rounds: &[Round]) -> Figure {
         format!(
             "{:.0} rows/s, {ROWS_OF_LARGE} in each statement",
             mid(|round| round.large_rate)
+        ),
+    )
+    .detail(
+        "bare, as many rows in flight",
+        format!(
+            "{:.0} rows/s, {ROWS_OF_SMALL} in each statement; Firn's rate over it: {:.3}",
+            mid(|round| round.small_rate),
+            mid(|round| round.firn.rate / round.small_rate),
         ),
     )
     .detail(

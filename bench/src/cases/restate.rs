@@ -5,7 +5,9 @@
 //! one in ten with a snapshot, and is asked over gRPC; Restate stores the sum, and is asked at its
 //! ingress with JSON, on HTTP/2 without TLS as well. What is asked says the same.
 //!
-//! Restate runs three times: with its defaults, and twice with settings for one node with few cores.
+//! Restate runs three times, one after the other: with its defaults, and twice with settings for one
+//! node with few cores. Each takes turns with the same Firn, and every load begins when what the one
+//! before has left to do is done.
 
 use std::time::Duration;
 
@@ -67,7 +69,7 @@ const MANY: Load = Load {
     connections: 4,
     in_flight: 64,
     warm: Duration::from_secs(1),
-    measured: Duration::from_secs(4),
+    measured: Duration::from_secs(3),
 };
 
 const ALONE: Load = Load {
@@ -81,22 +83,16 @@ pub(super) async fn run(programs: &Programs) -> Result<Vec<Figure>> {
     let version = Peers::restate_version()?;
     let served = Served::start(programs, &[]).await?;
     let spread = |number| AddItem::to(number % KEYS);
-    let mut turns = Turns::default();
-    let [firn, firn_alone] =
-        [MANY, ALONE].map(|load| turns.add(served.side("Firn", own::ADD, spread, load)));
-    let mut restates = Vec::new();
-    for side in SIDES {
-        let restate = Restate::start(programs, side.settings).await?;
-        let of_this = [MANY, ALONE].map(|load| turns.add(loaded(side.name, &restate, load)));
-        restates.push((side, restate, of_this));
-    }
-    turns.rounds(programs.effort, ROUNDS).await?;
-    served.stop().await?;
-
     let mut figures = Vec::new();
-    for (side, restate, [many, alone]) in restates {
-        restate.stop().await?;
+    for side in SIDES {
         let name = side.name;
+        let restate = Restate::start(programs, side.settings).await?;
+        let mut turns = Turns::resting();
+        let [firn, firn_alone] =
+            [MANY, ALONE].map(|load| turns.add(served.side("Firn", own::ADD, spread, load)));
+        let [many, alone] = [MANY, ALONE].map(|load| turns.add(loaded(name, &restate, load)));
+        turns.rounds(programs.effort, ROUNDS).await?;
+        restate.stop().await?;
         let settings = match side.settings {
             [] => "defaults".to_owned(),
             settings => settings.join(", "),
@@ -123,6 +119,7 @@ pub(super) async fn run(programs: &Programs) -> Result<Vec<Figure>> {
                 .stretch(Bound::AtMost(TIME_WANTED)),
         ]);
     }
+    served.stop().await?;
     Ok(figures)
 }
 

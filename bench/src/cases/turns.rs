@@ -3,15 +3,22 @@
 //! What else the machine does meets all of them, so their ratio says more than each alone.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::Result;
-use firn_load::{Target, Watched};
+use firn_load::{Target, Times, Watched};
+use tokio::time::sleep;
 
 use super::AddItem;
 use crate::effort::Effort;
 use crate::figure::{Figure, Unit};
 use crate::load::{self, Load, Outcome};
 use crate::measurement::Measurement;
+
+/// How long a look takes whether processes are at rest, and how many there are at most. The system
+/// counts processor time in hundredths of a second.
+const REST_LOOK: Duration = Duration::from_millis(400);
+const REST_LOOKS_MAX: u32 = 10;
 
 /// A server that is loaded with gRPC calls of a method.
 pub(super) struct Side {
@@ -51,13 +58,25 @@ pub(super) struct Turn(usize);
 
 /// All that take turns, and what came of it, a value for each round.
 #[derive(Default)]
-pub(super) struct Turns(Vec<(Loaded, Vec<Outcome>)>);
+pub(super) struct Turns {
+    all: Vec<(Loaded, Vec<Outcome>)>,
+    /// Whether each waits until the others are at rest.
+    wait_for_rest: bool,
+}
 
 impl Turns {
+    /// None yet; each will wait until the others have ended what a load has left them to do.
+    pub(super) fn resting() -> Self {
+        Self {
+            wait_for_rest: true,
+            ..Self::default()
+        }
+    }
+
     /// Adds one.
     pub(super) fn add(&mut self, loaded: impl Into<Loaded>) -> Turn {
-        self.0.push((loaded.into(), Vec::new()));
-        Turn(self.0.len() - 1)
+        self.all.push((loaded.into(), Vec::new()));
+        Turn(self.all.len() - 1)
     }
 
     /// Loads all, so many times.
@@ -71,12 +90,18 @@ impl Turns {
     /// Loads all once, in the other direction every second time: who comes second may find what the
     /// first has left to do.
     pub(super) async fn round(&mut self, effort: Effort) -> Result<()> {
-        let is_back = self.0.first().is_some_and(|(_, it)| it.len() % 2 == 1);
-        let mut all: Vec<_> = self.0.iter_mut().collect();
+        let is_back = self.all.first().is_some_and(|(_, it)| it.len() % 2 == 1);
+        let processes = self.all.iter().flat_map(|(loaded, _)| &loaded.processes);
+        let processes: Vec<u32> = match self.wait_for_rest {
+            true => processes.map(|process| process.id).collect(),
+            false => Vec::new(),
+        };
+        let mut all: Vec<_> = self.all.iter_mut().collect();
         if is_back {
             all.reverse();
         }
         for (loaded, outcomes) in all {
+            rest(&processes).await?;
             let load = effort.load(loaded.load);
             let load = firn_load::Load::closed(load.in_flight, load.warm, load.measured);
             outcomes.push(load::on(&loaded.target, &load, &loaded.processes).await?);
@@ -86,7 +111,7 @@ impl Turns {
 
     /// What one gave in each round.
     pub(super) fn of(&self, turn: Turn, value: impl Fn(&Outcome) -> f64) -> Vec<f64> {
-        self.0[turn.0].1.iter().map(value).collect()
+        self.all[turn.0].1.iter().map(value).collect()
     }
 
     /// What one has over what the other has, round by round.
@@ -116,11 +141,32 @@ impl Turns {
     /// The same figure, with the loads that it comes from.
     pub(super) fn details(&self, figure: Figure, turns: &[Turn]) -> Figure {
         turns.iter().fold(figure, |figure, turn| {
-            let (loaded, outcomes) = &self.0[turn.0];
+            let (loaded, outcomes) = &self.all[turn.0];
             let outcomes: Vec<&Outcome> = outcomes.iter().collect();
             figure.measured(Measurement::of(loaded.name, &outcomes))
         })
     }
+}
+
+/// Waits until these processes together take less than a twentieth of a processor, for some seconds at
+/// most.
+async fn rest(processes: &[u32]) -> Result<()> {
+    let used = || {
+        let used = processes
+            .iter()
+            .map(|process| Ok(Times::of(*process)?.own()));
+        used.sum::<Result<Duration>>()
+    };
+    let mut before = used()?;
+    for _ in 0..REST_LOOKS_MAX {
+        sleep(REST_LOOK).await;
+        let now = used()?;
+        if now.saturating_sub(before) < REST_LOOK / 20 {
+            break;
+        }
+        before = now;
+    }
+    Ok(())
 }
 
 /// What a call takes of the processors in the server.
