@@ -128,7 +128,7 @@ pub(crate) const SETTINGS: &[Setting] = &[
         name: "store-connections",
         env: "FIRN_STORE_CONNECTIONS",
         value: "COUNT",
-        default: "2",
+        default: "1",
         help: "Connections that write to a database; a few more read",
     },
     Setting {

@@ -122,9 +122,9 @@ pub struct Config {
 }
 
 impl Config {
-    /// How many connections write unless somebody knows better: enough to use several processors of
-    /// the server, few enough to make large batches.
-    pub const WRITERS: usize = 2;
+    /// How many connections write unless somebody knows better: a single one makes the largest
+    /// batches, which is what counts until a processor of the server is busy with it.
+    pub const WRITERS: usize = 1;
 
     /// The usual way to use the database with this URL.
     pub fn new(url: Url) -> Self {

@@ -49,7 +49,7 @@ async fn metrics_of_a_database_are_those_of_their_page() {
     assert_eq!(metrics.value("firn_store_lease_runs"), 1.0);
     assert!(metrics.value("firn_store_size_bytes") > 1e6);
     let commits = |name: &str| format!("firn_store_{name}{{use=\"commits\"}}");
-    assert_eq!(metrics.value(&commits("connections_max")), 2.0);
+    assert_eq!(metrics.value(&commits("connections_max")), 1.0);
     let before = metrics.value(&commits("connects_total"));
     assert_eq!(metrics.value(&commits("connections")), before);
 
