@@ -197,7 +197,7 @@ fn damaged_files_are_refused_with_their_codes() {
     check(&sealed, keys(B), Code::KeyNotGiven, "key a");
     check(&sealed, keys(OTHER_A), Code::KeyWrong, "key a");
     for verify in [verify, verify_frames] {
-        let summary = verify(&sealed, keys(&format!("{B},{A}"))).unwrap();
+        let summary = verify(sealed.as_slice(), keys(&format!("{B},{A}"))).unwrap();
         assert!(summary.is_sealed);
         assert_eq!(summary.rows, rows.len() as u64);
     }
