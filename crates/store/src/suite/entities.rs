@@ -7,7 +7,8 @@ use firn_model::policy::Replay;
 
 use super::replies::{record, reply, stored};
 use super::subject::{
-    HOUR, START, Subject, append, key, later, numbered, outcomes, payload, payloads, texts,
+    HOUR, START, Subject, append, key, keys_of, later, numbered, odd_names, outcomes, payload,
+    payloads, texts,
 };
 use crate::Store;
 use crate::commit::{Change, Outcome};
@@ -206,27 +207,8 @@ pub(super) async fn large_states_come_back(mut subject: Subject) {
 }
 
 pub(super) async fn odd_ids_keep_apart(mut subject: Subject) {
-    let long = "long".repeat(20_000);
-    let longer = format!("{long}er");
-    let names = [
-        "",
-        "\0",
-        "\0\0",
-        "a",
-        "a\0",
-        "a/b",
-        "a-b",
-        "a\\-b",
-        "ÿ",
-        "日本語",
-        "\u{10FFFF}",
-        &long,
-        &longer,
-    ];
-    let keys: Vec<EntityKey> = names
-        .iter()
-        .flat_map(|storage| names.map(|id| key(storage, id)))
-        .collect();
+    let names = odd_names();
+    let keys = keys_of(&names);
     let text = |key: &EntityKey| format!("{:?}", (key.storage.as_str(), &key.id));
     let mut batch = Vec::new();
     for key in &keys {
@@ -242,9 +224,9 @@ pub(super) async fn odd_ids_keep_apart(mut subject: Subject) {
         let found = stored(&subject, key, &text(key)).await;
         assert!(found.is_some_and(|found| found.answer == reply(&text(key))));
     }
-    for storage in names {
+    for storage in &names {
         let ids = list_all(subject.store(), storage).await;
-        let mut expected = names.map(str::to_owned).to_vec();
+        let mut expected = names.clone();
         let mut sorted = ids.clone();
         expected.sort();
         sorted.sort();

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use firn_model::id::{EffectId, EntityKey, NodeId, Replica, Slot, SlotSequence, StorageName};
 use futures_util::future::join;
 
-use super::subject::{Subject, append, key, payload, yield_once};
+use super::subject::{Subject, append, key, keys_of, odd_names, payload, yield_once};
 use crate::ReplicaWrite;
 use crate::commit::Change;
 
@@ -250,23 +250,8 @@ pub(super) async fn large_replicas_come_back(mut subject: Subject) {
 }
 
 pub(super) async fn odd_ids_of_replicas_keep_apart(mut subject: Subject) {
-    let long = "long".repeat(20_000);
-    let longer = format!("{long}er");
-    let names = [
-        "",
-        "\0",
-        "a",
-        "a\0",
-        "a/b",
-        "ÿ",
-        "\u{10FFFF}",
-        &long,
-        &longer,
-    ];
-    let keys: Vec<EntityKey> = names
-        .iter()
-        .flat_map(|storage| names.map(|id| key(storage, id)))
-        .collect();
+    let names = odd_names();
+    let keys = keys_of(&names);
     let text = |key: &EntityKey| format!("{:?}", (key.storage.as_str(), &key.id));
     let writes = keys.iter().map(|key| subject.state(key, &text(key)));
     subject.save(NODE, writes.collect()).await;
@@ -284,9 +269,9 @@ pub(super) async fn odd_ids_of_replicas_keep_apart(mut subject: Subject) {
     let listed: HashSet<EntityKey> = listed.into_iter().collect();
     assert!(keys.iter().all(|key| listed.contains(key)));
     let is_short = |id: &&str| id.len() < 1000;
-    let mut sorted = names;
+    let mut sorted = names.clone();
     sorted.sort_unstable();
-    for storage in names {
+    for storage in &names {
         let mut ids: Vec<String> = Vec::new();
         while let [id] = &subject
             .ids(storage, ids.last().map(String::as_str), 1)

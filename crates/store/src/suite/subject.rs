@@ -163,6 +163,41 @@ pub(super) async fn outcomes(store: &dyn Store, batch: Vec<Commit>) -> Vec<(u16,
     outcomes
 }
 
+/// Ids and storage names that are easily taken for one another, or for something else.
+pub(super) fn odd_names() -> Vec<String> {
+    let long = "long".repeat(20_000);
+    let longer = format!("{long}er");
+    let short = [
+        "",
+        "\0",
+        "\0\0",
+        "\u{1}",
+        "\u{1}\u{1}",
+        "\u{1}\u{2}",
+        "A",
+        "a",
+        "a\0",
+        "a/b",
+        "a-b",
+        "a\\-b",
+        "a%",
+        "a'b",
+        "ÿ",
+        "日本語",
+        "\u{10FFFF}",
+    ];
+    let short = short.into_iter().map(str::to_owned);
+    short.chain([long, longer]).collect()
+}
+
+/// Every one of these as an id under every one of them as a storage name.
+pub(super) fn keys_of(names: &[String]) -> Vec<EntityKey> {
+    let all = names
+        .iter()
+        .flat_map(|storage| names.iter().map(move |id| key(storage, id)));
+    all.collect()
+}
+
 /// Lets others run, also over a store that never waits.
 pub(super) async fn yield_once() {
     let mut has_yielded = false;

@@ -44,10 +44,31 @@ async fn what_nobody_sees_is_swept() {
     assert_eq!(numbers(&store, &a).await, [1]);
 }
 
-/// The SQL that `docs/stores/postgres.md` shows, statement by statement.
+const PAGE: &str = include_str!("../../../../../docs/stores/postgres.md");
+
+/// Every table has its row on the page, and no row is of a table that there is not.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_tables_are_those_of_their_page() {
+    let server = server();
+    let text = server.fresh();
+    open(&text).await;
+    let schema = text.rsplit("%3D").next().expect("a schema");
+    let told = server.sql(&format!(
+        "SELECT tablename FROM pg_tables WHERE schemaname = '{schema}' ORDER BY 1"
+    ));
+    let rows = PAGE.lines().filter(|line| line.starts_with("| `firn_"));
+    let mut shown: Vec<&str> = rows
+        .filter_map(|row| row.split('|').nth(1))
+        .flat_map(|names| names.split(", "))
+        .map(|name| name.trim().trim_matches('`'))
+        .collect();
+    shown.sort_unstable();
+    assert_eq!(told.lines().collect::<Vec<_>>(), shown);
+}
+
+/// The SQL of the page, statement by statement.
 fn shown() -> impl Iterator<Item = &'static str> {
-    let page = include_str!("../../../../../docs/stores/postgres.md");
-    let blocks = page.split("```sql\n").skip(1);
+    let blocks = PAGE.split("```sql\n").skip(1);
     blocks
         .filter_map(|block| block.split("```").next())
         .flat_map(|block| block.split(";\n"))
