@@ -111,31 +111,79 @@ const WRITING: &[usize] = &[
     REPLY, DISPATCH, LANE, COMMAND, COMMAND, REPLY, TASKS, COMMITTER, LOG, APPLIER, TABLES,
 ];
 
-/// Functions by a part of their names; the first that fits decides.
-const RULES: &[(&str, Rule)] = &[
-    ("firn_runtime::committer", Rule::Part(COMMITTER)),
-    ("firn_store::embedded::log", Rule::Part(LOG)),
-    ("firn_store::embedded::applier", Rule::Part(APPLIER)),
-    ("fjall::worker_pool", Rule::Part(TABLES)),
-    ("firn_runtime::driver", Rule::Part(LANE)),
-    ("firn_runtime::lane", Rule::Part(LANE)),
-    ("firn_runtime::dispatch", Rule::Part(DISPATCH)),
-    ("firn_link::v1::port::Outgoing", Rule::Part(COMMAND)),
-    ("firn_link::v1::outbox", Rule::Part(COMMAND)),
-    ("firn_link::v1::entity", Rule::Part(COMMAND)),
-    ("firn_link::", Rule::Part(DECISION)),
-    ("firn_edge::grpc::answer", Rule::Part(REPLY)),
-    ("firn_edge::", Rule::Part(REQUEST)),
-    ("h2::codec::framed_read", Rule::Turned(READING)),
-    ("h2::proto::streams::recv", Rule::Turned(READING)),
-    ("h2::codec::framed_write", Rule::Turned(WRITING)),
-    ("h2::proto::streams::send", Rule::Turned(WRITING)),
-    ("h2::proto::streams::prioritize", Rule::Turned(WRITING)),
+/// Functions of Firn by a part of their paths; the first that fits decides.
+const PATHS: &[(&str, usize)] = &[
+    ("firn_runtime::committer", COMMITTER),
+    ("firn_store::embedded::log", LOG),
+    ("firn_store::embedded::applier", APPLIER),
+    ("fjall::worker_pool", TABLES),
+    ("firn_runtime::driver", LANE),
+    ("firn_runtime::lane", LANE),
+    ("firn_runtime::dispatch", DISPATCH),
+    ("firn_link::v1::port::outgoing", COMMAND),
+    ("firn_link::v1::outbox", COMMAND),
+    ("firn_link::v1::entity", COMMAND),
+    ("firn_link::", DECISION),
+    ("firn_edge::grpc::answer", REPLY),
+    ("firn_edge::", REQUEST),
 ];
 
+/// What polls tasks, by the beginning of its path. What it is used for stands behind that, so it belongs
+/// to the stage that this says. Other functions with such a use belong to those who call them.
+const TASK_PATHS: &[&str] = &[
+    "tokio::runtime::task",
+    "tokio_util::task",
+    "tracing::instrument",
+    "core::future::poll_fn",
+    "hyper::",
+    "hyper_util::",
+];
+
+/// What reads from connections and what writes to them, by parts of names of HTTP/2's functions.
+const READS: &[&str] = &[
+    "h2::codec::framed_read",
+    "h2::proto::streams::recv",
+    "::recv_",
+    "tonic::codec::decode",
+];
+const WRITES: &[&str] = &[
+    "h2::codec::framed_write",
+    "h2::proto::streams::send",
+    "h2::proto::streams::prioritize",
+    "::send_",
+    "::poll_complete",
+    "PipeToSendStream",
+    "tonic::codec::encode",
+];
+
+/// What is known of a function by its name, as in `<a::B<c::D> as e::F>::g`: the path is `a::B`, and the
+/// use is `c::D`.
 fn rule(name: &str) -> Option<Rule> {
-    let rule = RULES.iter().find(|(part, _)| name.contains(part));
-    rule.map(|(_, rule)| *rule)
+    let name = name.trim_start_matches(['<', '&']);
+    let path = name.split(['<', ' ']).next().unwrap_or(name);
+    let stage = |text: &str| {
+        let found = PATHS.iter().find(|(part, _)| text.contains(part));
+        found.map(|(_, stage)| *stage)
+    };
+    if let Some(stage) = stage(path) {
+        return Some(Rule::Part(stage));
+    }
+    let is_any = |parts: &[&str]| parts.iter().any(|part| name.contains(part));
+    let is_transport = ["h2::", "hyper::", "tonic::"]
+        .iter()
+        .any(|it| path.starts_with(it));
+    let used = TASK_PATHS.iter().any(|it| path.starts_with(it));
+    let used = used.then(|| stage(name)).flatten();
+    let turned = match is_transport {
+        true if is_any(WRITES) => Some(WRITING),
+        true if is_any(READS) => Some(READING),
+        _ => None,
+    };
+    match (used, turned) {
+        (Some(stage), Some(turned)) => Some(Rule::Part(turned[stage])),
+        (Some(stage), None) => Some(Rule::Part(stage)),
+        (None, turned) => turned.map(Rule::Turned),
+    }
 }
 
 /// Processor time by threads.
@@ -420,6 +468,41 @@ fn=(6)
         assert_eq!(values(TASKS), [1.5, 1.5, 0.0]);
         assert_eq!(values(COMMITTER), [2.0, 2.0, 0.0]);
         assert_eq!(values(LOG), [10.5, 3.0, 7.5]);
+    }
+
+    #[test]
+    fn functions_are_known_by_their_paths_and_what_tasks_are_for() {
+        for (name, expected) in [
+            (
+                "<firn_runtime::driver::Driver>::feed",
+                Some(Rule::Part(LANE)),
+            ),
+            (
+                "<firn_link::v1::entity::Held as firn_runtime::link::EntityStream>::command",
+                Some(Rule::Part(COMMAND)),
+            ),
+            (
+                "tokio::runtime::task::raw::poll::<firn_edge::server::connection::{closure#0}>",
+                Some(Rule::Part(REQUEST)),
+            ),
+            (
+                "<hyper::proto::h2::PipeToSendStream<firn_edge::body::Body> as Future>::poll",
+                Some(Rule::Part(REPLY)),
+            ),
+            (
+                "<h2::codec::framed_read::FramedRead<tokio::net::TcpStream>>::poll_next",
+                Some(Rule::Turned(READING)),
+            ),
+            (
+                "<h2::proto::streams::streams::StreamRef<bytes::Bytes>>::send_data",
+                Some(Rule::Turned(WRITING)),
+            ),
+            // Whoever uses these is known by the way they were called.
+            ("<alloc::vec::Vec<firn_edge::route::Route>>::push", None),
+            ("__memcpy_avx_unaligned_erms", None),
+        ] {
+            assert_eq!(rule(name), expected, "{name}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use http::uri::PathAndQuery;
 use prost::Message;
 
 use crate::client::{Client, Fault, Request};
-use crate::load::{self, Error, Load, Outcome};
+use crate::load::{self, Error, Load, Outcome, Pace};
 use crate::usage::Watched;
 
 /// Makes the request of a call by its number.
@@ -16,6 +16,10 @@ type Requests = Arc<dyn Fn(u64) -> Result<Request, Fault> + Send + Sync>;
 /// Over how many connections a server is loaded unless said otherwise: enough that none of them is
 /// what is measured.
 pub const CONNECTIONS: usize = 4;
+
+/// How many calls in a row of an open loop go over the same connection: those that begin together are
+/// then written together. In a closed loop they begin as answers come, which are together anyway.
+const IN_A_ROW: u64 = 8;
 
 /// A server and the requests made to it.
 #[derive(Clone)]
@@ -97,8 +101,12 @@ impl Target {
             clients.push(client.map_err(Error::Ended)?);
         }
         let requests = self.requests.clone();
+        let in_a_row = match load.pace {
+            Pace::Closed { .. } => 1,
+            Pace::Open { .. } => IN_A_ROW,
+        };
         let calls = move |number: u64| {
-            let client = &clients[(number % clients.len() as u64) as usize];
+            let client = &clients[(number / in_a_row % clients.len() as u64) as usize];
             let call = requests(number).map(|request| client.send(request));
             async move { call?.await }
         };
