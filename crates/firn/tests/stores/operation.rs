@@ -60,6 +60,16 @@ impl Place {
         ));
     }
 
+    /// Lets each event that comes take a while, until what is given back is run.
+    fn slow(&self) -> &'static str {
+        self.sql(
+            "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql \
+               AS 'BEGIN PERFORM pg_sleep(0.3); RETURN NEW; END'; \
+             CREATE TRIGGER slow BEFORE INSERT ON firn_events FOR EACH ROW EXECUTE FUNCTION slow()",
+        );
+        "DROP TRIGGER slow ON firn_events; DROP FUNCTION slow()"
+    }
+
     /// Starts a command that comes to the stalled event, and kills it there.
     fn kill(&self, keys: &str, args: &[&str]) {
         let mut child = command(self.folder.path(), &self.url, keys, args)
@@ -189,10 +199,18 @@ async fn a_folder_becomes_a_database_and_a_folder_again() {
     assert_eq!(served.status.code(), Some(1), "{said}");
     assert!(said.contains("FIRN-5037"), "{said}");
 
-    let said = place
-        .store(&both, &["import", "one.firn"])
-        .expect("an import");
+    // What takes long says how far it has come.
+    let as_before = place.slow();
+    let imported = command(files, &place.url, &both, &["import", "one.firn"]).output();
+    let imported = imported.expect("the binary runs");
+    place.sql(as_before);
+    let told = String::from_utf8_lossy(&imported.stderr);
+    assert!(imported.status.success(), "{told}");
+    let said = String::from_utf8_lossy(&imported.stdout);
     assert!(said.starts_with("imported "), "{said}");
+    let progress = |line: &str| line.starts_with("imported ") && line.ends_with(" rows");
+    assert!(told.lines().count() > 0, "nothing was told");
+    assert!(told.lines().all(progress), "{told}");
     place.refused(&both, &["import", "one.firn"], "FIRN-5036");
     place.store(B, &["check"]).expect("nothing to find");
     let mut in_database = firn(&function, &place.url, &["--encryption-keys", B]);
