@@ -237,8 +237,18 @@ impl Decoder for RawDecoder {
 /// and come one at a time, so the HTTP/2 default is enough.
 const STREAM_WINDOW: u32 = 65_535;
 
-/// The same for all streams together: many entities answer at once.
-const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+/// The same for all streams together. It has to hold every stream whose caller is slow, or those would
+/// stop the answers of all others: ten thousand take 625 MiB.
+///
+/// It is larger than that for the sake of small messages. h2 ends a connection, and with it whatever goes
+/// on with the function, for what its unread frames cost beside their bytes: each that is shorter than 256
+/// bytes is counted with what it lacks, up to half of this. A stream that waits with its window full of
+/// messages of 40 bytes is counted with 300 KiB; so 1,700 of them may wait, and two million single messages
+/// where Firn stood still for a moment.
+///
+/// A function that means harm can make Firn hold 512 MiB of such frames. It is the user's own, beside Firn,
+/// and its streams are as many as Firn opens.
+const CONNECTION_WINDOW: u32 = 1 << 30;
 
 /// A socket that tells when it is let go, and how many streams the other side bears.
 struct Watched {

@@ -1,10 +1,9 @@
 //! Streams of replicated entities, over a real connection to a function that the test plays.
 
-use std::sync::Arc;
+mod support;
 
 use bytes::Bytes;
-use firn_link::watch::{Event, Watch};
-use firn_link::{Asker, Family, Function, Identification};
+use firn_link::Function;
 use firn_model::decision::{Answer, Failure};
 use firn_model::id::EntityId;
 use firn_model::metadata::Metadata;
@@ -27,7 +26,7 @@ use firn_wire::dialect::{
     KALIX,
 };
 use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::DropGuard;
 
 /// Every layout, and with it every stream that there is.
 const DIALECTS: [&Dialect; 5] = [
@@ -46,7 +45,7 @@ struct World {
     dialect: &'static Dialect,
     function: function::Function,
     link: Function,
-    stop: CancellationToken,
+    _connected: DropGuard,
 }
 
 /// One stream, from both sides.
@@ -75,36 +74,12 @@ fn declaration(dialect: &'static Dialect) -> Declaration {
 impl World {
     async fn of(dialect: &'static Dialect) -> Self {
         let function = function::Function::start(&declaration(dialect));
-        let watch = Watch {
-            address: function.address().to_string(),
-            family: Family::Auto,
-            asker: Asker {
-                version: "0",
-                dev_mode: true,
-                host: "127.0.0.1".to_owned(),
-                port: 1,
-                offer_old_names: false,
-                identification: Identification {
-                    header: "h".to_owned(),
-                    token: "t".to_owned(),
-                },
-            },
-            message_bytes_max: 1 << 20,
-            check: Arc::new(|_| Vec::new()),
-            hurry: Arc::default(),
-        };
-        let (sender, mut events) = mpsc::channel(4);
-        let stop = CancellationToken::new();
-        tokio::spawn(watch.run(sender, stop.clone()));
-        let link = match within("the function", events.recv()).await {
-            Some(Event::Serving { function, .. }) => function,
-            _ => panic!("the function is not served"),
-        };
+        let (link, connected) = support::linked(&function).await;
         Self {
             dialect,
             function,
             link,
-            stop,
+            _connected: connected,
         }
     }
 
@@ -156,12 +131,6 @@ impl World {
             },
             streamed: false,
         }
-    }
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        self.stop.cancel();
     }
 }
 

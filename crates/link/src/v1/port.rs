@@ -48,6 +48,13 @@ const BATCH_BYTES_READ_MAX: usize = 8 << 20;
 /// How much a function may send ahead: everything of a connection goes over one stream.
 const WINDOW_BYTES: u32 = 4 << 20;
 
+/// The same for the connection, which is larger for the sake of small batches. h2 ends a connection for
+/// what its unread frames cost beside their bytes: each that is shorter than 256 bytes is counted with
+/// what it lacks, up to half of this. A window full of the smallest batches, of five bytes, is counted
+/// with fifty times its size; so no honest function is ever ended, however long Firn stood still, and one
+/// that means harm can make Firn hold 256 MiB. It has shown its token by then.
+const CONNECTION_WINDOW_BYTES: u32 = 128 * WINDOW_BYTES;
+
 /// How long a new connection may take until its Hello has come.
 const HELLO_WAIT: Duration = Duration::from_secs(10);
 
@@ -246,7 +253,7 @@ async fn serve(
         .keep_alive_timeout(PING_TIMEOUT)
         .max_concurrent_streams(CALLS_PER_CONNECTION_MAX)
         .initial_stream_window_size(WINDOW_BYTES)
-        .initial_connection_window_size(WINDOW_BYTES);
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
     let connection = http.serve_connection(TokioIo::new(socket), service);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
@@ -330,6 +337,11 @@ impl tonic::server::StreamingService<FunctionBatch> for Connect {
 mod tests {
     use firn_model::call::Reply;
     use firn_runtime::calls::{Calls, OwnCall};
+    use firn_testkit::http2::Client;
+    use firn_testkit::own::declare::{action, contract};
+    use firn_testkit::own::message::hello;
+    use firn_wire::v1::message::{FunctionFrame, function_frame};
+    use prost::Message;
     use tokio::io::AsyncReadExt;
     use tokio::net::TcpStream;
 
@@ -345,9 +357,8 @@ mod tests {
 
     type ReplyOrStatus = Result<Reply, firn_model::status::Status>;
 
-    /// Whoever connects and says nothing keeps no connection: the token was not asked for yet.
-    #[tokio::test(start_paused = true)]
-    async fn connection_without_a_call_is_ended() {
+    /// A port that is served until the token is cancelled.
+    async fn served() -> (SocketAddr, CancellationToken, tokio::task::JoinHandle<()>) {
         let config = Config {
             listen: Address::Tcp(([127, 0, 0, 1], 0).into()),
             token: None,
@@ -367,6 +378,13 @@ mod tests {
         );
         let stop = CancellationToken::new();
         let serving = tokio::spawn(port.serve(hub, stop.clone()));
+        (address, stop, serving)
+    }
+
+    /// Whoever connects and says nothing keeps no connection: the token was not asked for yet.
+    #[tokio::test(start_paused = true)]
+    async fn connection_without_a_call_is_ended() {
+        let (address, stop, serving) = served().await;
         let mut socket = TcpStream::connect(address).await.unwrap();
         let mut sent = Vec::new();
         let end = socket.read_to_end(&mut sent);
@@ -374,6 +392,34 @@ mod tests {
             .await
             .expect("an end")
             .expect("no failure");
+        stop.cancel();
+        serving.await.unwrap();
+    }
+
+    /// A Firn that stood still finds what its functions have sent meanwhile, all at once. Here its one
+    /// thread reads what is in the socket before it comes to the session.
+    #[tokio::test]
+    async fn many_small_batches_may_come_before_the_first_is_taken() {
+        let (address, stop, serving) = served().await;
+        let proto =
+            "syntax = \"proto3\"; package t; message R {} service S { rpc Do(R) returns (R); }";
+        let contract = contract(&[("t.proto", proto)], vec![action("t.S", &["Do"])]);
+        let hello = FunctionFrame {
+            frame: Some(function_frame::Frame::Hello(hello(&contract))),
+        };
+        let batch = |frame| FunctionBatch {
+            frames: vec![frame],
+        };
+        let mut function = Client::connect(address).await;
+        function.call(1, CONNECT);
+        function.message(1, &batch(hello).encode_to_vec());
+        let of_no_kind = batch(FunctionFrame { frame: None }).encode_to_vec();
+        for _ in 0..30_000 {
+            function.message(1, &of_no_kind);
+        }
+        function.taken().await;
+        function.end(1);
+        assert!(!function.answer(1).await.is_empty(), "no Welcome");
         stop.cancel();
         serving.await.unwrap();
     }
