@@ -90,8 +90,8 @@ pub(crate) struct DataFolder {
     path: PathBuf,
     format: AtomicU32,
     is_empty: bool,
-    /// Locked for as long as it is open.
-    _lock: File,
+    /// Locked for as long as the folder is taken.
+    lock: File,
 }
 
 impl DataFolder {
@@ -114,7 +114,7 @@ impl DataFolder {
             path: path.to_path_buf(),
             format: AtomicU32::new(format),
             is_empty,
-            _lock: lock,
+            lock,
         })
     }
 
@@ -212,6 +212,15 @@ impl DataFolder {
     }
 }
 
+impl Drop for DataFolder {
+    /// A lock ends by itself with the last who holds the file. That may be a child which another thread has
+    /// started just now, and which has not come to its own program yet.
+    fn drop(&mut self) {
+        // If it cannot be let go here, it is when the process ends.
+        let _ = self.lock.unlock();
+    }
+}
+
 /// Goes on where an earlier process may have ended. `rows.old` is there only once `rows.new` is
 /// finished and durable.
 fn finish_replacing(path: &Path) -> io::Result<()> {
@@ -293,5 +302,21 @@ fn sync_parent(path: &Path) -> io::Result<()> {
     match path.canonicalize()?.parent() {
         Some(parent) => File::open(parent)?.sync_all(),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A child that this process starts holds what is open here until it runs its own program.
+    #[test]
+    fn folder_that_was_let_go_is_free_whatever_a_child_still_holds() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = DataFolder::open(place.path()).unwrap();
+        let of_a_child = folder.lock.try_clone().unwrap();
+        drop(folder);
+        DataFolder::open(place.path()).expect("nobody uses it");
+        drop(of_a_child);
     }
 }
