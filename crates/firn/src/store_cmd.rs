@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use firn_model::code::Code;
-use firn_store::archive::file::Encoder;
 use firn_store::archive::{ArchiveError, RestoreError, file as archive};
 use firn_store::check::Checked;
 use firn_store::embedded::{self, Embedded, OpenError};
@@ -25,7 +24,7 @@ use crate::exit::{self, Failure};
 use crate::settings::{self, StoreConfig, StoreUrl};
 use crate::{client, store};
 pub(crate) use backup::PATH as BACKUP_PATH;
-use file::{NewFile, failed};
+use file::{NewArchive, NewFile, failed};
 
 /// How often progress is told.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
@@ -119,26 +118,24 @@ pub(crate) fn run(flags: &ArgMatches, env: &dyn Fn(&str) -> Option<String>) -> E
 
 async fn export(config: &StoreConfig, path: &Path, plain: bool) -> Result<(), Failure> {
     // Before the store is opened: a name that is taken is the commonest mistake.
-    let mut file = NewFile::create(path)?;
+    let file = NewFile::create(path)?;
     let opened = open(config).await?;
     let keys = config.keys.clone().filter(|_| !plain);
     let unreadable = |error| unreadable(config, error);
     let mut dump = opened.dump().await.map_err(unreadable)?;
-    let (mut encoder, header) = Encoder::new(keys).map_err(|error| failed(path, error.into()))?;
-    file.write(&header)?;
+    let mut archive = NewArchive::create(file, keys)?;
     let progress = Progress::new("exported");
+    let mut count = 0;
     loop {
         let rows = dump.next().await.map_err(unreadable)?;
         if rows.is_empty() {
             break;
         }
-        let frame = encoder.rows(&rows);
-        file.write(&frame.map_err(|error| failed(path, error.into()))?)?;
-        progress.tell(encoder.count());
+        count += rows.len() as u64;
+        archive.write(rows).await?;
+        progress.tell(count);
     }
-    let count = encoder.count();
-    file.write(&encoder.end())?;
-    let bytes = file.finish()?;
+    let bytes = archive.finish()?;
     println!(
         "exported {count} rows to {} ({bytes} bytes)",
         path.display()
@@ -162,8 +159,8 @@ async fn import(config: &StoreConfig, path: &Path) -> Result<(), Failure> {
     let open = || file::open(path);
     let refused = |error: ArchiveError| failed(path, error);
     // To its end, before anything is changed.
-    let summary = archive::verify(open()?, config.keys.clone()).map_err(refused)?;
-    let mut decoder = archive::Decoder::new(open()?, config.keys.clone()).map_err(refused)?;
+    let summary = archive::verify_frames(open()?, config.keys.clone()).map_err(refused)?;
+    let mut reader = archive::Reader::start(open()?, config.keys.clone()).map_err(refused)?;
     let mut restore = match &config.store {
         StoreUrl::Memory => return Err(nothing_lasts()),
         StoreUrl::Embedded(folder) => {
@@ -178,7 +175,7 @@ async fn import(config: &StoreConfig, path: &Path) -> Result<(), Failure> {
     let progress = Progress::new("imported");
     let mut count = 0;
     loop {
-        let rows = decoder.rows().map_err(refused)?;
+        let rows = reader.rows().await.map_err(refused)?;
         if rows.is_empty() {
             break;
         }

@@ -2,9 +2,15 @@
 
 use std::fs::{self, File};
 use std::io::{BufReader, Write};
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
 
-use firn_store::archive::ArchiveError;
+use firn_store::archive::file::Encoder;
+use firn_store::archive::{ArchiveError, Row};
+use firn_store::seal::Keys;
+use tokio::sync::mpsc;
 
 use crate::exit::Failure;
 
@@ -69,6 +75,81 @@ impl Drop for NewFile {
         if !self.is_finished {
             // Whatever prevents it has been told already.
             let _ = fs::remove_file(&self.part);
+        }
+    }
+}
+
+/// How many batches of rows wait to be written: enough that neither side waits for the other.
+const AHEAD: usize = 2;
+
+/// An archive that is being written to a file: encoded, compressed and sealed on a thread of its own.
+/// Dropped unfinished, it leaves nothing.
+pub(super) struct NewArchive {
+    /// `None` once there are no more.
+    rows: Option<mpsc::Sender<Vec<Row>>>,
+    writer: Option<JoinHandle<Result<Written, Failure>>>,
+}
+
+/// What the thread leaves.
+struct Written {
+    encoder: Encoder,
+    file: NewFile,
+}
+
+impl NewArchive {
+    /// Begins an archive in a file, sealed if there are keys.
+    pub(super) fn create(mut file: NewFile, keys: Option<Arc<Keys>>) -> Result<Self, Failure> {
+        let path = file.path.clone();
+        let unusable = |error: std::io::Error| failed(&path, error.into());
+        let (mut encoder, header) = Encoder::new(keys).map_err(unusable)?;
+        file.write(&header)?;
+        let (rows, mut received) = mpsc::channel::<Vec<Row>>(AHEAD);
+        let writer = thread::Builder::new().name("firn-archive".into());
+        let writer = writer.spawn(move || {
+            while let Some(rows) = received.blocking_recv() {
+                let frame = encoder.rows(&rows);
+                let frame = frame.map_err(|error| failed(&file.path, error.into()))?;
+                file.write(&frame)?;
+            }
+            Ok(Written { encoder, file })
+        });
+        Ok(Self {
+            rows: Some(rows),
+            writer: Some(writer.map_err(unusable)?),
+        })
+    }
+
+    /// Adds rows. Waits while too many do.
+    pub(super) async fn write(&mut self, rows: Vec<Row>) -> Result<(), Failure> {
+        if let Some(to) = &self.rows
+            && to.send(rows).await.is_ok()
+        {
+            return Ok(());
+        }
+        // It has failed, and says why.
+        self.stop().map(drop)
+    }
+
+    /// Ends the archive, makes it durable and gives it its name; gives how many bytes it has.
+    pub(super) fn finish(mut self) -> Result<u64, Failure> {
+        let Written { encoder, mut file } = self.stop()?;
+        file.write(&encoder.end())?;
+        file.finish()
+    }
+
+    fn stop(&mut self) -> Result<Written, Failure> {
+        self.rows = None;
+        let writer = self.writer.take().expect("it is stopped once");
+        writer.join().unwrap_or_else(|panic| resume_unwind(panic))
+    }
+}
+
+impl Drop for NewArchive {
+    fn drop(&mut self) {
+        self.rows = None;
+        if let Some(writer) = self.writer.take() {
+            // What it has written goes.
+            let _ = writer.join();
         }
     }
 }
