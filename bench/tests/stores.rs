@@ -8,7 +8,7 @@ const CASES: [(&str, usize); 5] = [
     ("group-commit", 1),
     ("postgres", 1),
     ("load", 2),
-    ("export", 3),
+    ("export", 4),
     ("encryption", 2),
 ];
 

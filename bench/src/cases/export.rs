@@ -8,24 +8,23 @@
 //! For the embedded store a bare scan opens the rows of the same folder with fjall and goes through
 //! them; bare inserts put them into another database of fjall, many in one batch, and flush it at the
 //! end. For PostgreSQL a bare scan reads every column of every table that has rows, over one plain
-//! connection, each table with one statement.
+//! connection, each table with one statement; bare inserts put the same rows into the same tables with
+//! the same indexes, as many in a statement, over one plain connection in one transaction. Whatever is
+//! inserted is in memory before the clock starts.
+
+mod postgres;
 
 use std::path::{Path, PathBuf};
-use std::pin::pin;
 use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use firn_store::Store;
 use firn_store::embedded::{Config, Embedded};
-use firn_store::postgres::{self, Postgres, Url};
 use firn_testkit::process::Process;
 use fjall::{KeyspaceCreateOptions, PersistMode, UserKey, UserValue};
-use futures_util::TryStreamExt as _;
 use tempfile::TempDir;
-use tokio_postgres::Client;
 
-use crate::database::{self, Database};
 use crate::figure::{Bound, Figure, Unit, median};
 use crate::filling::{self, Filling};
 use crate::rig::{Programs, until};
@@ -33,9 +32,8 @@ use crate::rig::{Programs, until};
 /// How often everything is exported and imported.
 const ROUNDS: usize = 5;
 
-/// How many entities there are, by backend: an export of all takes some tenths of a second.
-const EMBEDDED: u64 = 10_000;
-const POSTGRES: u64 = 3_000;
+/// How many entities there are: an export of all takes some tenths of a second.
+const ENTITIES: u64 = 10_000;
 
 /// How many events each has.
 const EVENTS: u64 = 10;
@@ -43,7 +41,7 @@ const EVENTS: u64 = 10;
 /// What must be reached of the bare rate.
 const RATE_MIN: f64 = 0.5;
 
-/// Rows of a batch of bare inserts.
+/// Rows of a batch of bare inserts, or of a statement.
 const BATCH: usize = 1_000;
 
 /// Where the store keeps its rows in its folder, and under which name.
@@ -51,7 +49,7 @@ const ROWS: &str = "rows";
 
 pub(super) async fn run(programs: &Programs) -> Result<Vec<Figure>> {
     let mut figures = embedded(programs).await?;
-    figures.extend(on_postgres(programs).await?);
+    figures.extend(postgres::run(programs).await?);
     Ok(figures)
 }
 
@@ -97,7 +95,7 @@ async fn embedded(programs: &Programs) -> Result<Vec<Figure>> {
     let store = Embedded::open(&data, Config::default(), |fatal| {
         eprintln!("the store failed: {fatal}");
     })?;
-    fill(&store, programs.effort.entities(EMBEDDED)).await?;
+    fill(&store, programs.effort.entities(ENTITIES)).await?;
     drop(store);
     let (mut exports, mut imports) = (Times::default(), Times::default());
     for _ in 0..programs.effort.rounds(ROUNDS) {
@@ -165,46 +163,6 @@ fn insert(folder: &Path, rows: Vec<(UserKey, UserValue)>) -> Result<()> {
         batch.commit()?;
     }
     Ok(database.persist(PersistMode::SyncAll)?)
-}
-
-async fn on_postgres(programs: &Programs) -> Result<Vec<Figure>> {
-    let database = Database::start(programs).await?;
-    let folder = programs.folder()?;
-    let url = database.fresh();
-    let store = Postgres::open(postgres::Config::new(Url::parse(&url)?), |_| {}).await?;
-    fill(&store, programs.effort.entities(POSTGRES)).await?;
-    store.close().await;
-    drop(store);
-    let client = database::connect(&url).await?;
-    // What the server does by itself after so many rows, before anything is measured.
-    client.batch_execute("VACUUM ANALYZE").await?;
-    let mut exports = Times::default();
-    for _ in 0..programs.effort.rounds(ROUNDS) {
-        let start = Instant::now();
-        exports.rows = read_tables(&client).await?;
-        exports.bare.push(start.elapsed().as_secs_f64());
-        let file = Archive::of(&folder);
-        exports
-            .firn
-            .push(file.command(programs, "export", &url).await?);
-    }
-    Ok(vec![exports.figure(
-        "exporting from PostgreSQL: rate over a bare scan's",
-    )])
-}
-
-/// Reads every column of the tables that have rows; gives how many rows there are.
-async fn read_tables(client: &Client) -> Result<usize> {
-    let mut count = 0;
-    for table in ["firn_slots", "firn_entities", "firn_states", "firn_events"] {
-        let none: [&str; 0] = [];
-        let all = format!("SELECT * FROM {table}");
-        let mut rows = pin!(client.query_raw(&all, none).await?);
-        while rows.try_next().await?.is_some() {
-            count += 1;
-        }
-    }
-    Ok(count)
 }
 
 /// The file of an export; it goes with this value.
