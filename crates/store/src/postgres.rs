@@ -247,10 +247,7 @@ impl Postgres {
         });
         let mut tasks = Vec::new();
         if let Some(lease) = &inner.lease {
-            let begun = inner.begin(lease).await;
-            begun.map_err(|error| OpenError::Failed {
-                cause: error.to_string(),
-            })?;
+            inner.begin(lease).await?;
             let keeping = inner.clone();
             tasks.push(runtime.spawn(async move { keeping.keep_lease(deposed).await }));
             let sweeping = inner.clone();

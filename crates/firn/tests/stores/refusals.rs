@@ -158,4 +158,10 @@ fn databases_that_are_sealed_otherwise_are_told_before_serving() {
         "FIRN-5031",
     );
     check(&["--store", &plain, "--encryption-keys", A], 1, "FIRN-5032");
+    // Nothing else is wrong with it.
+    let read_only = plain.replace(
+        "?options=",
+        "?options=-cdefault_transaction_read_only%3Don%20",
+    );
+    check(&["--store", &read_only], 1, "FIRN-5018");
 }

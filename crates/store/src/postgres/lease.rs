@@ -39,6 +39,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// without a word can keep them.
 const WAIT_LEASES: u32 = 2;
 
+const TAKES_NO_WRITES: (&str, &str) = ("takes no writes", "SHOW transaction_read_only");
+
 /// Makes the row of an owner, which nobody has had before.
 const BEGIN: (&str, &str) = (
     "begin",
@@ -186,10 +188,19 @@ impl Lease {
 
 impl Inner {
     /// Begins the lease: from now on slots can be taken under it.
-    pub(super) async fn begin(&self, lease: &Lease) -> Result<(), ReadError> {
+    pub(super) async fn begin(&self, lease: &Lease) -> Result<(), OpenError> {
+        let failed = |error: ReadError| OpenError::Failed {
+            cause: error.to_string(),
+        };
+        let told = self.rows(TAKES_NO_WRITES, &[]).await.map_err(failed)?;
+        if told.first().and_then(|row| row.try_get(0).ok()) == Some("on") {
+            let cause = "transaction_read_only is on".to_owned();
+            return Err(OpenError::ReadOnly { cause });
+        }
         let sent = lease.now();
         self.rows(BEGIN, &[&lease.owner.name, &lease.millis()])
-            .await?;
+            .await
+            .map_err(failed)?;
         lease.renewed(sent);
         Ok(())
     }

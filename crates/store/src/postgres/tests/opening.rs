@@ -122,6 +122,31 @@ async fn databases_that_cannot_hold_a_store_are_refused() {
     assert!(matches!(refused, OpenError::ReadOnly { .. }), "{refused}");
 }
 
+/// As a standby is: nothing is wrong with what is there, and nothing can be written.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_takes_no_writes_is_read_and_not_owned() {
+    let server = server();
+    let text = server.fresh();
+    open(&text).await;
+    let read_only = text.replace(
+        "?options=",
+        "?options=-cdefault_transaction_read_only%3Don%20",
+    );
+    let reads = open(&read_only).await;
+    assert!(numbers(&reads, &key("a")).await.is_empty());
+    let owner = Owner {
+        name: "nobody".to_owned(),
+        lease: Duration::from_secs(60),
+    };
+    let owned = Config {
+        owner: Some(owner),
+        ..Config::new(url(&read_only))
+    };
+    let refused = Postgres::open(owned, |_| {}).await.err();
+    let refused = refused.expect("it is refused");
+    assert!(matches!(refused, OpenError::ReadOnly { .. }), "{refused}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn sealed_stores_want_their_keys() {
     let server = server();
