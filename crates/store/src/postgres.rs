@@ -184,7 +184,6 @@ impl Postgres {
         config: Config,
         deposed: impl FnOnce(Deposed) + Send + 'static,
     ) -> Result<Self, OpenError> {
-        let keys = config.keys.clone();
         let store = Self::join(config, deposed).await?;
         let Some(lease) = &store.inner.lease else {
             return Ok(store);
@@ -192,7 +191,7 @@ impl Postgres {
         store.inner.take_all(lease).await?;
         // What join has found may be over: an import or a change of keys can have had the slots that
         // were waited for. None begins while they are here.
-        if let Err(error) = store.inner.fits(keys.as_deref()).await {
+        if let Err(error) = store.inner.fits().await {
             store.close().await;
             return Err(error);
         }
@@ -319,10 +318,28 @@ impl<T> Future for Within<'_, T> {
 
 impl Inner {
     /// Refuses the database if it is no longer as [`fits`] has found it.
-    async fn fits(&self, keys: Option<&Keys>) -> Result<(), OpenError> {
+    async fn fits(&self) -> Result<(), OpenError> {
         let session = Session::connect(&self.url).await;
         let session = session.map_err(|error| OpenError::connect(&self.url, &error))?;
-        fits(&session, keys).await
+        fits(&session, self.values.keys()).await
+    }
+
+    /// Takes slots, and gives them up again if the database does not fit any more: what
+    /// [`join`](Postgres::join) has found may be long ago.
+    async fn acquire_fitting(
+        &self,
+        lease: &Lease,
+        slots: &[Slot],
+    ) -> Result<Vec<(Slot, Head)>, OpenError> {
+        let failed = |error: ReadError| OpenError::Failed {
+            cause: error.to_string(),
+        };
+        let taken = self.acquire(lease, slots).await.map_err(failed)?;
+        if let Err(error) = self.fits().await {
+            self.release(lease, slots).await.map_err(failed)?;
+            return Err(error);
+        }
+        Ok(taken)
     }
 
     async fn commit(&self, batch: Vec<Commit>) -> Vec<SlotOutcome> {
@@ -630,10 +647,11 @@ impl Postgres {
     /// this process has then. Needs an owner.
     ///
     /// # Errors
-    /// [`ReadError`] if the database does not answer; some of them may have been taken.
-    pub async fn acquire(&self, slots: &[Slot]) -> Result<Vec<(Slot, Head)>, ReadError> {
+    /// [`OpenError`] if the database does not answer, in which case some of them may have been taken, or
+    /// if an import or a change of keys had it since it was joined.
+    pub async fn acquire(&self, slots: &[Slot]) -> Result<Vec<(Slot, Head)>, OpenError> {
         match &self.inner.lease {
-            Some(lease) => self.run(self.inner.acquire(lease, slots)).await,
+            Some(lease) => self.run(self.inner.acquire_fitting(lease, slots)).await,
             None => Ok(Vec::new()),
         }
     }

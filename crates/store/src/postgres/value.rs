@@ -83,6 +83,11 @@ impl Values {
         }
     }
 
+    /// What they are sealed with, if they are.
+    pub(super) fn keys(&self) -> Option<&Keys> {
+        self.keys.as_deref()
+    }
+
     /// What a column holds of these bytes.
     pub(super) fn column<'a>(&self, place: Place<'_>, bytes: &'a [u8]) -> Cow<'a, [u8]> {
         match &self.keys {

@@ -230,6 +230,36 @@ async fn a_firn_that_waits_while_keys_change_does_not_serve_with_the_old_one() {
     assert_eq!(owners(&hold.session).await, Vec::<String>::new());
 }
 
+/// It joined with the right keys, and takes its slots only now.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_firn_that_joined_before_keys_change_takes_no_slots_with_the_old_one() {
+    let server = server();
+    let text = server.fresh();
+    filled(&text, Some(A)).await;
+    let firn = |keys| Config {
+        owner: Some(Owner {
+            name: "firn".to_owned(),
+            lease: Duration::from_secs(60),
+        }),
+        ..config(&text, keys)
+    };
+    for (keys, code) in [
+        (None, Code::KeyNotGiven),
+        (Some(B), Code::KeyNotGiven),
+        (Some(OTHER_A), Code::KeyWrong),
+    ] {
+        let joined = Postgres::join(firn(keys), |_| {}).await;
+        assert_eq!(joined.err().expect("it is refused").code(), code);
+    }
+    let joined = Postgres::join(firn(Some(A)), |_| {}).await;
+    let joined = joined.expect("a store");
+    rotate(&text, BOTH).await.expect("it is done");
+    let slots: Vec<Slot> = Slot::all().take(3).collect();
+    let error = joined.acquire(&slots).await.expect_err("it is refused");
+    assert_eq!(error.code(), Code::KeyNotGiven, "{error}");
+    assert_eq!(joined.release(&slots).await, Ok(0), "none is left with it");
+}
+
 /// As a Firn may that has lost its slots and not yet noticed.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_that_is_written_meanwhile_stays_and_is_sealed_anew() {
