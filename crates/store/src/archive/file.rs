@@ -29,7 +29,7 @@ use zstd::bulk::Compressor;
 
 use super::ahead::Ahead;
 use super::error::ArchiveError;
-use super::message::{RowMessage, Rows};
+use super::message::Rows;
 use super::row::Row;
 use crate::seal::{Keys, UnsealError};
 
@@ -91,10 +91,7 @@ impl Encoder {
     /// # Errors
     /// zstd has no memory.
     pub fn rows(&mut self, rows: &[Row]) -> io::Result<Bytes> {
-        let message = Rows {
-            rows: rows.iter().map(RowMessage::from).collect(),
-        };
-        let body = self.compressor.compress(&message.encode_to_vec())?;
+        let body = self.compressor.compress(&Rows::encoded(rows))?;
         self.rows += rows.len() as u64;
         Ok(self.frame(ROWS, body))
     }

@@ -6,6 +6,7 @@ use std::num::NonZeroU32;
 
 use bytes::Bytes;
 use firn_model::id::{EntityKey, Epoch, Incarnation, NodeId, Replica, SlotSequence};
+use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
 use prost::{Message, Oneof};
 
 use super::row::{ChangeKind, EntityFacts, Row};
@@ -195,114 +196,159 @@ struct NodeMessage {
     incarnation: u32,
 }
 
-impl From<&Row> for RowMessage {
-    fn from(row: &Row) -> Self {
-        let (key, kind) = match row {
-            Row::Head { slot, head } => (
-                None,
-                Kind::Head(HeadMessage {
-                    slot: slot.number().into(),
-                    epoch: head.epoch.0,
-                    sequence: head.sequence.0,
-                }),
-            ),
-            Row::Entity { key, facts } => (Some(key), Kind::Entity(facts.into())),
-            Row::State { key, payload, tags } => (
-                Some(key),
-                Kind::State(StateMessage {
-                    payload: Some(payload.into()),
-                    tags: tags.clone(),
-                }),
-            ),
-            Row::Snapshot { key, snapshot } => (
-                Some(key),
-                Kind::Snapshot(SnapshotMessage {
-                    sequence: snapshot.sequence,
-                    payload: Some((&snapshot.payload).into()),
-                }),
-            ),
-            Row::Event {
-                key,
-                event,
-                slot_sequence,
-            } => (
-                Some(key),
-                Kind::Event(EventMessage {
-                    sequence: event.sequence,
-                    at: event.at.0,
-                    payload: Some((&event.payload).into()),
-                    slot_sequence: slot_sequence.0,
-                }),
-            ),
-            Row::Change {
-                key,
-                slot_sequence,
-                at,
-                kind,
-            } => (Some(key), Kind::Change(change(*slot_sequence, *at, *kind))),
-            Row::Reply { key, record } => (Some(key), Kind::Reply(record.into())),
-            Row::Outbox(pending) => (
-                Some(&pending.sender),
-                Kind::Outbox(OutboxMessage {
-                    id: Some(pending.id.into()),
-                    effect: Some((&pending.effect).into()),
-                    hops: pending.hops,
-                }),
-            ),
-            Row::Receipt { receiver, effect } => (
-                None,
-                Kind::Receipt(ReceiptMessage {
-                    receiver: receiver.number().into(),
-                    effect: Some((*effect).into()),
-                }),
-            ),
-            Row::Trimmed {
-                receiver,
-                sender,
-                below,
-            } => (
-                None,
-                Kind::Trimmed(TrimmedMessage {
-                    receiver: receiver.number().into(),
-                    sender: sender.number().into(),
-                    below: below.0,
-                }),
-            ),
-            Row::Timer { id, timer } => (
-                Some(&id.key),
-                Kind::Timer(TimerMessage {
-                    name: Some((&id.name).into()),
-                    timer: Some(timer.into()),
-                }),
-            ),
-            Row::Replica {
-                node,
-                key,
-                at,
-                state,
-                deleted,
-            } => (
-                Some(key),
-                Kind::Replica(ReplicaMessage {
-                    node: node.0,
-                    at: at.0,
-                    state: state.clone(),
-                    deleted: *deleted,
-                }),
-            ),
-            Row::Node { name, replica } => (
-                None,
-                Kind::Node(NodeMessage {
-                    name: name.clone(),
-                    node: replica.node.0,
-                    incarnation: replica.incarnation.0.get(),
-                }),
-            ),
-        };
-        Self {
-            key: key.map(Into::into),
-            kind: Some(kind),
+impl Rows {
+    /// The bytes of the message of some rows: one after the other, and without a copy of the key of
+    /// each, which most rows have.
+    pub(super) fn encoded(rows: &[Row]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for row in rows {
+            let (key, kind) = parts(row);
+            let row = RowMessage {
+                key: None,
+                kind: Some(kind),
+            };
+            let key_length = key.map(key_length);
+            let key_field = key_length.map_or(0, |length| message_length(length) + length);
+            encode_key(1, WireType::LengthDelimited, &mut bytes);
+            encode_varint((key_field + row.encoded_len()) as u64, &mut bytes);
+            if let Some((key, length)) = key.zip(key_length) {
+                encode_key(1, WireType::LengthDelimited, &mut bytes);
+                encode_varint(length as u64, &mut bytes);
+                for (tag, name) in (1..).zip(names(key)) {
+                    if !name.is_empty() {
+                        encode_key(tag, WireType::LengthDelimited, &mut bytes);
+                        encode_varint(name.len() as u64, &mut bytes);
+                        bytes.extend_from_slice(name.as_bytes());
+                    }
+                }
+            }
+            row.encode_raw(&mut bytes);
         }
+        bytes
+    }
+}
+
+/// The fields of [`KeyPart`].
+fn names(key: &EntityKey) -> [&str; 2] {
+    [key.storage.as_str(), &key.id]
+}
+
+/// How long [`KeyPart`] is; a field that is empty is not there.
+fn key_length(key: &EntityKey) -> usize {
+    let names = names(key).into_iter().filter(|name| !name.is_empty());
+    names
+        .map(|name| message_length(name.len()) + name.len())
+        .sum()
+}
+
+/// How long tag and length are of a field of so many bytes, whose tag is below 16.
+fn message_length(bytes: usize) -> usize {
+    1 + encoded_len_varint(bytes as u64)
+}
+
+/// The entity that a row is about, if it is about one, and the rest of it.
+fn parts(row: &Row) -> (Option<&EntityKey>, Kind) {
+    match row {
+        Row::Head { slot, head } => (
+            None,
+            Kind::Head(HeadMessage {
+                slot: slot.number().into(),
+                epoch: head.epoch.0,
+                sequence: head.sequence.0,
+            }),
+        ),
+        Row::Entity { key, facts } => (Some(key), Kind::Entity(facts.into())),
+        Row::State { key, payload, tags } => (
+            Some(key),
+            Kind::State(StateMessage {
+                payload: Some(payload.into()),
+                tags: tags.clone(),
+            }),
+        ),
+        Row::Snapshot { key, snapshot } => (
+            Some(key),
+            Kind::Snapshot(SnapshotMessage {
+                sequence: snapshot.sequence,
+                payload: Some((&snapshot.payload).into()),
+            }),
+        ),
+        Row::Event {
+            key,
+            event,
+            slot_sequence,
+        } => (
+            Some(key),
+            Kind::Event(EventMessage {
+                sequence: event.sequence,
+                at: event.at.0,
+                payload: Some((&event.payload).into()),
+                slot_sequence: slot_sequence.0,
+            }),
+        ),
+        Row::Change {
+            key,
+            slot_sequence,
+            at,
+            kind,
+        } => (Some(key), Kind::Change(change(*slot_sequence, *at, *kind))),
+        Row::Reply { key, record } => (Some(key), Kind::Reply(record.into())),
+        Row::Outbox(pending) => (
+            Some(&pending.sender),
+            Kind::Outbox(OutboxMessage {
+                id: Some(pending.id.into()),
+                effect: Some((&pending.effect).into()),
+                hops: pending.hops,
+            }),
+        ),
+        Row::Receipt { receiver, effect } => (
+            None,
+            Kind::Receipt(ReceiptMessage {
+                receiver: receiver.number().into(),
+                effect: Some((*effect).into()),
+            }),
+        ),
+        Row::Trimmed {
+            receiver,
+            sender,
+            below,
+        } => (
+            None,
+            Kind::Trimmed(TrimmedMessage {
+                receiver: receiver.number().into(),
+                sender: sender.number().into(),
+                below: below.0,
+            }),
+        ),
+        Row::Timer { id, timer } => (
+            Some(&id.key),
+            Kind::Timer(TimerMessage {
+                name: Some((&id.name).into()),
+                timer: Some(timer.into()),
+            }),
+        ),
+        Row::Replica {
+            node,
+            key,
+            at,
+            state,
+            deleted,
+        } => (
+            Some(key),
+            Kind::Replica(ReplicaMessage {
+                node: node.0,
+                at: at.0,
+                state: state.clone(),
+                deleted: *deleted,
+            }),
+        ),
+        Row::Node { name, replica } => (
+            None,
+            Kind::Node(NodeMessage {
+                name: name.clone(),
+                node: replica.node.0,
+                incarnation: replica.incarnation.0.get(),
+            }),
+        ),
     }
 }
 
@@ -464,5 +510,26 @@ fn change_kind(message: &ChangeMessage) -> Result<ChangeKind, Fault> {
         }),
         4 => Ok(ChangeKind::Clean),
         _ => Err(Fault::Field("the kind of a change")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_executor::block_on;
+
+    use super::*;
+    use crate::memory::Memory;
+    use crate::suite::contents;
+
+    #[test]
+    fn rows_are_encoded_as_their_messages_are() {
+        let store = Memory::new();
+        block_on(contents::fill(&store, 1));
+        let rows = block_on(contents::rows(&store));
+        let bytes = Rows::encoded(&rows);
+        let messages = Rows::decode(&*bytes).unwrap();
+        assert_eq!(messages.encode_to_vec(), bytes);
+        let decoded = messages.rows.into_iter().map(Row::try_from);
+        assert_eq!(decoded.collect::<Result<Vec<_>, _>>().unwrap(), rows);
     }
 }
