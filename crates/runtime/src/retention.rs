@@ -162,6 +162,10 @@ enum Trouble {
         "events of {entities} entities cannot be removed, such as of {entity}; see what firn store check says"
     )]
     Stuck { entities: u64, entity: EntityKey },
+    #[error(
+        "of {entities} entities it cannot be read when they were written, such as of {entity}; see what firn store check says"
+    )]
+    Damaged { entities: u64, entity: EntityKey },
 }
 
 impl Dispatcher {
@@ -268,24 +272,31 @@ impl Dispatcher {
         store: &dyn Store,
         component: &Component,
         ttl: Duration,
-    ) -> Result<(), ReadError> {
+    ) -> Result<(), Trouble> {
         let ttl = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
         let mut after: Option<String> = None;
+        let (mut entities, mut damaged) = (0, None);
         loop {
             let since = Timestamp(self.clock.now().0.saturating_sub(ttl));
             let storage = &component.storage;
             let page = store.unwritten(storage, since, after.as_deref(), PAGE);
             let page = page.await?;
+            entities += page.damaged.len() as u64;
+            damaged = damaged.or(page.damaged.into_iter().next());
             if !page.found.is_empty() {
                 for key in page.found {
                     self.tell(key.slot(), Input::Expired(key));
                 }
                 tokio::time::sleep(PAUSE).await;
             }
-            match page.next {
-                Some(next) => after = Some(next),
-                None => return Ok(()),
+            after = page.next;
+            if after.is_none() {
+                break;
             }
+        }
+        match damaged {
+            None => Ok(()),
+            Some(entity) => Err(Trouble::Damaged { entities, entity }),
         }
     }
 }

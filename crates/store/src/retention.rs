@@ -81,11 +81,12 @@ impl Pass {
         let trimmed = std::mem::take(&mut self.trimming);
         let is_again = !trimmed.is_empty();
         let mut is_more = false;
+        for key in std::mem::take(&mut page.damaged) {
+            self.is_stuck(key);
+        }
         for covered in trimmed {
             if page.still_has(&covered) {
-                self.done.stuck += 1;
-                self.done.stuck_at.get_or_insert(covered.key.clone());
-                self.stuck.insert(covered.key);
+                self.is_stuck(covered.key);
                 continue;
             }
             is_more |= covered.count() > TRIM_EVENTS_MAX;
@@ -104,6 +105,16 @@ impl Pass {
             self.stuck.clear();
         }
         self.trimming.iter().map(Covered::trim).collect()
+    }
+}
+
+impl Pass {
+    fn is_stuck(&mut self, key: EntityKey) {
+        // A page that is looked at again names it again.
+        if self.stuck.insert(key.clone()) {
+            self.done.stuck += 1;
+            self.done.stuck_at.get_or_insert(key);
+        }
     }
 }
 
@@ -143,6 +154,8 @@ pub struct Trim {
 pub struct Page<T> {
     /// What was found.
     pub found: Vec<T>,
+    /// Entities of which it cannot be said, as something of them is damaged.
+    pub damaged: Vec<EntityKey>,
     /// The id after which to go on; `None` if there is nothing more to look at.
     pub next: Option<String>,
 }
@@ -169,6 +182,7 @@ mod tests {
             });
             Page {
                 found: found.collect(),
+                damaged: Vec::new(),
                 next: page.get(1).map(|it| it.0.id.to_string()),
             }
         }
@@ -222,5 +236,30 @@ mod tests {
         assert_eq!(pass(&stuck), done(7, 1, &["a", "b"]));
         let stuck = [("a", 9, true), ("b", 0, false), ("c", 3 * max, false)];
         assert_eq!(pass(&stuck), done(9, 1, &["c"]));
+    }
+
+    #[test]
+    fn what_is_damaged_is_stuck_and_counted_once() {
+        let key = |id| EntityKey::new(StorageName::new("log"), id);
+        let page = |found: &[&'static str]| Page {
+            found: Vec::from_iter(found.iter().map(|id| Covered {
+                key: key(*id),
+                first: 1,
+                through: 3,
+            })),
+            damaged: vec![key("a")],
+            next: None,
+        };
+        let mut pass = Pass::default();
+        assert_eq!(pass.on(page(&["b"])).len(), 1);
+        assert_eq!(pass.on(page(&[])), []);
+        let done = Done {
+            events: 3,
+            entities: 1,
+            stuck: 1,
+            stuck_at: Some(key("a")),
+            is_all: true,
+        };
+        assert_eq!(*pass.done(), done);
     }
 }

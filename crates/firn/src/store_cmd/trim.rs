@@ -132,10 +132,10 @@ pub(super) async fn run(
         Some(entity) => Err(Failure::new(
             Code::RecordDamaged,
             format!(
-                "events of {} entities could not be removed, such as of {entity}",
+                "events of {} entities cannot be removed, such as of {entity}",
                 all.stuck
             ),
-            "see what firn store check says; what else was to be removed is",
+            "see what firn store check says; everything else is as was said",
         )),
     }
 }
@@ -193,6 +193,8 @@ async fn count(
         let page = page.await.map_err(Trouble::Read)?;
         done.entities += page.found.len() as u64;
         done.events += page.found.iter().map(Covered::count).sum::<u64>();
+        done.stuck += page.damaged.len() as u64;
+        done.stuck_at = done.stuck_at.or_else(|| page.damaged.first().cloned());
         progress.tell(done.events);
         after = page.next;
         done.is_all = after.is_none();

@@ -205,6 +205,7 @@ impl Look {
     ) -> Result<Page<T>, ReadError> {
         let mut page = Page {
             found: Vec::new(),
+            damaged: Vec::new(),
             next: None,
         };
         let mut last = None;

@@ -39,26 +39,27 @@ pub(crate) fn covered(
     after: Option<&str>,
     limit: usize,
 ) -> Result<Page<Covered>, ReadError> {
-    let mut found = Vec::new();
+    let mut page = empty();
     let mut events = 0;
     for (looked, row) in entities(rows, storage, after).enumerate() {
         let (entity_key, row) = entity_of(row)?;
-        if let Some(through) = unwanted(rows, &entity_key, &row, keep)? {
+        let through = unwanted(rows, &entity_key, &row, keep);
+        if let Some(through) = readable(through, &entity_key, &mut page.damaged)?.flatten() {
             let covered = Covered {
                 key: entity_key.clone(),
                 first: row.trimmed + 1,
                 through,
             };
             events += covered.count().min(TRIM_EVENTS_MAX);
-            found.push(covered);
+            page.found.push(covered);
         }
         // So a page is never more than what two trims may remove.
         if looked + 1 >= limit || events >= TRIM_EVENTS_MAX {
-            let next = Some(entity_key.id.to_string());
-            return Ok(Page { found, next });
+            page.next = Some(entity_key.id.to_string());
+            break;
         }
     }
-    Ok(Page { found, next: None })
+    Ok(page)
 }
 
 /// Looks at up to `limit` entities after `after` for living ones that were last written before
@@ -70,22 +71,49 @@ pub(crate) fn unwritten(
     after: Option<&str>,
     limit: usize,
 ) -> Result<Page<EntityKey>, ReadError> {
-    let mut found = Vec::new();
+    let mut page = empty();
     for (looked, row) in entities(rows, storage, after).enumerate() {
         let (entity_key, row) = entity_of(row)?;
-        let id = entity_key.id.to_string();
-        if row.is_alive() && changed_at(rows, &entity_key, &row, None)?.is_some_and(|at| at < since)
-        {
-            found.push(entity_key);
-        }
         if looked + 1 >= limit {
-            return Ok(Page {
-                found,
-                next: Some(id),
-            });
+            page.next = Some(entity_key.id.to_string());
+        }
+        if row.is_alive() {
+            let changed = changed_at(rows, &entity_key, &row, None);
+            let changed = readable(changed, &entity_key, &mut page.damaged)?.flatten();
+            if changed.is_some_and(|at| at < since) {
+                page.found.push(entity_key);
+            }
+        }
+        if page.next.is_some() {
+            break;
         }
     }
-    Ok(Page { found, next: None })
+    Ok(page)
+}
+
+fn empty<T>() -> Page<T> {
+    Page {
+        found: Vec::new(),
+        damaged: Vec::new(),
+        next: None,
+    }
+}
+
+/// What was read of an entity. One of which something is damaged is noted, and the others are looked at
+/// all the same.
+fn readable<T>(
+    read: Result<T, ReadError>,
+    entity_key: &EntityKey,
+    damaged: &mut Vec<EntityKey>,
+) -> Result<Option<T>, ReadError> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(ReadError::Damaged { .. }) => {
+            damaged.push(entity_key.clone());
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// When an entity last changed, whatever the change was. `last_at` is when its last event was
@@ -279,14 +307,35 @@ mod tests {
         store.table()
     }
 
+    fn damage(table: &mut Table, key: &EntityKey, event: u64) {
+        let generation = entity_row(table, key).unwrap().generation;
+        let damaged = key::event(key, generation, event);
+        table.write([(damaged, Some("\u{1}no event".into()))]);
+    }
+
+    #[test]
+    fn looks_go_past_an_entity_with_a_damaged_event() {
+        let storage = StorageName::new("log");
+        let keys = ["a", "b", "c"].map(|id| EntityKey::new(storage.clone(), id));
+        let mut table = filled(&keys);
+        damage(&mut table, &keys[1], 3);
+        damage(&mut table, &keys[1], 4);
+        let [a, b, c] = keys;
+        let later = Timestamp(2);
+        let found = covered(&table, &storage, Keep::Since(later), None, 10).unwrap();
+        let of: Vec<EntityKey> = found.found.into_iter().map(|it| it.key).collect();
+        assert_eq!(of, [a.clone(), c.clone()]);
+        assert_eq!(found.damaged, std::slice::from_ref(&b));
+        let found = unwritten(&table, &storage, later, None, 10).unwrap();
+        assert_eq!((found.found, found.damaged), (vec![a, c], vec![b]));
+    }
+
     #[test]
     fn entity_with_a_damaged_event_is_left_as_it_is() {
         let storage = StorageName::new("log");
         let keys = ["a", "b", "c"].map(|id| EntityKey::new(storage.clone(), id));
         let mut table = filled(&keys);
-        let generation = entity_row(&table, &keys[1]).unwrap().generation;
-        let damaged = key::event(&keys[1], generation, 3);
-        table.write([(damaged, Some("\u{1}no event".into()))]);
+        damage(&mut table, &keys[1], 3);
         let mut overlay = Overlay::over(&table);
         for key in &keys {
             let all = Trim {

@@ -276,6 +276,7 @@ pub(super) async fn covered_events_are_found_by_what_is_kept(mut subject: Subjec
             let page = look(&subject, *keep, None, 100).await;
             let all = Page {
                 found: expected.clone(),
+                damaged: Vec::new(),
                 next: None,
             };
             assert_eq!(page, all, "{keep:?}");
