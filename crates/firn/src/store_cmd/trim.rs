@@ -76,7 +76,7 @@ pub(super) async fn run(
         known(config, &stored)?;
     }
     let storages = match only {
-        Some(name) => vec![StorageName::new(name.clone())],
+        Some(name) => vec![named(&stored, name)?],
         None => stored,
     };
     let of = |storage: &StorageName| {
@@ -157,6 +157,24 @@ fn known(config: &StoreConfig, stored: &[StorageName]) -> Result<(), Failure> {
             format!("[retention.{name:?}] names nothing that is stored, as this command must"),
             "write the name of the storage there, or say with --before what is kept",
         )),
+    }
+}
+
+/// The component with this name, of those under which something is stored.
+fn named(stored: &[StorageName], name: &str) -> Result<StorageName, Failure> {
+    match stored.iter().find(|storage| storage.as_str() == name) {
+        Some(storage) => Ok(storage.clone()),
+        None if stored.is_empty() => Err(Failure::misused(
+            format!("--component {name:?} names nothing that is stored: the store is empty"),
+            "look whether --store names the right one",
+        )),
+        None => {
+            let stored: Vec<&str> = stored.iter().map(StorageName::as_str).collect();
+            Err(Failure::misused(
+                format!("--component {name:?} names nothing that is stored"),
+                format!("write the name of a storage: {}", stored.join(", ")),
+            ))
+        }
     }
 }
 
