@@ -244,7 +244,7 @@ impl Process {
 pub(crate) struct Table<'a>(pub(crate) &'a [Measurement]);
 
 /// The width of a cell, and of the first column at least.
-const CELL: usize = 14;
+const CELL: usize = 15;
 const FIRST: usize = 30;
 
 /// What a process is called under its load.

@@ -24,7 +24,7 @@ const WARM: f64 = 0.25;
 
 /// How much of what is due in a trial may be under way, of 1: more has not been kept up with, and need
 /// not be waited for at the end.
-const OUTSTANDING: f64 = 0.5;
+const OUTSTANDING: f64 = 0.2;
 
 /// How many rates are tried at most.
 const TRIALS: usize = 24;
@@ -42,7 +42,7 @@ impl Looked {
     /// As long as is looked for something that is looked for often.
     pub(super) const SHORT: Self = Self {
         closed: Duration::from_secs(2),
-        trial: Duration::from_secs(1),
+        trial: Duration::from_millis(1500),
     };
 }
 
@@ -69,12 +69,20 @@ impl Highest {
         let closed = load::on(target, &closed, watched).await?;
         let mut search = firn_load::Search::new(before.map_or(closed.rate, Self::rate));
         let time = effort.trial(looked.trial);
-        let mut best: Option<Outcome> = None;
+        let (mut best, mut last) = (None, None);
         for _ in 0..TRIALS {
             let Some(rate) = search.next() else { break };
-            let outcome = tried(target, watched, rate, (warm(time), time)).await?;
-            search.learn(outcome.is_some());
-            best = outcome.or(best);
+            let tried = tried(target, watched, rate, (warm(time), time)).await?;
+            let is_sustained = tried.as_ref().is_some_and(is_sustained);
+            search.learn(is_sustained);
+            match is_sustained {
+                true => best = tried,
+                false => last = tried.or(last),
+            }
+        }
+        // A brief run only shows that it runs, also where others leave it no processor.
+        if effort == Effort::Brief {
+            best = best.or(last);
         }
         match best {
             Some(open) => Ok(Self { closed, open }),
@@ -94,7 +102,7 @@ impl Highest {
     }
 }
 
-/// Asks on a schedule for a time; gives what came of it if the server kept up.
+/// Asks on a schedule for a time; gives what came of it, if everything was answered at last.
 async fn tried(
     target: &Target,
     watched: &[Watched],
@@ -109,16 +117,17 @@ async fn tried(
         warm,
         measured,
     };
-    let all = match target.run(&load, watched).await {
-        Ok(all) => all,
-        // So much was due that not even the end came in time.
-        Err(Error::Unanswered { .. }) => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
-    // A server may refuse what is too much.
-    let is_sustained =
-        all.failed() == 0 && all.unstarted == 0 && all.kept_up.is_some_and(|it| it.is_sustained());
-    Ok(is_sustained.then(|| Outcome::new(all, target.connection_count())))
+    match target.run(&load, watched).await {
+        Ok(all) => Ok(Some(Outcome::new(all, target.connection_count()))),
+        Err(Error::Unanswered { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether a server kept up. It may refuse what is too much, which is no failure of the case.
+fn is_sustained(outcome: &Outcome) -> bool {
+    let all = &outcome.all;
+    all.failed() == 0 && all.unstarted == 0 && all.kept_up.is_some_and(|it| it.is_sustained())
 }
 
 /// The same figure, with both highest rates and who used the processors at that of the open loop, and
