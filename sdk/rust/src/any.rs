@@ -60,6 +60,11 @@ impl Any {
                 found: self.name().to_owned(),
             });
         }
+        self.decode()
+    }
+
+    /// The message, whose name the caller has compared.
+    pub(crate) fn decode<M: Storable>(&self) -> Result<M, UnpackError> {
         M::decode(self.value.clone()).map_err(|cause| UnpackError::Damaged {
             name: M::full_name(),
             cause,

@@ -44,7 +44,7 @@ impl<S: Storable> Declaration<EventSourced<S>> {
             name,
             of: TypeId::of::<E>(),
             stored: Box::new(move |state, event| {
-                apply(state, event.unpack()?);
+                apply(state, event.decode()?);
                 Ok(())
             }),
             typed: Box::new(typed),
@@ -67,6 +67,7 @@ type Apply<S, E> = Arc<dyn Fn(&mut S, E) + Send + Sync>;
 struct EventRule<S> {
     name: String,
     of: TypeId,
+    /// For an event whose name is this one's.
     stored: ApplyStored<S>,
     /// An `Apply<S, E>`.
     typed: Box<dyn Anything + Send + Sync>,
@@ -88,11 +89,22 @@ impl<S> Default for EventRules<S> {
 }
 
 impl<S> EventRules<S> {
-    fn apply(&self, state: &mut S, event: &Any) -> Result<(), OpenError> {
-        let name = event.name();
+    /// Folds events that were stored. They come by the thousand, and mostly of one type, so a rule is
+    /// only looked for when the type changes.
+    fn fold(&self, state: &mut S, events: &[Any]) -> Result<(), OpenError> {
+        let same_type = events.chunk_by(|one, next| one.type_url == next.type_url);
+        for events in same_type {
+            let rule = self.rule(events[0].name())?;
+            for event in events {
+                (rule.stored)(state, event)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn rule(&self, name: &str) -> Result<&EventRule<S>, OpenError> {
         let rule = self.events.iter().find(|rule| rule.name == name);
-        let rule = rule.ok_or_else(|| OpenError::UnknownEvent(name.to_owned()))?;
-        Ok((rule.stored)(state, event)?)
+        rule.ok_or_else(|| OpenError::UnknownEvent(name.to_owned()))
     }
 }
 
@@ -168,9 +180,7 @@ impl<S: Storable> Behaviour for EventSourced<S> {
             Some(_) => return Err(OpenError::OtherModel),
         };
         let mut state = read(history.snapshot.as_ref())?.unwrap_or_default();
-        for event in &history.events {
-            rules.apply(&mut state, event)?;
-        }
+        rules.fold(&mut state, &history.events)?;
         Ok(Events {
             rules: Arc::clone(rules),
             state,
