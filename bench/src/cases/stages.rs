@@ -168,7 +168,12 @@ fn rule(name: &str) -> Option<Rule> {
     if let Some(stage) = stage(path) {
         return Some(Rule::Part(stage));
     }
-    let is_any = |parts: &[&str]| parts.iter().any(|part| name.contains(part));
+    // What a function of HTTP/2 is used with names others, so modules count in the path alone.
+    let is_any = |parts: &[&str]| {
+        let is =
+            |part: &&str| path.contains(*part) || part.starts_with(':') && name.contains(*part);
+        parts.iter().any(is)
+    };
     let is_transport = ["h2::", "hyper::", "tonic::"]
         .iter()
         .any(|it| path.starts_with(it));
@@ -490,7 +495,7 @@ fn=(6)
                 Some(Rule::Part(REPLY)),
             ),
             (
-                "<h2::codec::framed_read::FramedRead<tokio::net::TcpStream>>::poll_next",
+                "<h2::codec::framed_read::FramedRead<h2::codec::framed_write::FramedWrite>>::poll",
                 Some(Rule::Turned(READING)),
             ),
             (
