@@ -103,14 +103,29 @@ impl Writer {
         values: &Values,
         slots: Vec<SlotCommits>,
     ) -> Vec<SlotOutcome> {
+        let until = Instant::now() + COMMIT_TIME_MAX;
+        self.commit_until(url, values, slots, until, String::new())
+            .await
+    }
+
+    /// Writes them, or tells at this time why they are not written, for this cause unless another
+    /// comes up.
+    async fn commit_until(
+        &mut self,
+        url: &Url,
+        values: &Values,
+        slots: Vec<SlotCommits>,
+        until: Instant,
+        cause: String,
+    ) -> Vec<SlotOutcome> {
         let number = getrandom::u64().map_or(0, |number| (number >> 1) as i64);
         let mut work = Work {
             outcomes: Vec::with_capacity(slots.len()),
             slots,
             number,
-            until: Instant::now() + COMMIT_TIME_MAX,
+            until,
             pause: PAUSE_MIN,
-            cause: String::new(),
+            cause,
         };
         while !work.slots.is_empty() && Instant::now() < work.until {
             self.attempt(url, values, &mut work).await;
@@ -212,7 +227,9 @@ impl Writer {
             Meaning::Never if work.slots.len() > 1 => {
                 // One of them is to blame, and the others are not to suffer for it.
                 for slot in std::mem::take(&mut work.slots) {
-                    let alone = Box::pin(self.commit(url, values, vec![slot])).await;
+                    let (slots, cause) = (vec![slot], work.cause.clone());
+                    let alone = self.commit_until(url, values, slots, work.until, cause);
+                    let alone = Box::pin(alone).await;
                     work.outcomes.extend(alone);
                 }
             }
