@@ -5,9 +5,15 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use firn_load::{Cost, Request, Target, Watched};
+use firn_load::{Cost, Request, Target, Times, Watched};
 use prost::Message;
 use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+/// How long a look takes whether processes are at rest, and how many there are at most. The system
+/// counts processor time in hundredths of a second.
+const REST_LOOK: Duration = Duration::from_millis(400);
+const REST_LOOKS_MAX: u32 = 10;
 
 /// A connection on which calls are made.
 #[derive(Clone)]
@@ -68,6 +74,28 @@ impl Outcome {
     pub(crate) fn time_ms(&self, part: f64) -> f64 {
         self.all.time_ms(part)
     }
+}
+
+/// Waits until these processes together take less than a twentieth of a processor, for some seconds at
+/// most: what a load has left them to do is then not on the account of the next.
+pub(crate) async fn rest(processes: &[Watched]) -> Result<()> {
+    let used = || {
+        let used = processes.iter().map(|it| Ok(Times::of(it.id)?.own()));
+        used.sum::<Result<Duration>>()
+    };
+    let mut before = used()?;
+    for _ in 0..REST_LOOKS_MAX {
+        if processes.is_empty() {
+            break;
+        }
+        sleep(REST_LOOK).await;
+        let now = used()?;
+        if now.saturating_sub(before) < REST_LOOK / 20 {
+            break;
+        }
+        before = now;
+    }
+    Ok(())
 }
 
 /// Loads a server with gRPC calls of a method; `message` makes the message of each call by its number.

@@ -3,7 +3,8 @@
 //! It begins with a closed loop with many calls in flight, whose rate is where the search begins and
 //! stands beside. Then calls begin on a schedule, at one rate after the other, each for a short time:
 //! a rate is sustained if of the calls that were due in the time at least 99 of 100 were answered in it
-//! and few were left. See [`firn_load::Search`].
+//! and few were left. See [`firn_load::Search`]. Each begins when what the one before has left the
+//! server to do is done.
 
 use std::time::Duration;
 
@@ -66,12 +67,14 @@ impl Highest {
         let warm = |time: Duration| time.mul_f64(WARM);
         let time = effort.time(looked.closed);
         let closed = Load::closed(IN_FLIGHT, warm(time), time);
+        load::rest(watched).await?;
         let closed = load::on(target, &closed, watched).await?;
         let mut search = firn_load::Search::new(before.map_or(closed.rate, Self::rate));
         let time = effort.trial(looked.trial);
         let (mut best, mut last) = (None, None);
         for _ in 0..TRIALS {
             let Some(rate) = search.next() else { break };
+            load::rest(watched).await?;
             let tried = tried(target, watched, rate, (warm(time), time)).await?;
             let is_sustained = tried.as_ref().is_some_and(is_sustained);
             search.learn(is_sustained);

@@ -46,7 +46,7 @@ pub(super) async fn run(programs: &Programs) -> Result<Vec<Figure>> {
     let near = |number| AddItem::to(number % USED);
     // In brief the most of them are new.
     let far = |number| AddItem::to(number % USED * (MANY / USED));
-    let mut turns = Turns::default();
+    let mut turns = Turns::resting();
     let reads = (
         turns.add(many.side("reads, 1,000,000 known", own::READ, far, LOAD)),
         turns.add(few.side("reads, 1,000 known", own::READ, near, LOAD)),

@@ -11,8 +11,13 @@
 //! Each way is the first for every other entity: who wakes a processor that slept pays for it. What the
 //! scan takes without being handed over is measured besides, of all entities before the others, so
 //! that neither way finds rows in the processor's cache that were just read.
+//!
+//! A thread that waits for another lets its processor sleep, and a virtual machine may take longer to
+//! wake it than either way takes, or not, as it has guessed. So the processors are kept awake, by loops
+//! that run when nothing else would.
 
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -22,6 +27,7 @@ use firn_model::policy::Replay;
 use firn_store::Store;
 use firn_store::embedded::{Config, Embedded};
 use firn_store::postgres::{self, Postgres, Url};
+use firn_testkit::process::Process;
 use fjall::{Keyspace, KeyspaceCreateOptions, PersistMode, UserKey, UserValue};
 use tokio::task::spawn_blocking;
 use tokio_postgres::{Client, Statement};
@@ -142,6 +148,7 @@ async fn embedded(programs: &Programs, count: u64, rounds: usize) -> Result<Figu
     let bare = folder.path().join("bare");
     BareRows::fill(&bare, count)?;
     let bare = Arc::new(BareRows::open(&bare)?);
+    let _awake = keep_awake(folder.path())?;
     let mut times = Times::default();
     for round in 0..rounds as u64 {
         for number in 0..count {
@@ -163,6 +170,18 @@ async fn embedded(programs: &Programs, count: u64, rounds: usize) -> Result<Figu
         times.end_round();
     }
     Ok(times.figure("loading an entity with 100 events, embedded"))
+}
+
+/// Keeps all processors awake as long as this is held: a loop for each, which the system stops whenever
+/// anything else has to run.
+fn keep_awake(folder: &Path) -> Result<Vec<Process>> {
+    let count = std::thread::available_parallelism()?.get();
+    let awake = |_| {
+        let mut command = Command::new("chrt");
+        command.args(["--idle", "0", "sh", "-c", "while :; do :; done"]);
+        Process::start("chrt", &mut command, &folder.join("chrt.log"))
+    };
+    Ok((0..count).map(awake).collect())
 }
 
 /// Loads an entity through the store.

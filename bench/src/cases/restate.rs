@@ -6,8 +6,8 @@
 //! ingress with JSON, on HTTP/2 without TLS as well. What is asked says the same.
 //!
 //! Restate runs three times, one after the other: with its defaults, and twice with settings for one
-//! node with few cores. Each takes turns with the same Firn, and every load begins when what the one
-//! before has left to do is done.
+//! node with few cores. Each takes turns with a Firn of its own, both on empty folders, and every load
+//! begins when what the one before has left to do is done.
 
 use std::time::Duration;
 
@@ -81,11 +81,11 @@ const ALONE: Load = Load {
 
 pub(super) async fn run(programs: &Programs) -> Result<Vec<Figure>> {
     let version = Peers::restate_version()?;
-    let served = Served::start(programs, &[]).await?;
     let spread = |number| AddItem::to(number % KEYS);
     let mut figures = Vec::new();
     for side in SIDES {
         let name = side.name;
+        let served = Served::start(programs, &[]).await?;
         let restate = Restate::start(programs, side.settings).await?;
         let mut turns = Turns::resting();
         let [firn, firn_alone] =
@@ -93,6 +93,7 @@ pub(super) async fn run(programs: &Programs) -> Result<Vec<Figure>> {
         let [many, alone] = [MANY, ALONE].map(|load| turns.add(loaded(name, &restate, load)));
         turns.rounds(programs.effort, ROUNDS).await?;
         restate.stop().await?;
+        served.stop().await?;
         let settings = match side.settings {
             [] => "defaults".to_owned(),
             settings => settings.join(", "),
@@ -119,7 +120,6 @@ pub(super) async fn run(programs: &Programs) -> Result<Vec<Figure>> {
                 .stretch(Bound::AtMost(TIME_WANTED)),
         ]);
     }
-    served.stop().await?;
     Ok(figures)
 }
 

@@ -41,6 +41,12 @@ const WARM: Duration = Duration::from_millis(500);
 const MEASURED: Duration = Duration::from_secs(4);
 const STEADY: Duration = Duration::from_secs(600);
 
+/// Longer than the store can take more than it brings into its rows.
+const LOOKED: Looked = Looked {
+    closed: Duration::from_secs(2),
+    trial: Duration::from_millis(2500),
+};
+
 /// For a single long run the highest rate is looked for with more care.
 const LOOKED_LONG: Looked = Looked {
     closed: Duration::from_secs(5),
@@ -62,7 +68,7 @@ pub(super) async fn run(programs: &Programs) -> Result<Vec<Figure>> {
                 programs,
                 &served,
                 path,
-                (Looked::SHORT, MEASURED),
+                (LOOKED, MEASURED),
                 rounds.last(),
             );
             let round = round.await?;
@@ -117,6 +123,7 @@ impl Round {
         let before = before.map(|it| &it.highest);
         let highest = Highest::find(&target, &watched, programs.effort, looked, before).await?;
         let load = programs.effort.open(PART * highest.rate(), WARM, measured);
+        load::rest(&watched).await?;
         let steady = load::on(&target, &load, &watched).await?;
         Ok(Self { highest, steady })
     }

@@ -3,22 +3,15 @@
 //! What else the machine does meets all of them, so their ratio says more than each alone.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use anyhow::Result;
-use firn_load::{Target, Times, Watched};
-use tokio::time::sleep;
+use firn_load::{Target, Watched};
 
 use super::AddItem;
 use crate::effort::Effort;
 use crate::figure::{Figure, Unit};
 use crate::load::{self, Load, Outcome};
 use crate::measurement::Measurement;
-
-/// How long a look takes whether processes are at rest, and how many there are at most. The system
-/// counts processor time in hundredths of a second.
-const REST_LOOK: Duration = Duration::from_millis(400);
-const REST_LOOKS_MAX: u32 = 10;
 
 /// A server that is loaded with gRPC calls of a method.
 pub(super) struct Side {
@@ -92,8 +85,8 @@ impl Turns {
     pub(super) async fn round(&mut self, effort: Effort) -> Result<()> {
         let is_back = self.all.first().is_some_and(|(_, it)| it.len() % 2 == 1);
         let processes = self.all.iter().flat_map(|(loaded, _)| &loaded.processes);
-        let processes: Vec<u32> = match self.wait_for_rest {
-            true => processes.map(|process| process.id).collect(),
+        let processes: Vec<Watched> = match self.wait_for_rest {
+            true => processes.cloned().collect(),
             false => Vec::new(),
         };
         let mut all: Vec<_> = self.all.iter_mut().collect();
@@ -101,7 +94,7 @@ impl Turns {
             all.reverse();
         }
         for (loaded, outcomes) in all {
-            rest(&processes).await?;
+            load::rest(&processes).await?;
             let load = effort.load(loaded.load);
             let load = firn_load::Load::closed(load.in_flight, load.warm, load.measured);
             outcomes.push(load::on(&loaded.target, &load, &loaded.processes).await?);
@@ -146,27 +139,6 @@ impl Turns {
             figure.measured(Measurement::of(loaded.name, &outcomes))
         })
     }
-}
-
-/// Waits until these processes together take less than a twentieth of a processor, for some seconds at
-/// most.
-async fn rest(processes: &[u32]) -> Result<()> {
-    let used = || {
-        let used = processes
-            .iter()
-            .map(|process| Ok(Times::of(*process)?.own()));
-        used.sum::<Result<Duration>>()
-    };
-    let mut before = used()?;
-    for _ in 0..REST_LOOKS_MAX {
-        sleep(REST_LOOK).await;
-        let now = used()?;
-        if now.saturating_sub(before) < REST_LOOK / 20 {
-            break;
-        }
-        before = now;
-    }
-    Ok(())
 }
 
 /// What a call takes of the processors in the server.

@@ -1,8 +1,9 @@
-//! The group committer: one thread that gathers the commits of all lanes while the previous flush
-//! is under way, and writes them in one durable write.
+//! The group committers: a thread for each writer of the store, that gathers the commits of all lanes
+//! while the previous flush is under way, and writes them in one durable write. Most stores have a
+//! single one; where there are more, trouble with one keeps up its own slots only.
 //!
 //! # Fate
-//! It ends when every lane has dropped its [`Sender`]. What was handed over before is written.
+//! They end when every lane has dropped its [`Sender`]. What was handed over before is written.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -27,7 +28,32 @@ const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Where lanes hand their commits over, those of one turn together. Each instance has at most one
 /// commit under way, or [`PIPELINED_COMMANDS_MAX`](firn_model::limit::PIPELINED_COMMANDS_MAX), so what
 /// waits here is bounded by the number of active instances.
-pub(crate) type Sender = mpsc::UnboundedSender<Vec<Commit>>;
+#[derive(Clone)]
+pub(crate) struct Sender(Vec<mpsc::UnboundedSender<Vec<Commit>>>);
+
+impl Sender {
+    /// Hands commits over, in order of sequence within each slot.
+    pub(crate) fn send(&self, commits: Vec<Commit>) {
+        for (committer, commits) in self.0.iter().zip(divide(commits, self.0.len())) {
+            if !commits.is_empty() {
+                // The committers end after the lanes, so they are there.
+                let _ = committer.send(commits);
+            }
+        }
+    }
+}
+
+/// Commits by their writer, of which there are so many.
+fn divide(commits: Vec<Commit>, writers: usize) -> Vec<Vec<Commit>> {
+    if writers == 1 {
+        return vec![commits];
+    }
+    let mut divided = vec![Vec::new(); writers];
+    for commit in commits {
+        divided[usize::from(commit.slot.number()) % writers].push(commit);
+    }
+    divided
+}
 
 /// What became of the commits of one slot up to a sequence.
 #[derive(Debug)]
@@ -44,25 +70,30 @@ struct Batch {
     bytes: usize,
 }
 
-/// Starts the committer. `tell` is called with the outcomes of each batch, on the committer's thread.
+/// Starts the committers. `tell` is called with the outcomes of each batch, on the thread of its
+/// committer.
 pub(crate) fn start(
-    store: Arc<dyn Store>,
-    counts: Arc<Commits>,
-    tell: impl Fn(Vec<Written>) + Send + 'static,
-) -> std::io::Result<(Sender, JoinHandle<()>)> {
-    let (sender, inbox) = mpsc::unbounded_channel();
-    let mut queue = Queue {
-        inbox,
-        next: VecDeque::new(),
-    };
-    let thread = thread::Builder::new()
-        .name("firn-committer".to_owned())
-        .spawn(move || {
+    store: &Arc<dyn Store>,
+    counts: &Arc<Commits>,
+    tell: impl Fn(Vec<Written>) + Clone + Send + 'static,
+) -> std::io::Result<(Sender, Vec<JoinHandle<()>>)> {
+    let (mut senders, mut threads) = (Vec::new(), Vec::new());
+    for _ in 0..store.writers().max(1) {
+        let (sender, inbox) = mpsc::unbounded_channel();
+        let mut queue = Queue {
+            inbox,
+            next: VecDeque::new(),
+        };
+        let (store, counts, tell) = (store.clone(), counts.clone(), tell.clone());
+        let thread = thread::Builder::new().name("firn-committer".to_owned());
+        threads.push(thread.spawn(move || {
             while let Some(batch) = queue.gather() {
                 tell(write(&*store, &counts, batch));
             }
-        })?;
-    Ok((sender, thread))
+        })?);
+        senders.push(sender);
+    }
+    Ok((Sender(senders), threads))
 }
 
 /// Writes a batch, and counts it.

@@ -165,8 +165,7 @@ impl Driver {
                 }
             }
             if !self.commits.is_empty() {
-                // The committer ends after the lanes, so it is there.
-                let _ = self.committer.send(std::mem::take(&mut self.commits));
+                self.committer.send(std::mem::take(&mut self.commits));
             }
             if draining && self.lane.is_empty() {
                 break;

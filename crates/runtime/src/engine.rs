@@ -101,7 +101,7 @@ pub struct Engine {
     /// Brings what other nodes send to the machines; ends with the engine.
     router: tokio::task::JoinHandle<()>,
     tasks: TaskTracker,
-    committer: Option<JoinHandle<()>>,
+    committers: Vec<JoinHandle<()>>,
     stop: DropGuard,
 }
 
@@ -124,18 +124,17 @@ impl Engine {
         let inboxes: Arc<[_]> = inboxes.into();
         let told = inboxes.clone();
         let commits = Arc::new(Commits::new());
-        let (committer, thread) =
-            committer::start(store.clone(), commits.clone(), move |written| {
-                let mut by_lane: Vec<Vec<Written>> = told.iter().map(|_| Vec::new()).collect();
-                for written in written {
-                    by_lane[usize::from(written.slot.number()) % told.len()].push(written);
+        let (committer, committers) = committer::start(&store, &commits, move |written| {
+            let mut by_lane: Vec<Vec<Written>> = told.iter().map(|_| Vec::new()).collect();
+            for written in written {
+                by_lane[usize::from(written.slot.number()) % told.len()].push(written);
+            }
+            for (lane, written) in told.iter().zip(by_lane) {
+                if !written.is_empty() {
+                    let _ = lane.send(Message::Written(written));
                 }
-                for (lane, written) in told.iter().zip(by_lane) {
-                    if !written.is_empty() {
-                        let _ = lane.send(Message::Written(written));
-                    }
-                }
-            })?;
+            }
+        })?;
         let (served, watching) = watch::channel(None);
         let (machines, machine_receivers): (Vec<_>, Vec<_>) =
             (0..lanes).map(|_| mpsc::unbounded_channel()).unzip();
@@ -251,7 +250,7 @@ impl Engine {
             lanes: lane_tasks,
             router,
             tasks,
-            committer: Some(thread),
+            committers,
             stop: stopping,
         })
     }
@@ -342,8 +341,8 @@ impl Engine {
         self.lanes.wait().await;
         self.tasks.wait().await;
         let _ = self.router.await;
-        if let Some(committer) = self.committer.take() {
-            // Every lane has dropped its sender, so the committer ends once it has written all.
+        for committer in self.committers.drain(..) {
+            // Every lane has dropped its sender, so it ends once it has written all.
             let _ = tokio::task::spawn_blocking(move || committer.join()).await;
         }
         quiet && ended

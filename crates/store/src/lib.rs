@@ -110,7 +110,8 @@ pub struct Tailed {
 
 /// A durable store.
 ///
-/// All methods may be called at once from many tasks; `commit` is called by one committer at a time.
+/// All methods may be called at once from many tasks; `commit` is called by one committer of each
+/// [writer](Self::writers) at a time.
 ///
 /// A commit that breaks its own rules (events or a snapshot that do not continue its entity, an
 /// entity of another slot or none where one is needed, an acknowledged effect of another slot, an
@@ -120,6 +121,12 @@ pub trait Store: Send + Sync + 'static {
     /// The head of every slot that was ever written or owned, in any order. It decides commits whose
     /// outcome could not be told: none that was handed over before the call may land after it.
     fn heads(&self) -> BoxFuture<'_, Result<Vec<(Slot, Head)>, ReadError>>;
+
+    /// How many writers there are, of which none waits for another: slots whose numbers are the same
+    /// modulo this have the same one. At least one.
+    fn writers(&self) -> usize {
+        1
+    }
 
     /// Writes a batch durably. Commits of one slot stand in order of sequence; the result has one
     /// outcome for each slot that occurs, in any order.

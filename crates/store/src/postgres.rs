@@ -477,6 +477,10 @@ impl Store for Postgres {
         self.run(self.inner.heads())
     }
 
+    fn writers(&self) -> usize {
+        self.inner.writers.len()
+    }
+
     fn commit(&self, batch: Vec<Commit>) -> BoxFuture<'_, Vec<SlotOutcome>> {
         self.run(self.inner.commit(batch))
     }

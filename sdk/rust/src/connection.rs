@@ -30,6 +30,12 @@ const BATCH_BYTES: usize = 8 * 1024 * 1024;
 /// it is never kept waiting (R84).
 const WINDOW_BYTES: u32 = 2 * 1024 * 1024;
 
+/// The same for the connection, which is larger for the sake of small batches: h2 ends a connection
+/// whose unread frames cost too much beside their bytes. Each that is shorter than 256 bytes is counted
+/// with what it lacks, up to half of this; so a window full of the smallest batches, of five bytes, is
+/// not too much, however long the process stood still.
+const CONNECTION_WINDOW_BYTES: u32 = 128 * WINDOW_BYTES;
+
 /// How long a dial may take.
 const DIAL: Duration = Duration::from_secs(5);
 
@@ -162,7 +168,7 @@ fn endpoint(plan: &Plan) -> Result<Endpoint, tonic::transport::Error> {
         .keep_alive_timeout(PROBE)
         .keep_alive_while_idle(true)
         .initial_stream_window_size(WINDOW_BYTES)
-        .initial_connection_window_size(2 * WINDOW_BYTES);
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
     #[cfg(feature = "tls")]
     if plan.address.kind == Kind::Tls {
         use tonic::transport::{Certificate, ClientTlsConfig};

@@ -174,6 +174,58 @@ async fn a_database_that_is_restarted_in_mid_commit_has_it_once() {
     assert_eq!(contents(&client, "a").await, ["one", "before", "after"]);
 }
 
+/// A row that stands still within the server keeps the slots of its own connection waiting, and no
+/// others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slot_that_stands_still_holds_up_its_connection_only() {
+    let server = Postgres::start();
+    let url = server.fresh();
+    let schema = url.rsplit("%3D").next().expect("a schema").to_owned();
+    let function = Function::start();
+    let firn = firn(
+        &function,
+        &url,
+        &["--lease", "60s", "--store-connections", "2"],
+    );
+    let client = Client::connect(firn.clients).await;
+    let add = |cart: String, product: &'static str| {
+        let client = client.clone();
+        async move { client.call(&method("AddItem"), item(&cart, product)).await }
+    };
+    for cart in 0..16 {
+        add(format!("cart {cart}"), "one")
+            .await
+            .expect("it is added");
+    }
+    let of = |connection: u8| {
+        server.sql(&format!(
+            "SELECT id FROM {schema}.firn_entities WHERE slot % 2 = {connection} ORDER BY id LIMIT 1"
+        ))
+    };
+    let (still, other) = (of(0), of(1));
+    server.sql(&format!(
+        "SET search_path = {schema}; CREATE TABLE go (); \
+         CREATE FUNCTION stand_still() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+         WHILE NOT EXISTS (SELECT FROM {schema}.go) LOOP PERFORM pg_sleep(0.02); END LOOP; \
+         RETURN NEW; END $$; \
+         DO $$ BEGIN EXECUTE format('CREATE TRIGGER still BEFORE UPDATE ON firn_slots FOR EACH ROW \
+         WHEN (OLD.slot = %s) EXECUTE FUNCTION stand_still()', \
+         (SELECT slot FROM firn_entities WHERE id = '{still}')); END $$"
+    ));
+    let waits = tokio::spawn(add(still.clone(), "two"));
+    let asleep = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+    until(&server, asleep, "1").await;
+    add(other.clone(), "two")
+        .await
+        .expect("it is added meanwhile");
+    assert!(!waits.is_finished());
+    server.sql(&format!("INSERT INTO {schema}.go DEFAULT VALUES"));
+    waits.await.expect("done").expect("it is added in the end");
+    for cart in [still, other] {
+        assert_eq!(contents(&client, &cart).await, ["one", "two"], "{cart}");
+    }
+}
+
 /// Asks the server until it says so.
 async fn until(server: &Postgres, question: &str, answer: &str) {
     let asking = async {
