@@ -64,13 +64,7 @@ pub(super) async fn run(programs: &Programs) -> Result<Vec<Figure>> {
     let (mut actions, mut events) = (Vec::new(), Vec::new());
     for _ in 0..programs.effort.rounds(ROUNDS) {
         for (path, rounds) in [(own::ECHO, &mut actions), (own::ADD, &mut events)] {
-            let round = Round::run(
-                programs,
-                &served,
-                path,
-                (LOOKED, MEASURED),
-                rounds.last(),
-            );
+            let round = Round::run(programs, &served, path, (LOOKED, MEASURED), rounds.last());
             let round = round.await?;
             rounds.push(round);
         }
