@@ -147,6 +147,12 @@ impl Slot {
         self.0
     }
 
+    /// Which of so many shares it belongs to, where slots are divided evenly: its number modulo theirs,
+    /// of which there is at least one.
+    pub fn share_of(self, shares: usize) -> usize {
+        usize::from(self.0) % shares.max(1)
+    }
+
     /// Every slot in order of number.
     pub fn all() -> impl Iterator<Item = Self> {
         (0..SLOTS).map(Self)

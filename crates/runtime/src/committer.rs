@@ -1,6 +1,7 @@
 //! The group committers: a thread for each writer of the store, that gathers the commits of all lanes
 //! while the previous flush is under way, and writes them in one durable write. Most stores have a
-//! single one; where there are more, trouble with one keeps up its own slots only.
+//! single one; where there are more, a write that takes long keeps up the slots of its own writer only.
+//! Where an outcome is not known, heads are asked for, and those come from all writers together.
 //!
 //! # Fate
 //! They end when every lane has dropped its [`Sender`]. What was handed over before is written.
@@ -50,7 +51,7 @@ fn divide(commits: Vec<Commit>, writers: usize) -> Vec<Vec<Commit>> {
     }
     let mut divided = vec![Vec::new(); writers];
     for commit in commits {
-        divided[usize::from(commit.slot.number()) % writers].push(commit);
+        divided[commit.slot.share_of(writers)].push(commit);
     }
     divided
 }

@@ -552,7 +552,7 @@ impl Dispatcher {
     }
 
     pub(crate) fn lane_of(&self, slot: Slot) -> usize {
-        usize::from(slot.number()) % self.commands.len()
+        slot.share_of(self.commands.len())
     }
 
     /// Gives an input to the lane of a slot.

@@ -127,7 +127,7 @@ impl Engine {
         let (committer, committers) = committer::start(&store, &commits, move |written| {
             let mut by_lane: Vec<Vec<Written>> = told.iter().map(|_| Vec::new()).collect();
             for written in written {
-                by_lane[usize::from(written.slot.number()) % told.len()].push(written);
+                by_lane[written.slot.share_of(told.len())].push(written);
             }
             for (lane, written) in told.iter().zip(by_lane) {
                 if !written.is_empty() {
@@ -372,7 +372,7 @@ impl Unfinished {
 fn by_lane(heads: Vec<(Slot, Head)>, lanes: usize) -> HashMap<usize, Vec<(Slot, Head)>> {
     let mut owned: HashMap<usize, Vec<(Slot, Head)>> = HashMap::new();
     for (slot, head) in heads {
-        let lane = usize::from(slot.number()) % lanes;
+        let lane = slot.share_of(lanes);
         owned.entry(lane).or_default().push((slot, head));
     }
     owned

@@ -1,7 +1,7 @@
 //! The fence: which commits of a batch may be written.
 //!
-//! Both backends of this crate hold the heads of all slots in memory and judge a batch before they
-//! write it. A slot's commits in one batch stand or fall together.
+//! The backends that are alone with their data, embedded and memory, hold the heads of all slots and
+//! judge a batch before they write it. A slot's commits in one batch stand or fall together.
 //!
 //! # Invariants
 //! - What is accepted continues its slot without a gap, under the slot's epoch.
@@ -172,7 +172,9 @@ impl Fence {
         if !judgement.refused.is_empty() {
             judgement.accepted.retain(|commit| {
                 let lands = advanced.get(&commit.slot).is_some_and(Option::is_some);
-                if !lands && let Some(key) = &commit.key {
+                // Of an entity of another slot nothing was noted.
+                let key = commit.key.as_ref();
+                if !lands && let Some(key) = key.filter(|key| key.slot() == commit.slot) {
                     self.take_back(key);
                 }
                 lands
@@ -342,5 +344,20 @@ mod tests {
         );
         let batch = vec![commit(&key, 1, end), commit(&key, 2, append(1))];
         assert_eq!(judge(&mut fence, batch, 4), (2, 0));
+    }
+
+    #[test]
+    fn a_broken_commit_takes_nothing_back_of_an_entity_of_another_slot() {
+        let key = |id: &str| EntityKey::new(StorageName::new("fence"), id);
+        let (one, other) = (key("a"), key("b"));
+        let mut broken = commit(&other, 1, append(9));
+        broken.key = Some(one.clone());
+        let mut fence = Fence::default();
+        let batch = vec![commit(&one, 1, append(5)), broken];
+        assert_eq!(judge(&mut fence, batch, 4).0, 1);
+        let again = vec![commit(&one, 2, append(5))];
+        assert_eq!(judge(&mut fence, again, 4).0, 0);
+        let next = vec![commit(&one, 2, append(6))];
+        assert_eq!(judge(&mut fence, next, 4).0, 1);
     }
 }

@@ -122,8 +122,8 @@ pub trait Store: Send + Sync + 'static {
     /// outcome could not be told: none that was handed over before the call may land after it.
     fn heads(&self) -> BoxFuture<'_, Result<Vec<(Slot, Head)>, ReadError>>;
 
-    /// How many writers there are, of which none waits for another: slots whose numbers are the same
-    /// modulo this have the same one. At least one.
+    /// How many writers there are, of which none waits for another's writes. At least one. Which is
+    /// that of a slot its [share](Slot::share_of) says.
     fn writers(&self) -> usize {
         1
     }

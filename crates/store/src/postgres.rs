@@ -345,7 +345,7 @@ impl Inner {
     async fn commit(&self, batch: Vec<Commit>) -> Vec<SlotOutcome> {
         let mut pinned: Vec<Vec<Commit>> = self.writers.iter().map(|_| Vec::new()).collect();
         for commit in batch {
-            let writer = usize::from(commit.slot.number()) % pinned.len();
+            let writer = commit.slot.share_of(pinned.len());
             pinned[writer].push(commit);
         }
         let writing = self

@@ -141,7 +141,11 @@ impl RowWriter {
         rows.put(key::reached(), reached.to_be_bytes().to_vec());
         let changes = rows.into_changes();
         drop(view);
-        table.write(changes).map_err(TableError::into)
+        let written = table.write(changes);
+        if written.is_err() {
+            self.remembered = Remembered::new();
+        }
+        written.map_err(TableError::into)
     }
 }
 

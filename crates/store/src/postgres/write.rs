@@ -321,15 +321,34 @@ pub(super) struct Answer {
     pub(super) generations: Generations,
 }
 
+/// Why a batch was not committed, as far as that is known.
+#[derive(Debug)]
+pub(super) struct Failed {
+    pub(super) error: Error,
+    /// Whether there was no transaction: what was sent behind its beginning may be written for
+    /// itself, whatever the error says.
+    pub(super) nothing_begun: bool,
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self {
+            error,
+            nothing_begun: false,
+        }
+    }
+}
+
 /// Commits a batch under a number of its own, in one round trip.
 ///
 /// # Errors
-/// If the database says so, nothing was written; if the connection was lost, that is not known.
+/// If the database refuses it, nothing was written; if the connection was lost, or nothing was begun,
+/// that is not known.
 pub(super) async fn commit(
     session: &Session,
     batch: &Batch<'_>,
     number: i64,
-) -> Result<Answer, Error> {
+) -> Result<Answer, Failed> {
     let write = prepare_write(session, batch).await?;
     let parameters = write_parameters(batch, &number);
     let rows = if batch.removes() {
@@ -344,7 +363,10 @@ pub(super) async fn commit(
             client.batch_execute("COMMIT"),
         )
         .await;
-        begun?;
+        begun.map_err(|error| Failed {
+            error,
+            nothing_begun: true,
+        })?;
         let rows = rows?;
         removed?;
         ended?;

@@ -26,7 +26,7 @@ use super::lasts::Lasts;
 use super::metrics::{Counts, Use};
 use super::url::{Url, told};
 use super::value::{Values, number};
-use super::write::{self, Answer};
+use super::write::{self, Answer, Failed};
 use crate::ReadError;
 use crate::commit::{Commit, Head, Outcome, SlotOutcome};
 
@@ -118,7 +118,14 @@ impl Writer {
         until: Instant,
         cause: String,
     ) -> Vec<SlotOutcome> {
-        let number = getrandom::u64().map_or(0, |number| (number >> 1) as i64);
+        // Never 0, which no batch has.
+        let number = match getrandom::u64() {
+            Ok(random) => (random >> 1) as i64 | 1,
+            Err(error) => {
+                let cause = format!("the system gives no random number: {error}");
+                return slots.iter().map(|slot| not_written(slot, &cause)).collect();
+            }
+        };
         let mut work = Work {
             outcomes: Vec::with_capacity(slots.len()),
             slots,
@@ -200,7 +207,7 @@ impl Writer {
                 self.forget_doubt(&slots);
                 self.told(&answer, work);
             }
-            Ok(Err(error)) => self.failed(url, values, &error, &slots, work).await,
+            Ok(Err(failed)) => self.failed(url, values, &failed, &slots, work).await,
             Err(_) => {
                 self.session = None;
                 work.cause = "no answer in time".to_owned();
@@ -212,12 +219,15 @@ impl Writer {
         &mut self,
         url: &Url,
         values: &Values,
-        error: &Error,
+        failed: &Failed,
         slots: &[Slot],
         work: &mut Work,
     ) {
-        work.cause = told(error);
-        let meaning = Meaning::of(error);
+        work.cause = told(&failed.error);
+        let meaning = match failed.nothing_begun {
+            true => Meaning::Lost,
+            false => Meaning::of(&failed.error),
+        };
         if meaning == Meaning::Lost {
             self.session = None;
             return work.wait().await;
