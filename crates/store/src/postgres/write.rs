@@ -126,6 +126,16 @@ const SLOTS_TOLD: &str = "
 SELECT h.slot, h.epoch, h.last_seq, h.fence, l.slot IS NOT NULL, NULL::int4, NULL::int8
 FROM head h LEFT JOIN landed l ON l.slot = h.slot";
 
+/// How a state or snapshot takes the place of another, which it does unless that is newer.
+macro_rules! unless_older {
+    () => {
+        "  ON CONFLICT (storage, id, kind) DO UPDATE SET generation = excluded.generation,
+    event = excluded.event, type = excluded.type, value = excluded.value, tags = excluded.tags
+  WHERE t.generation < excluded.generation
+    OR (t.generation = excluded.generation AND t.event <= excluded.event))"
+    };
+}
+
 /// What a batch writes, each into a table of its own.
 pub(super) static WRITES: [Part; 8] = [
     Part {
@@ -137,14 +147,12 @@ pub(super) static WRITES: [Part; 8] = [
             ("value", Kind::Bytes),
             ("tags", Kind::Text),
         ],
-        sql: "\
-states AS (INSERT INTO firn_states AS t (storage, id, kind, generation, event, type, value, tags)
+        sql: concat!(
+            "states AS (INSERT INTO firn_states AS t (storage, id, kind, generation, event, type, value, tags)
   SELECT b.storage, b.id, r.kind, b.generation, coalesce(r.event, b.last), r.type, r.value, r.tags
-  FROM {rows} JOIN base b ON b.entity = r.entity JOIN landed l ON l.slot = b.slot
-  ON CONFLICT (storage, id, kind) DO UPDATE SET generation = excluded.generation,
-    event = excluded.event, type = excluded.type, value = excluded.value, tags = excluded.tags
-  WHERE t.generation < excluded.generation
-    OR (t.generation = excluded.generation AND t.event <= excluded.event))",
+  FROM {rows} JOIN base b ON b.entity = r.entity JOIN landed l ON l.slot = b.slot\n",
+            unless_older!()
+        ),
     },
     Part {
         columns: &[
@@ -251,14 +259,12 @@ known_events AS (INSERT INTO firn_events (storage, id, generation, number, slot,
             ("type", Kind::Text),
             ("value", Kind::Bytes),
         ],
-        sql: "\
-known_snapshots AS (INSERT INTO firn_states AS t (storage, id, kind, generation, event, type, value)
+        sql: concat!(
+            "known_snapshots AS (INSERT INTO firn_states AS t (storage, id, kind, generation, event, type, value)
   SELECT r.storage, r.id, 'snapshot', r.generation, r.event, r.type, r.value
-  FROM {rows} JOIN landed l ON l.slot = r.slot
-  ON CONFLICT (storage, id, kind) DO UPDATE SET generation = excluded.generation,
-    event = excluded.event, type = excluded.type, value = excluded.value, tags = excluded.tags
-  WHERE t.generation < excluded.generation
-    OR (t.generation = excluded.generation AND t.event <= excluded.event))",
+  FROM {rows} JOIN landed l ON l.slot = r.slot\n",
+            unless_older!()
+        ),
     },
 ];
 
