@@ -12,7 +12,7 @@
 //!
 //! Fixtures of the released version stand in the tests of this module.
 
-mod direct;
+pub(crate) mod direct;
 pub(crate) mod fields;
 pub(crate) mod parts;
 pub(crate) mod record;

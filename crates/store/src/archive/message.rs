@@ -6,17 +6,17 @@ use std::num::NonZeroU32;
 
 use bytes::Bytes;
 use firn_model::id::{EntityKey, Epoch, Incarnation, NodeId, Replica, SlotSequence};
-use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
+use prost::encoding::{WireType, encode_key, encode_varint};
 use prost::{Message, Oneof};
 
 use super::row::{ChangeKind, EntityFacts, Row};
 use crate::Pending;
 use crate::commit::Head;
-use crate::encoding::Fault;
 use crate::encoding::parts::{
     EffectIdPart, EffectPart, KeyPart, PayloadPart, ReplyRecordPart, TimerNamePart, TimerPart,
     required, slot,
 };
+use crate::encoding::{Fault, direct};
 use crate::entity::{Event, Snapshot, Timestamp};
 use crate::timer::TimerId;
 
@@ -207,43 +207,16 @@ impl Rows {
                 key: None,
                 kind: Some(kind),
             };
-            let key_length = key.map(key_length);
-            let key_field = key_length.map_or(0, |length| message_length(length) + length);
+            let length = key.map_or(0, direct::key_len) + row.encoded_len();
             encode_key(1, WireType::LengthDelimited, &mut bytes);
-            encode_varint((key_field + row.encoded_len()) as u64, &mut bytes);
-            if let Some((key, length)) = key.zip(key_length) {
-                encode_key(1, WireType::LengthDelimited, &mut bytes);
-                encode_varint(length as u64, &mut bytes);
-                for (tag, name) in (1..).zip(names(key)) {
-                    if !name.is_empty() {
-                        encode_key(tag, WireType::LengthDelimited, &mut bytes);
-                        encode_varint(name.len() as u64, &mut bytes);
-                        bytes.extend_from_slice(name.as_bytes());
-                    }
-                }
+            encode_varint(length as u64, &mut bytes);
+            if let Some(key) = key {
+                direct::key(1, key, &mut bytes);
             }
             row.encode_raw(&mut bytes);
         }
         bytes
     }
-}
-
-/// The fields of [`KeyPart`].
-fn names(key: &EntityKey) -> [&str; 2] {
-    [key.storage.as_str(), &key.id]
-}
-
-/// How long [`KeyPart`] is; a field that is empty is not there.
-fn key_length(key: &EntityKey) -> usize {
-    let names = names(key).into_iter().filter(|name| !name.is_empty());
-    names
-        .map(|name| message_length(name.len()) + name.len())
-        .sum()
-}
-
-/// How long tag and length are of a field of so many bytes, whose tag is below 16.
-fn message_length(bytes: usize) -> usize {
-    1 + encoded_len_varint(bytes as u64)
 }
 
 /// The entity that a row is about, if it is about one, and the rest of it.

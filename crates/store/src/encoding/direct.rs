@@ -44,14 +44,14 @@ fn text_len(value: &[u8]) -> usize {
 }
 
 /// [`KeyPart`](super::parts::KeyPart).
-pub(super) fn key(tag: u32, key: &EntityKey, bytes: &mut Vec<u8>) {
+pub(crate) fn key(tag: u32, key: &EntityKey, bytes: &mut Vec<u8>) {
     begin(tag, key_contents_len(key), bytes);
     text(1, key.storage.as_str().as_bytes(), bytes);
     text(2, key.id.as_bytes(), bytes);
 }
 
 /// The length of a [`key`] as a field whose tag is below 16.
-pub(super) fn key_len(key: &EntityKey) -> usize {
+pub(crate) fn key_len(key: &EntityKey) -> usize {
     sized_len(key_contents_len(key))
 }
 
