@@ -35,25 +35,21 @@ pub(crate) struct Sender(Vec<mpsc::UnboundedSender<Vec<Commit>>>);
 impl Sender {
     /// Hands commits over, in order of sequence within each slot.
     pub(crate) fn send(&self, commits: Vec<Commit>) {
-        for (committer, commits) in self.0.iter().zip(divide(commits, self.0.len())) {
+        // The committers end after the lanes, so they are there.
+        if let [only] = self.0.as_slice() {
+            let _ = only.send(commits);
+            return;
+        }
+        let mut divided = vec![Vec::new(); self.0.len()];
+        for commit in commits {
+            divided[commit.slot.share_of(self.0.len())].push(commit);
+        }
+        for (committer, commits) in self.0.iter().zip(divided) {
             if !commits.is_empty() {
-                // The committers end after the lanes, so they are there.
                 let _ = committer.send(commits);
             }
         }
     }
-}
-
-/// Commits by their writer, of which there are so many.
-fn divide(commits: Vec<Commit>, writers: usize) -> Vec<Vec<Commit>> {
-    if writers == 1 {
-        return vec![commits];
-    }
-    let mut divided = vec![Vec::new(); writers];
-    for commit in commits {
-        divided[commit.slot.share_of(writers)].push(commit);
-    }
-    divided
 }
 
 /// What became of the commits of one slot up to a sequence.
