@@ -82,11 +82,14 @@ use log::Log;
 use readers::{Readers, Stopped};
 use table::{Fjall, Table};
 
+/// How many bytes of log are in the rows before these are flushed: few, since the flush of the log
+/// waits for that of the rows if both come at once.
+const CHECKPOINT_BYTES: u64 = 512 * 1024;
+
 /// How the embedded store uses memory and disk.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// How large a segment of the log is made. A larger one is flushed into the rows more rarely
-    /// and takes longer to read after a crash. Default 64 MiB, since 0.1.
+    /// How large a segment of the log is made, in bytes. Default 64 MiB, since 0.1.
     pub segment_bytes: u64,
     /// Memory for blocks of rows that were read, in bytes. Default 64 MiB, since 0.1.
     pub cache_bytes: u64,
@@ -253,7 +256,7 @@ impl Embedded {
             table: shared.table.clone(),
             segments: log.segments(),
             every: CheckpointEvery {
-                bytes: config.segment_bytes,
+                bytes: CHECKPOINT_BYTES,
                 time: config.checkpoint_every,
             },
             rows: RowWriter::new(),

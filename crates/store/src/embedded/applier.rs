@@ -2,11 +2,12 @@
 //! needs.
 //!
 //! One thread. It takes batches from the [`Backlog`], writes their rows and the number they reach
-//! in one batch of the table, and from time to time makes a *checkpoint*: the table is flushed, and
+//! in one batch of the table, and every now and then makes a *checkpoint*: the table is flushed, and
 //! segments of the log that hold nothing newer are removed. Its fate: it ends when the backlog is
 //! closed, after a last checkpoint; a failure is fatal for the process.
 
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::Fatal;
@@ -64,6 +65,8 @@ impl Applier {
                 Work::Apply(batches) => {
                     self.apply(batches)?;
                     backlog.advance(self.pending.reached);
+                    // Commits are not to wait for a processor until everything is applied.
+                    thread::yield_now();
                 }
                 Work::Idle => {}
                 Work::Close => return self.checkpoint(),

@@ -33,9 +33,9 @@ pub(crate) const LINGER: Duration = Duration::from_millis(25);
 /// How many bytes of log do not wait any longer.
 pub(crate) const LINGER_BYTES: u64 = 256 * 1024;
 
-/// How many bytes of log are applied at once, so that a reader who waits for the first of many
-/// batches does not wait for all.
-const TAKE_BYTES_MAX: u64 = 1024 * 1024;
+/// How many bytes of log are applied at once: half a millisecond of small commits, after which a
+/// reader may go on, and others that wait for the processor get it.
+const TAKE_BYTES_MAX: u64 = 16 * 1024;
 
 /// Writes that are durable.
 pub(crate) struct Batch {

@@ -5,9 +5,11 @@
 //! longer tell the truth about the others. fjall writes a journal of its own, which is flushed only
 //! in [`Table::persist`]; a crash takes back the last batches, whole, and the log brings them again.
 
+use std::fs::{self, File};
 use std::io;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
@@ -21,11 +23,15 @@ use crate::seal::stored::{Opened, Seals};
 /// The name of the one keyspace.
 const KEYSPACE: &str = "rows";
 
-/// Threads on which fjall flushes and compacts: one can flush while another compacts.
-const WORKERS: usize = 2;
+/// Threads on which fjall flushes and compacts. With a second one, the first hands a compaction on to
+/// it over and over, as fast as a processor can, for as long as another goes on (fjall 3.1.13).
+const WORKERS: usize = 1;
 
 /// How much of fjall's own journals may pile up, in bytes; fjall takes no less than 64 MiB.
 const JOURNAL_BYTES_MAX: u64 = 128 * 1024 * 1024;
+
+/// How often what a compaction writes is flushed.
+const FLUSHED_EVERY: Duration = Duration::from_millis(10);
 
 /// The ordered map below the log.
 pub(crate) trait Table: Send + Sync + 'static {
@@ -101,6 +107,15 @@ impl Table for SealedTable {
 pub(crate) struct Fjall {
     database: Database,
     rows: Keyspace,
+    unflushed: Unflushed,
+}
+
+/// What compactions have written and fjall flushes only when a file is complete, 64 MiB at once. A
+/// flush of the log would wait for all of that, so it is flushed before, a little at a time.
+struct Unflushed {
+    /// Where fjall keeps its files, each with a number for a name, the newest with the highest.
+    files: PathBuf,
+    flushed: Mutex<Instant>,
 }
 
 impl Fjall {
@@ -114,7 +129,15 @@ impl Fjall {
         let rows = database.keyspace(KEYSPACE, || {
             KeyspaceCreateOptions::default().max_memtable_size(memory.memtable_bytes)
         })?;
-        Ok(Self { database, rows })
+        let unflushed = Unflushed {
+            files: rows.path().join("tables"),
+            flushed: Mutex::new(Instant::now()),
+        };
+        Ok(Self {
+            database,
+            rows,
+            unflushed,
+        })
     }
 
     /// Brings rows into files as `fill` gives them, each with a higher key than the one before: past
@@ -155,11 +178,49 @@ impl Table for Fjall {
                 None => batch.remove(&self.rows, key),
             }
         }
-        Ok(batch.commit()?)
+        batch.commit()?;
+        if self.database.active_compactions() > 0 {
+            self.unflushed
+                .flush(Instant::now())
+                .map_err(TableError::Io)?;
+        }
+        Ok(())
     }
 
     fn persist(&self) -> Result<(), TableError> {
         Ok(self.database.persist(PersistMode::SyncAll)?)
+    }
+}
+
+impl Unflushed {
+    /// Flushes the newest file, if that was not done a moment ago.
+    fn flush(&self, now: Instant) -> io::Result<()> {
+        {
+            let mut flushed = self.flushed.lock().unwrap_or_else(PoisonError::into_inner);
+            if now.duration_since(*flushed) < FLUSHED_EVERY {
+                return Ok(());
+            }
+            *flushed = now;
+        }
+        let Some(newest) = self.newest()? else {
+            return Ok(());
+        };
+        let file = File::open(self.files.join(newest.to_string()));
+        match file.and_then(|file| file.sync_data()) {
+            // A compaction that had nothing to keep removes its file.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            flushed => flushed,
+        }
+    }
+
+    /// The number of the file that was begun last.
+    fn newest(&self) -> io::Result<Option<u64>> {
+        let mut newest = None;
+        for entry in fs::read_dir(&self.files)? {
+            let number = entry?.file_name().to_str().and_then(|it| it.parse().ok());
+            newest = newest.max(number);
+        }
+        Ok(newest)
     }
 }
 
@@ -224,6 +285,68 @@ impl From<TableError> for ReadError {
                 place: format!("the keyspace `{KEYSPACE}`"),
                 fault,
             },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A folder of files with these names, flushed at this time.
+    fn unflushed(names: &[&str], at: Instant) -> (tempfile::TempDir, Unflushed) {
+        let folder = tempfile::tempdir().unwrap();
+        for name in names {
+            fs::write(folder.path().join(name), "rows").unwrap();
+        }
+        let files = folder.path().to_owned();
+        let flushed = Mutex::new(at);
+        (folder, Unflushed { files, flushed })
+    }
+
+    #[test]
+    fn the_newest_file_is_the_one_of_the_highest_number() {
+        let at = Instant::now();
+        let (_folder, files) = unflushed(&["9", "12", "2", "lock", "77.old"], at);
+        assert_eq!(files.newest().unwrap(), Some(12));
+        files.flush(at + FLUSHED_EVERY).unwrap();
+        let (_folder, none) = unflushed(&[], at);
+        assert_eq!(none.newest().unwrap(), None);
+        none.flush(at + FLUSHED_EVERY).unwrap();
+    }
+
+    #[test]
+    fn files_are_looked_for_now_and_then_only() {
+        let at = Instant::now();
+        let (folder, files) = unflushed(&["1"], at);
+        drop(folder);
+        files.flush(at + FLUSHED_EVERY / 2).unwrap();
+        let failed = files.flush(at + FLUSHED_EVERY).unwrap_err();
+        assert_eq!(failed.kind(), io::ErrorKind::NotFound);
+        // It was tried, so it is not tried again at once.
+        files.flush(at + FLUSHED_EVERY).unwrap();
+    }
+
+    #[test]
+    fn rows_that_are_compacted_meanwhile_are_all_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let memory = Memory {
+            cache_bytes: 1024 * 1024,
+            memtable_bytes: 64 * 1024,
+        };
+        let table = Fjall::open(folder.path(), memory).unwrap();
+        let mut number = 0u64;
+        while table.database.compactions_completed() < 3 {
+            let rows = (0..100).map(|_| {
+                number += 1;
+                (number.to_be_bytes().to_vec(), Some(vec![7; 100].into()))
+            });
+            table.write(rows.collect()).unwrap();
+        }
+        let snapshot = table.view();
+        for number in 1..=number {
+            let row = snapshot.get(&number.to_be_bytes()).unwrap();
+            assert_eq!(row.unwrap(), vec![7; 100]);
         }
     }
 }
