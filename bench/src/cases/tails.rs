@@ -41,16 +41,23 @@ const WARM: Duration = Duration::from_millis(500);
 const MEASURED: Duration = Duration::from_secs(4);
 const STEADY: Duration = Duration::from_secs(600);
 
-/// Longer than the store can take more than it brings into its rows.
+/// How long a rate of actions is tried.
 const LOOKED: Looked = Looked {
     closed: Duration::from_secs(2),
     trial: Duration::from_millis(2500),
 };
 
+/// The same for durable commands: as long as the store takes to fill the files that it merges at
+/// once, or that work is not in the rate.
+const LOOKED_DURABLE: Looked = Looked {
+    closed: Duration::from_secs(5),
+    trial: Duration::from_secs(10),
+};
+
 /// For a single long run the highest rate is looked for with more care.
 const LOOKED_LONG: Looked = Looked {
-    closed: Duration::from_secs(5),
-    trial: Duration::from_secs(5),
+    closed: Duration::from_secs(20),
+    trial: Duration::from_secs(20),
 };
 
 /// What came of one round.
@@ -63,8 +70,11 @@ pub(super) async fn run(programs: &Programs) -> Result<Vec<Figure>> {
     let served = Served::start(programs, &[]).await?;
     let (mut actions, mut events) = (Vec::new(), Vec::new());
     for _ in 0..programs.effort.rounds(ROUNDS) {
-        for (path, rounds) in [(own::ECHO, &mut actions), (own::ADD, &mut events)] {
-            let round = Round::run(programs, &served, path, (LOOKED, MEASURED), rounds.last());
+        for (path, looked, rounds) in [
+            (own::ECHO, LOOKED, &mut actions),
+            (own::ADD, LOOKED_DURABLE, &mut events),
+        ] {
+            let round = Round::run(programs, &served, path, (looked, MEASURED), rounds.last());
             let round = round.await?;
             rounds.push(round);
         }
