@@ -22,7 +22,8 @@ use crate::write::Write;
 /// When to make a checkpoint, besides when a segment is finished and at the end.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CheckpointEvery {
-    /// After so many bytes of log: they are what a start after a crash reads at most.
+    /// After so many bytes of log: they, and what is in the backlog, are what a start after a crash
+    /// reads at most.
     pub(crate) bytes: u64,
     /// After this time, if anything was written.
     pub(crate) time: Duration,
