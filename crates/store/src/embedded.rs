@@ -8,9 +8,9 @@
 //! ```
 //! A batch of commits is judged by the `fence` in memory, written to the `log` with one write and
 //! one flush, and then acknowledged; `replicas` that wait to be saved go with it. A thread of its
-//! own brings it into the `rows`, which fjall holds, without a flush; every now and then fjall is
-//! flushed and the log shortened. A start reads what the rows have reached and applies the rest of
-//! the log.
+//! own brings it into the `rows`: fresh ones in memory, over files that fjall holds. The log is
+//! shortened as fresh rows become files. A start reads what the files have reached and applies the
+//! rest of the log.
 //!
 //! # Invariants
 //! - What was acknowledged is in the log, flushed. The rows are only ever behind.
@@ -50,7 +50,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use std::{io, panic};
 
 use bytes::Bytes;
@@ -74,17 +74,13 @@ use crate::timer::{DueTimer, Timer, TimerId};
 use crate::write::Write;
 use crate::{Pending, ReadError, Store, Tailed, Tombstone};
 use acknowledged::Acknowledged;
-use applier::{Applier, CheckpointEvery, RowWriter};
+use applier::Applier;
 use backlog::{Backlog, Batch};
 use disk::{Disk, Folder};
 use folder::{DataFolder, FORMAT_MIN, format_of};
 use log::Log;
 use readers::{Readers, Stopped};
-use table::{Fjall, Table};
-
-/// How many bytes of log are in the rows before these are flushed: few, since the flush of the log
-/// waits for that of the rows if both come at once.
-const CHECKPOINT_BYTES: u64 = 512 * 1024;
+use table::{Layered, Table};
 
 /// How the embedded store uses memory and disk.
 #[derive(Debug, Clone)]
@@ -94,12 +90,11 @@ pub struct Config {
     /// Memory for blocks of rows that were read, in bytes. Default 64 MiB, since 0.1.
     pub cache_bytes: u64,
     /// Memory for rows that were written and are not yet in a file of their own, in bytes; twice
-    /// as much while they are being put there. Fixed when the folder is made. Default 16 MiB, since
-    /// 0.1.
+    /// as much while they are being put there. Default 16 MiB, since 0.1.
     pub memtable_bytes: u64,
-    /// The longest that applied commits wait for a checkpoint, after which the log can be shortened.
-    /// Default 10 s, since 0.1.
-    pub checkpoint_every: Duration,
+    /// How many bytes of log may be in rows that are in no file: what a start after a crash reads at
+    /// most, beside what was not yet brought into rows. Default 32 MiB, since 0.1.
+    pub replay_bytes: u64,
     /// Threads that read rows. Default 2, since 0.1.
     pub read_threads: usize,
     /// The clock by which reply records expire.
@@ -115,7 +110,7 @@ impl Default for Config {
             segment_bytes: 64 * 1024 * 1024,
             cache_bytes: 64 * 1024 * 1024,
             memtable_bytes: 16 * 1024 * 1024,
-            checkpoint_every: Duration::from_secs(10),
+            replay_bytes: 32 * 1024 * 1024,
             read_threads: 2,
             clock: Clock::system(),
             keys: None,
@@ -205,9 +200,9 @@ impl Embedded {
         })?;
         let memory = table::Memory {
             cache_bytes: config.cache_bytes,
-            memtable_bytes: config.memtable_bytes,
+            fresh_bytes: config.memtable_bytes,
         };
-        let rows = Fjall::open(&places.rows, memory)
+        let rows = Layered::open(&places.rows, memory)
             .map_err(|error| OpenError::from_table(error, places.rows.clone()))?;
         folder.sync()?;
         let parts = Parts {
@@ -252,20 +247,12 @@ impl Embedded {
             on_fatal,
             flushes: Histogram::of_times(),
         });
-        let applier = Applier {
-            table: shared.table.clone(),
-            segments: log.segments(),
-            every: CheckpointEvery {
-                bytes: CHECKPOINT_BYTES,
-                time: config.checkpoint_every,
-            },
-            rows: RowWriter::new(),
-            pending: applier::Pending {
-                reached,
-                bytes: 0,
-                since: Some(Instant::now()),
-            },
-        };
+        let applier = Applier::new(
+            shared.table.clone(),
+            log.segments(),
+            reached,
+            config.replay_bytes,
+        );
         let no_thread = |source| OpenError::Unusable {
             folder: parts.places.rows.clone(),
             source,

@@ -1,8 +1,8 @@
 //! Filling a new table with many rows, on a thread of its own.
 //!
 //! # How it works
-//! Rows that come in the order of their keys, as another folder dumps them, go into files of fjall as
-//! they come: no journal, no memtable, nothing that is merged later. What comes out of order is put
+//! Rows that come in the order of their keys, as another folder dumps them, go into files as they
+//! come, and are not merged later. What comes out of order is put
 //! aside, and goes into files of its own, in order, whenever [`ASIDE_BYTES_MAX`] of it have come
 //! together: rows that only lead to others, and most of what a database dumps, in an order of its own.
 //!
@@ -15,14 +15,14 @@ use std::thread::{self, JoinHandle};
 
 use bytes::Bytes;
 
-use super::table::{Fjall, Table as _, TableError};
+use super::table::{Files, TableError};
 use crate::rows::key::Key;
 use crate::seal::stored::Seals;
 
 /// How many batches wait for the thread: enough that neither side waits for the other.
 const AHEAD: usize = 2;
 
-/// How much may be put aside, in bytes of keys and values: as much as one of fjall's larger files.
+/// How much may be put aside, in bytes of keys and values: as much as a larger file.
 const ASIDE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Rows: their keys and values.
@@ -37,11 +37,11 @@ pub(super) struct Fill {
 
 impl Fill {
     /// Begins to fill a table that is empty and that nobody else uses.
-    pub(super) fn start(table: Fjall, seals: Seals) -> Result<Self, TableError> {
+    pub(super) fn start(table: Files, seals: Seals) -> Result<Self, TableError> {
         Self::with(table, seals, ASIDE_BYTES_MAX)
     }
 
-    fn with(table: Fjall, seals: Seals, aside_bytes_max: usize) -> Result<Self, TableError> {
+    fn with(table: Files, seals: Seals, aside_bytes_max: usize) -> Result<Self, TableError> {
         let (rows, received) = sync_channel(AHEAD);
         let filler = thread::Builder::new().name("firn-store-fill".into());
         let filler = filler
@@ -98,7 +98,7 @@ fn stopped() -> TableError {
 
 /// Takes rows until their end; fails if nobody sends any more before.
 fn fill(
-    table: &Fjall,
+    table: &Files,
     seals: &Seals,
     batches: &Receiver<Option<Rows>>,
     aside_bytes_max: usize,
@@ -114,7 +114,7 @@ fn fill(
             for (key, value) in rows {
                 let value = seals.seal_row(&key, value);
                 if key > last && key.first().copied() == space {
-                    put(&key, &value)?;
+                    put(&key, Some(&value))?;
                     last = key;
                 } else {
                     aside.put(key, value);
@@ -125,8 +125,7 @@ fn fill(
             }
         }
         aside.ingest(table)
-    })?;
-    table.persist()
+    })
 }
 
 /// Rows that came out of order.
@@ -143,13 +142,13 @@ impl Aside {
     }
 
     /// Brings them into files of their own. Of those with one key, which no store dumps, one stays.
-    fn ingest(mut self, table: &Fjall) -> Result<(), TableError> {
+    fn ingest(mut self, table: &Files) -> Result<(), TableError> {
         self.rows.sort_by(|a, b| a.0.cmp(&b.0));
         self.rows.dedup_by(|a, b| a.0 == b.0);
         table.ingest(|put| {
             self.rows
                 .iter()
-                .try_for_each(|(key, value)| put(key, value))
+                .try_for_each(|(key, value)| put(key, Some(value)))
         })
     }
 }
@@ -161,14 +160,10 @@ mod tests {
 
     use super::*;
     use crate::embedded::faults::Chance;
-    use crate::embedded::table::Memory;
+    use crate::rows::View as _;
 
-    fn table(folder: &Path) -> Fjall {
-        let memory = Memory {
-            cache_bytes: 1024 * 1024,
-            memtable_bytes: 1024 * 1024,
-        };
-        Fjall::open(folder, memory).unwrap()
+    fn table(folder: &Path) -> Files {
+        Files::open(folder, 1024 * 1024).unwrap()
     }
 
     /// Whatever comes in whatever order, also a key twice, of which one stays.
@@ -197,7 +192,7 @@ mod tests {
             }
             fill.finish().unwrap();
             let table = table(folder.path());
-            let view = table.view();
+            let view = table.snapshot();
             let found = view.scan(Key::new(), vec![u8::MAX]).map(|row| {
                 let (key, value) = row.unwrap();
                 (key.to_vec(), value)
@@ -218,7 +213,7 @@ mod tests {
         fill.write(vec![(vec![2, 1], Bytes::from("a"))]).unwrap();
         drop(fill);
         let table = table(folder.path());
-        assert_eq!(table.view().get(&[2, 1]), Ok(None));
+        assert_eq!(table.snapshot().get(&[2, 1]), Ok(None));
     }
 
     #[test]

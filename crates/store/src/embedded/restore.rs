@@ -12,7 +12,7 @@ use super::checks::Checks;
 use super::error::OpenError;
 use super::fill::Fill;
 use super::folder::DataFolder;
-use super::table::{Fjall, Memory, TableError};
+use super::table::{Files, TableError};
 use super::{Config, Embedded};
 use crate::ReadError;
 use crate::archive::ahead::Ahead;
@@ -51,11 +51,7 @@ pub fn restore(path: &Path, config: &Config) -> Result<Box<dyn archive::Restore>
             has_plain: false,
         })?;
     }
-    let memory = Memory {
-        cache_bytes: config.cache_bytes,
-        memtable_bytes: config.memtable_bytes,
-    };
-    let table = Fjall::open(&folder.rows(), memory)
+    let table = Files::open(&folder.rows(), config.cache_bytes)
         .map_err(|error| OpenError::from_table(error, folder.rows()))?;
     folder.sync()?;
     let fill = Fill::start(table, Seals::new(config.keys.clone()))

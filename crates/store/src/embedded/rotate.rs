@@ -16,7 +16,7 @@ use super::checks::Checks;
 use super::disk::Folder;
 use super::error::OpenError;
 use super::folder::DataFolder;
-use super::table::{Fjall, Memory, Table, TableError};
+use super::table::{Layered, Memory, Table, TableError};
 use super::{Config, Embedded, Fatal, Parts, Places, restore};
 use crate::rows::key::Key;
 use crate::seal::stored::Seals;
@@ -139,9 +139,9 @@ fn open(rows: &Path) -> Result<Arc<dyn Table>, OpenError> {
     let config = Config::default();
     let memory = Memory {
         cache_bytes: config.cache_bytes,
-        memtable_bytes: config.memtable_bytes,
+        fresh_bytes: config.memtable_bytes,
     };
-    let table = Fjall::open(rows, memory);
+    let table = Layered::open(rows, memory);
     let table = table.map_err(|error| OpenError::from_table(error, rows.to_path_buf()))?;
     Ok(Arc::new(table))
 }

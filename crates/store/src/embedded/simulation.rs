@@ -17,6 +17,9 @@ use crate::timer::{TimerName, TimerWrite};
 
 const SEGMENT_BYTES: u64 = 8 * 1024;
 
+/// Rows become durable now and then, and most have to be made again from the log.
+const REPLAY_BYTES: u64 = 12 * 1024;
+
 const ENTITIES: u64 = 6;
 
 /// Which events of an entity come with a snapshot.
@@ -29,6 +32,7 @@ fn open(
 ) -> Result<Embedded, OpenError> {
     let config = Config {
         segment_bytes: SEGMENT_BYTES,
+        replay_bytes: REPLAY_BYTES,
         read_threads: 1,
         ..Config::default()
     };

@@ -116,11 +116,19 @@ impl Table for FaultyRows {
         Box::new(Copy(self.read().seen.clone()))
     }
 
+    fn durable(&self) -> Result<Box<dyn View + '_>, TableError> {
+        Ok(Box::new(Copy(self.working()?.durable.clone())))
+    }
+
     fn write(&self, changes: Changes) -> Result<(), TableError> {
         let mut state = self.working()?;
         state.seen.write(changes.clone());
         state.unflushed.push(changes);
         Ok(())
+    }
+
+    fn start_persisting(&self) -> Result<(), TableError> {
+        self.persist()
     }
 
     fn persist(&self) -> Result<(), TableError> {

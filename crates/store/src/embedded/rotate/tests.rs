@@ -262,9 +262,9 @@ fn swapped_rows_are_refused() {
     let rows = folder.path().join("rows");
     let memory = Memory {
         cache_bytes: 1024 * 1024,
-        memtable_bytes: 1024 * 1024,
+        fresh_bytes: 1024 * 1024,
     };
-    let table = Fjall::open(&rows, memory).unwrap();
+    let table = Layered::open(&rows, memory).unwrap();
     let state = |id: &str| key::entity(Space::Snapshot, &cart(id));
     let theirs = table.view().get(&state("2")).unwrap();
     table.write([(state("1"), theirs)].into()).unwrap();

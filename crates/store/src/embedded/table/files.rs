@@ -1,0 +1,226 @@
+//! The files of rows: what fjall holds.
+//!
+//! Rows come in sorted, many at once, past fjall's journal and memtable, and are durable and to be
+//! read when all are there. Beside that fjall only merges files, on a thread of its own.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Slice};
+
+use super::{KEYSPACE, TableError};
+use crate::ReadError;
+use crate::rows::key::Key;
+use crate::rows::{Entry, View};
+
+/// Threads on which fjall merges files. With a second one, the first hands a compaction on to it over
+/// and over, as fast as a processor can, for as long as another goes on (fjall 3.1.13).
+const WORKERS: usize = 1;
+
+/// How often what is written into files is flushed.
+pub(super) const FLUSHED_EVERY: Duration = Duration::from_millis(10);
+
+/// How many files may be written at a time: of rows that come in, and of those that are merged.
+const WRITTEN_AT_ONCE: usize = 2;
+
+/// Rows in files.
+pub(in crate::embedded) struct Files {
+    database: Database,
+    rows: Keyspace,
+    unflushed: Unflushed,
+}
+
+/// What is written into files and fjall flushes only when a file is complete, 64 MiB at once. A flush
+/// of the log would wait for all of that, so it is flushed before, a little at a time.
+struct Unflushed {
+    /// Where fjall keeps its files, each with a number for a name, the newest with the highest.
+    files: PathBuf,
+    flushed: Mutex<Instant>,
+}
+
+impl Files {
+    /// Opens the folder; makes it if it is not there. Blocks that were read take up to `cache_bytes`
+    /// of memory.
+    pub(in crate::embedded) fn open(path: &Path, cache_bytes: u64) -> Result<Self, TableError> {
+        let database = Database::builder(path)
+            .cache_size(cache_bytes)
+            .worker_threads(WORKERS)
+            .open()?;
+        let rows = database.keyspace(KEYSPACE, KeyspaceCreateOptions::default)?;
+        // Until 0.1 rows went through the journal.
+        database.persist(PersistMode::SyncAll)?;
+        let unflushed = Unflushed {
+            files: rows.path().join("tables"),
+            flushed: Mutex::new(Instant::now()),
+        };
+        Ok(Self {
+            database,
+            rows,
+            unflushed,
+        })
+    }
+
+    /// Brings rows into files as `fill` gives them, each with a higher key than the one before, `None`
+    /// for one that is removed. They are durable and to be read once it has ended well.
+    pub(in crate::embedded) fn ingest(
+        &self,
+        fill: impl FnOnce(
+            &mut dyn FnMut(&[u8], Option<&[u8]>) -> Result<(), TableError>,
+        ) -> Result<(), TableError>,
+    ) -> Result<(), TableError> {
+        let mut ingestion = self.rows.start_ingestion()?;
+        fill(&mut |key, value| match value {
+            Some(value) => Ok(ingestion.write(key, value)?),
+            None => Ok(ingestion.write_tombstone(key)?),
+        })?;
+        Ok(ingestion.finish()?)
+    }
+
+    /// The rows as they are now.
+    pub(in crate::embedded) fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            snapshot: self.database.snapshot(),
+            rows: self.rows.clone(),
+        }
+    }
+
+    /// Whether files are being merged.
+    pub(super) fn is_merging(&self) -> bool {
+        self.database.active_compactions() > 0
+    }
+
+    /// How often files were merged.
+    #[cfg(test)]
+    pub(super) fn merged(&self) -> usize {
+        self.database.compactions_completed()
+    }
+
+    /// How many files wait to be merged for the first time.
+    pub(super) fn unmerged(&self) -> usize {
+        self.rows.l0_table_count()
+    }
+
+    /// Flushes what is being written into files, if that was not done a moment ago.
+    pub(super) fn flush_some(&self) -> Result<(), TableError> {
+        let flushed = self.unflushed.flush(Instant::now());
+        flushed.map_err(TableError::Io)
+    }
+}
+
+impl Unflushed {
+    fn flush(&self, now: Instant) -> io::Result<()> {
+        {
+            let mut flushed = self.flushed.lock().unwrap_or_else(PoisonError::into_inner);
+            if now.duration_since(*flushed) < FLUSHED_EVERY {
+                return Ok(());
+            }
+            *flushed = now;
+        }
+        for newest in self.newest()? {
+            let file = File::open(self.files.join(newest.to_string()));
+            match file.and_then(|file| file.sync_data()) {
+                // A merge that had nothing to keep removes its file.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                flushed => flushed?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The numbers of the files that were begun last.
+    fn newest(&self) -> io::Result<Vec<u64>> {
+        let mut numbers = Vec::new();
+        for entry in fs::read_dir(&self.files)? {
+            let name = entry?.file_name();
+            numbers.extend(name.to_str().and_then(|name| name.parse::<u64>().ok()));
+        }
+        numbers.sort_unstable_by(|a, b| b.cmp(a));
+        numbers.truncate(WRITTEN_AT_ONCE);
+        Ok(numbers)
+    }
+}
+
+/// The rows of files at one moment.
+pub(in crate::embedded) struct Snapshot {
+    snapshot: fjall::Snapshot,
+    rows: Keyspace,
+}
+
+impl Snapshot {
+    /// The value of a row.
+    pub(super) fn value(&self, key: &[u8]) -> Result<Option<Slice>, TableError> {
+        Ok(self.snapshot.get(&self.rows, key)?)
+    }
+
+    /// The rows from `from`, which is less than `to`, up to but without `to`, in order.
+    pub(super) fn range(
+        &self,
+        from: Key,
+        to: Key,
+    ) -> impl Iterator<Item = Result<(Slice, Slice), TableError>> {
+        let rows = self.snapshot.range(&self.rows, from..to);
+        rows.map(|row| row.into_inner().map_err(TableError::from))
+    }
+}
+
+impl View for Snapshot {
+    /// Copies: a part of a cached block would keep the whole block in memory for as long as an
+    /// entity lives.
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
+        let value = self.value(key)?;
+        Ok(value.map(|value| Bytes::copy_from_slice(&value)))
+    }
+
+    fn scan<'a>(&'a self, from: Key, to: Key) -> Box<dyn Iterator<Item = Entry> + 'a> {
+        if from >= to {
+            return Box::new(std::iter::empty());
+        }
+        Box::new(self.range(from, to).map(|row| {
+            let (key, value) = row?;
+            Ok((Bytes::copy_from_slice(&key), Bytes::copy_from_slice(&value)))
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A folder of files with these names, flushed at this time.
+    fn unflushed(names: &[&str], at: Instant) -> (tempfile::TempDir, Unflushed) {
+        let folder = tempfile::tempdir().unwrap();
+        for name in names {
+            fs::write(folder.path().join(name), "rows").unwrap();
+        }
+        let files = folder.path().to_owned();
+        let flushed = Mutex::new(at);
+        (folder, Unflushed { files, flushed })
+    }
+
+    #[test]
+    fn the_newest_files_are_those_of_the_highest_numbers() {
+        let at = Instant::now();
+        let (_folder, files) = unflushed(&["9", "12", "2", "lock", "77.old"], at);
+        assert_eq!(files.newest().unwrap(), [12, 9]);
+        files.flush(at + FLUSHED_EVERY).unwrap();
+        let (_folder, none) = unflushed(&[], at);
+        assert!(none.newest().unwrap().is_empty());
+        none.flush(at + FLUSHED_EVERY).unwrap();
+    }
+
+    #[test]
+    fn files_are_looked_for_now_and_then_only() {
+        let at = Instant::now();
+        let (folder, files) = unflushed(&["1"], at);
+        drop(folder);
+        files.flush(at + FLUSHED_EVERY / 2).unwrap();
+        let failed = files.flush(at + FLUSHED_EVERY).unwrap_err();
+        assert_eq!(failed.kind(), io::ErrorKind::NotFound);
+        // It was tried, so it is not tried again at once.
+        files.flush(at + FLUSHED_EVERY).unwrap();
+    }
+}

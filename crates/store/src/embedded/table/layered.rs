@@ -1,0 +1,590 @@
+//! The table of a data folder: fresh rows in memory over rows in files.
+//!
+//! # How it works
+//! ```text
+//! write ─▶ fresh runs ─▶ sealed runs ─▶ files
+//!                └──────────┴────────────┴─▶ view
+//! ```
+//! A write adds a run to those in memory. When they have become large they are sealed, and the keeper,
+//! a thread, brings them into a file, all at once and durably; then they go. There is no journal: the
+//! log in front of the table has what a crash takes from memory.
+//!
+//! # Invariants
+//! - What is in files is what one write and all before it left; a crash leaves that.
+//! - A view shows the rows after one write. It keeps what it shows, whoever writes meanwhile.
+//! - Memory holds no more than twice the bytes it was opened with, and one write.
+//! - Once bringing rows into files has failed, nothing is written any more.
+
+use std::iter::Peekable;
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::{io, mem};
+
+use bytes::Bytes;
+use fjall::Slice;
+
+use super::files::{FLUSHED_EVERY, Files, Snapshot};
+use super::run::{self, Fresh, Newest, Run};
+use super::{Memory, Table, TableError};
+use crate::ReadError;
+use crate::rows::key::Key;
+use crate::rows::overlay::Changes;
+use crate::rows::{Entry, See, View};
+
+/// With so many files that were never merged no more come before some are, since each of them is
+/// searched by who reads.
+const UNMERGED_MAX: usize = 16;
+
+/// How many rows go into a file before the keeper looks whether something is to be flushed.
+const ROWS_BETWEEN: usize = 512;
+
+/// Fresh rows over rows in files.
+pub(crate) struct Layered {
+    shared: Arc<Shared>,
+    /// Held by who writes.
+    writing: Mutex<()>,
+    /// How much memory fresh rows may take before they are sealed, in bytes.
+    fresh_bytes_max: usize,
+    /// `None` once it was told to stop.
+    keeper: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    files: Files,
+    state: Mutex<State>,
+    /// Runs were sealed, or are in files, or the keeper is to stop or has failed.
+    changed: Condvar,
+}
+
+struct State {
+    /// Runs that are on their way into files, the oldest first.
+    sealed: Vec<Arc<Run>>,
+    /// Runs above those, the oldest first.
+    fresh: Vec<Arc<Run>>,
+    /// What is in files.
+    filed: Arc<Snapshot>,
+    /// The sum of all this.
+    shown: Arc<Shown>,
+    /// Why the keeper has ended.
+    failure: Option<String>,
+    is_stopping: bool,
+}
+
+/// The rows at one moment.
+struct Shown {
+    /// The oldest first.
+    runs: Vec<Arc<Run>>,
+    filed: Arc<Snapshot>,
+}
+
+impl Layered {
+    /// Opens the folder; makes it if it is not there.
+    pub(crate) fn open(path: &Path, memory: Memory) -> Result<Self, TableError> {
+        let files = Files::open(path, memory.cache_bytes)?;
+        let filed = Arc::new(files.snapshot());
+        let state = State {
+            sealed: Vec::new(),
+            fresh: Vec::new(),
+            shown: Arc::new(Shown {
+                runs: Vec::new(),
+                filed: filed.clone(),
+            }),
+            filed,
+            failure: None,
+            is_stopping: false,
+        };
+        let shared = Arc::new(Shared {
+            files,
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+        });
+        let keeper = thread::Builder::new().name("firn-store-files".into());
+        let kept = shared.clone();
+        Ok(Self {
+            keeper: Some(keeper.spawn(move || kept.keep()).map_err(TableError::Io)?),
+            shared,
+            writing: Mutex::new(()),
+            fresh_bytes_max: memory.fresh_bytes as usize,
+        })
+    }
+
+    fn writing(&self) -> MutexGuard<'_, ()> {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Seals the fresh runs once those before are in files.
+    fn seal(&self) -> Result<(), TableError> {
+        let mut state = self.shared.settled()?;
+        state.seal();
+        drop(state);
+        self.shared.changed.notify_all();
+        Ok(())
+    }
+}
+
+impl Drop for Layered {
+    /// What is not in files by now stays with the log.
+    fn drop(&mut self) {
+        self.shared.lock().is_stopping = true;
+        self.shared.changed.notify_all();
+        if let Some(keeper) = self.keeper.take() {
+            // It has told of its failure.
+            let _ = keeper.join();
+        }
+    }
+}
+
+impl Table for Layered {
+    fn view(&self) -> Box<dyn View + '_> {
+        self.frozen()
+    }
+
+    fn frozen(&self) -> Box<dyn View + Send> {
+        Box::new(self.shared.lock().shown.clone())
+    }
+
+    fn durable(&self) -> Result<Box<dyn View + '_>, TableError> {
+        let state = self.shared.working()?;
+        Ok(Box::new(state.filed.clone()))
+    }
+
+    /// Waits while both fresh and sealed runs have all the memory that they may.
+    fn write(&self, changes: Changes) -> Result<(), TableError> {
+        let _writing = self.writing();
+        let mut fresh = self.shared.working()?.fresh.clone();
+        fresh.push(Arc::new(Run::of(&changes)));
+        let fresh = run::gathered(fresh);
+        let bytes: usize = fresh.iter().map(|run| run.size()).sum();
+        {
+            let mut state = self.shared.working()?;
+            state.fresh = fresh;
+            state.show();
+        }
+        match bytes >= self.fresh_bytes_max {
+            true => self.seal(),
+            false => Ok(()),
+        }
+    }
+
+    fn start_persisting(&self) -> Result<(), TableError> {
+        let _writing = self.writing();
+        let mut state = self.shared.working()?;
+        if state.sealed.is_empty() {
+            state.seal();
+            drop(state);
+            self.shared.changed.notify_all();
+        }
+        Ok(())
+    }
+
+    fn persist(&self) -> Result<(), TableError> {
+        let _writing = self.writing();
+        self.seal()?;
+        self.shared.settled().map(drop)
+    }
+}
+
+impl State {
+    fn seal(&mut self) {
+        self.sealed.append(&mut self.fresh);
+    }
+
+    fn show(&mut self) {
+        self.shown = Arc::new(Shown {
+            runs: self.sealed.iter().chain(&self.fresh).cloned().collect(),
+            filed: self.filed.clone(),
+        });
+    }
+
+    fn check(&self) -> Result<(), TableError> {
+        match &self.failure {
+            Some(failure) => Err(TableError::Io(io::Error::other(failure.clone()))),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Shared {
+    /// A panic while the lock is held leaves nothing half done.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn working(&self) -> Result<MutexGuard<'_, State>, TableError> {
+        let state = self.lock();
+        state.check()?;
+        Ok(state)
+    }
+
+    /// Waits until nothing is on its way into files.
+    fn settled(&self) -> Result<MutexGuard<'_, State>, TableError> {
+        let on_its_way = |state: &mut State| !state.sealed.is_empty() && state.failure.is_none();
+        let waited = self.changed.wait_while(self.lock(), on_its_way);
+        let state = waited.unwrap_or_else(PoisonError::into_inner);
+        state.check()?;
+        Ok(state)
+    }
+
+    /// What the keeper does.
+    fn keep(&self) {
+        let ended = Ended(self);
+        let outcome = self.keep_on();
+        mem::forget(ended);
+        if let Err(error) = outcome {
+            self.end(error.to_string());
+        }
+    }
+
+    fn keep_on(&self) -> Result<(), TableError> {
+        let mut is_merging = false;
+        loop {
+            let mut state = self.lock();
+            while state.sealed.is_empty() && !state.is_stopping && !is_merging {
+                let waited = self.changed.wait(state);
+                state = waited.unwrap_or_else(PoisonError::into_inner);
+            }
+            if state.is_stopping && state.sealed.is_empty() {
+                return Ok(());
+            }
+            if state.sealed.is_empty() {
+                // Once more after files were merged, for what was written last.
+                let waited = self.changed.wait_timeout(state, FLUSHED_EVERY);
+                drop(waited.unwrap_or_else(PoisonError::into_inner));
+                is_merging = self.files.is_merging();
+                self.files.flush_some()?;
+                continue;
+            }
+            let sealed = state.sealed.clone();
+            drop(state);
+            self.wait_for_merging();
+            self.file(&sealed)?;
+            is_merging = true;
+        }
+    }
+
+    /// Lets fjall merge files as long as there are too many.
+    fn wait_for_merging(&self) {
+        let mut state = self.lock();
+        while !state.is_stopping && self.files.unmerged() >= UNMERGED_MAX && self.files.is_merging()
+        {
+            let waited = self.changed.wait_timeout(state, FLUSHED_EVERY);
+            (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Brings the sealed runs into a file.
+    fn file(&self, sealed: &[Arc<Run>]) -> Result<(), TableError> {
+        self.files.ingest(|put| {
+            for (index, (key, value)) in Newest::of(sealed, &[], None).enumerate() {
+                put(key, value)?;
+                if index % ROWS_BETWEEN == 0 {
+                    self.files.flush_some()?;
+                }
+            }
+            Ok(())
+        })?;
+        let filed = Arc::new(self.files.snapshot());
+        let mut state = self.lock();
+        state.filed = filed;
+        state.sealed.clear();
+        state.show();
+        drop(state);
+        self.changed.notify_all();
+        Ok(())
+    }
+
+    fn end(&self, failure: String) {
+        self.lock().failure = Some(failure);
+        self.changed.notify_all();
+    }
+}
+
+/// Tells that the keeper has ended without a word.
+struct Ended<'a>(&'a Shared);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.end("bringing rows into files panicked".to_owned());
+    }
+}
+
+impl View for Shown {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
+        let hash = run::hash(key);
+        let fresh = self.runs.iter().rev().find_map(|run| run.get(key, hash));
+        match fresh {
+            Some(value) => Ok(value.map(Bytes::copy_from_slice)),
+            None => self.filed.get(key),
+        }
+    }
+
+    fn scan<'a>(&'a self, from: Key, to: Key) -> Box<dyn Iterator<Item = Entry> + 'a> {
+        if from >= to {
+            return Box::new(std::iter::empty());
+        }
+        Box::new(self.range(from, to).map(|row| {
+            let row = row?;
+            let (key, value) = (row.key(), row.value());
+            Ok((Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)))
+        }))
+    }
+
+    fn each(&self, from: Key, to: Key, see: &mut See<'_>) -> Result<(), ReadError> {
+        if from >= to {
+            return Ok(());
+        }
+        for row in self.range(from, to) {
+            let row = row?;
+            see(row.key(), row.value())?;
+        }
+        Ok(())
+    }
+}
+
+impl Shown {
+    fn range(&self, from: Key, to: Key) -> impl Iterator<Item = Result<Row<'_>, TableError>> {
+        Rows {
+            fresh: Newest::of(&self.runs, &from, Some(&to)).peekable(),
+            filed: self.filed.range(from, to).peekable(),
+        }
+    }
+}
+
+/// A row where it stands.
+enum Row<'a> {
+    Fresh(&'a [u8], &'a [u8]),
+    Filed(Slice, Slice),
+}
+
+impl Row<'_> {
+    fn key(&self) -> &[u8] {
+        match self {
+            Self::Fresh(key, _) => key,
+            Self::Filed(key, _) => key,
+        }
+    }
+
+    fn value(&self) -> &[u8] {
+        match self {
+            Self::Fresh(_, value) => value,
+            Self::Filed(_, value) => value,
+        }
+    }
+}
+
+/// Fresh rows and those in files, in order; where both have a key, the fresh one counts.
+struct Rows<Memory: Iterator, Filed: Iterator> {
+    fresh: Peekable<Memory>,
+    filed: Peekable<Filed>,
+}
+
+impl<'a, Memory, Filed> Iterator for Rows<Memory, Filed>
+where
+    Memory: Iterator<Item = Fresh<'a>>,
+    Filed: Iterator<Item = Result<(Slice, Slice), TableError>>,
+{
+    type Item = Result<Row<'a>, TableError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let fresh = self.fresh.peek().map(|(key, _)| *key);
+            match (self.filed.peek(), fresh) {
+                (Some(Ok((filed, _))), Some(fresh)) if **filed >= *fresh => {
+                    if **filed == *fresh {
+                        self.filed.next();
+                    }
+                }
+                (Some(_), _) => {
+                    let row = self.filed.next()?;
+                    return Some(row.map(|(key, value)| Row::Filed(key, value)));
+                }
+                (None, _) => {}
+            }
+            let (key, value) = self.fresh.next()?;
+            if let Some(value) = value {
+                return Some(Ok(Row::Fresh(key, value)));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use proptest::collection::{btree_map, vec};
+    use proptest::option;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn open(folder: &Path, fresh_bytes: u64) -> Layered {
+        let memory = Memory {
+            cache_bytes: 1024 * 1024,
+            fresh_bytes,
+        };
+        Layered::open(folder, memory).unwrap()
+    }
+
+    fn rows(view: &dyn View) -> BTreeMap<Vec<u8>, Bytes> {
+        let rows = view.scan(Vec::new(), vec![u8::MAX]);
+        let rows = rows.map(|row| row.map(|(key, value)| (key.to_vec(), value)).unwrap());
+        rows.collect()
+    }
+
+    fn apply(rows: &mut BTreeMap<Vec<u8>, Bytes>, changes: Changes) {
+        for (key, value) in changes {
+            match value {
+                Some(value) => rows.insert(key, value),
+                None => rows.remove(&key),
+            };
+        }
+    }
+
+    fn key() -> impl Strategy<Value = Vec<u8>> {
+        vec(0u8..3, 1..4)
+    }
+
+    fn writes() -> impl Strategy<Value = Vec<Changes>> {
+        let value = option::of(vec(any::<u8>(), 0..200).prop_map(Bytes::from));
+        vec(btree_map(key(), value, 0..10), 1..60)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        /// Reading shows what was written, whether it is in memory, on its way or in files; what is
+        /// durable is what some number of writes left, and that is what the next one finds.
+        #[test]
+        fn reading_shows_what_was_written(
+            writes in writes(),
+            fresh_bytes in 100u64..5_000,
+            from in key(),
+            to in key(),
+        ) {
+            let folder = tempfile::tempdir().unwrap();
+            let table = open(folder.path(), fresh_bytes);
+            let mut states = vec![BTreeMap::new()];
+            for changes in writes {
+                let frozen = table.frozen();
+                let mut expected = states[states.len() - 1].clone();
+                table.write(changes.clone()).unwrap();
+                prop_assert_eq!(&rows(&frozen), &expected, "as it was");
+                apply(&mut expected, changes.clone());
+                let view = table.view();
+                for key in changes.keys() {
+                    prop_assert_eq!(view.get(key).unwrap(), expected.get(key).cloned());
+                }
+                states.push(expected);
+            }
+            let last = &states[states.len() - 1];
+            let view = table.view();
+            prop_assert_eq!(&rows(&view), last);
+            let mut seen = Vec::new();
+            view.each(from.clone(), to.clone(), &mut |key, _| {
+                seen.push(key.to_vec());
+                Ok(())
+            }).unwrap();
+            let between = |key: &&Vec<u8>| **key >= from && **key < to;
+            prop_assert_eq!(seen, last.keys().filter(between).cloned().collect::<Vec<_>>());
+            prop_assert!(states.contains(&rows(&table.durable().unwrap())));
+            drop(view);
+            drop(table);
+            let table = open(folder.path(), fresh_bytes);
+            prop_assert!(states.contains(&rows(&table.view())));
+            table.persist().unwrap();
+            prop_assert_eq!(rows(&table.durable().unwrap()), rows(&table.view()));
+        }
+    }
+
+    fn numbered(numbers: std::ops::Range<u64>) -> Changes {
+        let row = |number: u64| (number.to_be_bytes().to_vec(), Some(vec![7; 100].into()));
+        numbers.map(row).collect()
+    }
+
+    #[test]
+    fn what_was_persisted_is_durable() {
+        let folder = tempfile::tempdir().unwrap();
+        let table = open(folder.path(), 1024 * 1024);
+        table.write(numbered(0..10)).unwrap();
+        assert_eq!(rows(&table.durable().unwrap()).len(), 0);
+        table.persist().unwrap();
+        table.write(numbered(10..20)).unwrap();
+        assert_eq!(rows(&table.durable().unwrap()).len(), 10);
+        table.start_persisting().unwrap();
+        drop(table);
+        assert_eq!(rows(&open(folder.path(), 1).view()).len(), 20);
+    }
+
+    /// One looks at rows all the time while others come, become files, and are merged.
+    #[test]
+    fn rows_are_all_there_while_files_are_made_and_merged() {
+        let folder = tempfile::tempdir().unwrap();
+        let table = open(folder.path(), 64 * 1024);
+        let has_ended = AtomicBool::new(false);
+        let mut written = 0;
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut seen = 0;
+                while !has_ended.load(Ordering::Acquire) {
+                    let rows = rows(&table.view());
+                    assert!(rows.len() >= seen, "none goes");
+                    seen = rows.len();
+                    let numbers = (0..seen as u64).map(|number| number.to_be_bytes().to_vec());
+                    assert!(rows.into_keys().eq(numbers), "none is left out");
+                }
+            });
+            while table.shared.files.merged() < 2 {
+                table.write(numbered(written..written + 100)).unwrap();
+                written += 100;
+            }
+            has_ended.store(true, Ordering::Release);
+        });
+        assert_eq!(rows(&table.view()).len() as u64, written);
+    }
+
+    /// A write that would take more memory than there may be waits until the keeper has made room.
+    #[test]
+    fn memory_is_bounded() {
+        let folder = tempfile::tempdir().unwrap();
+        let table = open(folder.path(), 16 * 1024);
+        for number in 0..500 {
+            table
+                .write(numbered(number * 10..number * 10 + 10))
+                .unwrap();
+            let state = table.shared.lock();
+            let taken = |runs: &[Arc<Run>]| runs.iter().map(|run| run.size()).sum::<usize>();
+            let of_one = taken(&[Arc::new(Run::of(&numbered(0..10)))]);
+            assert!(
+                taken(&state.fresh) < 16 * 1024,
+                "sealed when it has as much"
+            );
+            assert!(taken(&state.sealed) < 16 * 1024 + of_one);
+        }
+    }
+
+    #[test]
+    fn a_failure_to_make_files_is_told_to_all_who_write_afterwards() {
+        let folder = tempfile::tempdir().unwrap();
+        let rows_folder = folder.path().join("rows");
+        let table = open(&rows_folder, 1024 * 1024);
+        table.write(numbered(0..10)).unwrap();
+        std::fs::remove_dir_all(&rows_folder).unwrap();
+        assert!(matches!(table.persist(), Err(TableError::Io(_))));
+        assert!(table.write(numbered(10..20)).is_err());
+        assert!(table.durable().is_err());
+        assert!(table.start_persisting().is_err());
+        assert_eq!(rows(&table.view()).len(), 10, "which can be read");
+    }
+
+    #[test]
+    fn a_keeper_that_panics_is_told_as_a_failure() {
+        let folder = tempfile::tempdir().unwrap();
+        let table = open(folder.path(), 1024 * 1024);
+        drop(Ended(&table.shared));
+        let failure = table.persist().unwrap_err();
+        assert!(failure.to_string().contains("panicked"), "{failure}");
+    }
+}
