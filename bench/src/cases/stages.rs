@@ -70,6 +70,7 @@ impl Threads {
         match name {
             name if name.starts_with("firn-committer") => Self::Committer,
             name if name.starts_with("firn-store-appl") => Self::Applier,
+            name if name.starts_with("firn-store-file") => Self::Tables,
             name if name.starts_with("fjall") => Self::Tables,
             _ => Self::Serving,
         }
@@ -88,7 +89,7 @@ const STAGES: [(&str, Threads); 11] = [
     ("committer", Threads::Committer),
     ("log: write and flush", Threads::Committer),
     ("applier: into the rows", Threads::Applier),
-    ("tables: flushing, compacting", Threads::Tables),
+    ("files of rows: writing, merging", Threads::Tables),
 ];
 
 const REQUEST: usize = 0;
@@ -116,6 +117,7 @@ const PATHS: &[(&str, usize)] = &[
     ("firn_runtime::committer", COMMITTER),
     ("firn_store::embedded::log", LOG),
     ("firn_store::embedded::applier", APPLIER),
+    ("firn_store::embedded::table::layered::Shared::keep", TABLES),
     ("fjall::worker_pool", TABLES),
     ("firn_runtime::driver", LANE),
     ("firn_runtime::lane", LANE),
@@ -409,6 +411,7 @@ mod tests {
         for (name, expected) in [
             ("firn-committer", Threads::Committer),
             ("firn-store-appl", Threads::Applier),
+            ("firn-store-file", Threads::Tables),
             ("fjall:worker", Threads::Tables),
             ("tokio-rt-worker", Threads::Serving),
             ("firn", Threads::Serving),

@@ -6,8 +6,6 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Slice};
@@ -21,9 +19,6 @@ use crate::rows::{Entry, View};
 /// and over, as fast as a processor can, for as long as another goes on (fjall 3.1.13).
 const WORKERS: usize = 1;
 
-/// How often what is written into files is flushed.
-pub(super) const FLUSHED_EVERY: Duration = Duration::from_millis(10);
-
 /// How many files may be written at a time: of rows that come in, and of those that are merged.
 const WRITTEN_AT_ONCE: usize = 2;
 
@@ -31,15 +26,8 @@ const WRITTEN_AT_ONCE: usize = 2;
 pub(in crate::embedded) struct Files {
     database: Database,
     rows: Keyspace,
-    unflushed: Unflushed,
-}
-
-/// What is written into files and fjall flushes only when a file is complete, 64 MiB at once. A flush
-/// of the log would wait for all of that, so it is flushed before, a little at a time.
-struct Unflushed {
     /// Where fjall keeps its files, each with a number for a name, the newest with the highest.
-    files: PathBuf,
-    flushed: Mutex<Instant>,
+    folder: PathBuf,
 }
 
 impl Files {
@@ -51,16 +39,12 @@ impl Files {
             .worker_threads(WORKERS)
             .open()?;
         let rows = database.keyspace(KEYSPACE, KeyspaceCreateOptions::default)?;
-        // Until 0.1 rows went through the journal.
+        // An older Firn may have left rows in the journal.
         database.persist(PersistMode::SyncAll)?;
-        let unflushed = Unflushed {
-            files: rows.path().join("tables"),
-            flushed: Mutex::new(Instant::now()),
-        };
         Ok(Self {
+            folder: rows.path().join("tables"),
             database,
             rows,
-            unflushed,
         })
     }
 
@@ -104,44 +88,36 @@ impl Files {
         self.rows.l0_table_count()
     }
 
-    /// Flushes what is being written into files, if that was not done a moment ago.
+    /// Flushes what was written so far into files that are not complete. fjall does that when one is,
+    /// 64 MiB at once, and a flush of the log would wait for all of it.
     pub(super) fn flush_some(&self) -> Result<(), TableError> {
-        let flushed = self.unflushed.flush(Instant::now());
-        flushed.map_err(TableError::Io)
+        flush_newest(&self.folder).map_err(TableError::Io)
     }
 }
 
-impl Unflushed {
-    fn flush(&self, now: Instant) -> io::Result<()> {
-        {
-            let mut flushed = self.flushed.lock().unwrap_or_else(PoisonError::into_inner);
-            if now.duration_since(*flushed) < FLUSHED_EVERY {
-                return Ok(());
-            }
-            *flushed = now;
+/// Flushes the files that were begun last.
+fn flush_newest(folder: &Path) -> io::Result<()> {
+    for newest in newest(folder)? {
+        let file = File::open(folder.join(newest.to_string()));
+        match file.and_then(|file| file.sync_data()) {
+            // A merge that had nothing to keep removes its file.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            flushed => flushed?,
         }
-        for newest in self.newest()? {
-            let file = File::open(self.files.join(newest.to_string()));
-            match file.and_then(|file| file.sync_data()) {
-                // A merge that had nothing to keep removes its file.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                flushed => flushed?,
-            }
-        }
-        Ok(())
     }
+    Ok(())
+}
 
-    /// The numbers of the files that were begun last.
-    fn newest(&self) -> io::Result<Vec<u64>> {
-        let mut numbers = Vec::new();
-        for entry in fs::read_dir(&self.files)? {
-            let name = entry?.file_name();
-            numbers.extend(name.to_str().and_then(|name| name.parse::<u64>().ok()));
-        }
-        numbers.sort_unstable_by(|a, b| b.cmp(a));
-        numbers.truncate(WRITTEN_AT_ONCE);
-        Ok(numbers)
+/// The numbers of the files that were begun last.
+fn newest(folder: &Path) -> io::Result<Vec<u64>> {
+    let mut numbers = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let name = entry?.file_name();
+        numbers.extend(name.to_str().and_then(|name| name.parse::<u64>().ok()));
     }
+    numbers.sort_unstable_by(|a, b| b.cmp(a));
+    numbers.truncate(WRITTEN_AT_ONCE);
+    Ok(numbers)
 }
 
 /// The rows of files at one moment.
@@ -190,37 +166,24 @@ impl View for Snapshot {
 mod tests {
     use super::*;
 
-    /// A folder of files with these names, flushed at this time.
-    fn unflushed(names: &[&str], at: Instant) -> (tempfile::TempDir, Unflushed) {
-        let folder = tempfile::tempdir().unwrap();
-        for name in names {
-            fs::write(folder.path().join(name), "rows").unwrap();
-        }
-        let files = folder.path().to_owned();
-        let flushed = Mutex::new(at);
-        (folder, Unflushed { files, flushed })
-    }
-
     #[test]
     fn the_newest_files_are_those_of_the_highest_numbers() {
-        let at = Instant::now();
-        let (_folder, files) = unflushed(&["9", "12", "2", "lock", "77.old"], at);
-        assert_eq!(files.newest().unwrap(), [12, 9]);
-        files.flush(at + FLUSHED_EVERY).unwrap();
-        let (_folder, none) = unflushed(&[], at);
-        assert!(none.newest().unwrap().is_empty());
-        none.flush(at + FLUSHED_EVERY).unwrap();
+        let check = |names: &[&str], expected: &[u64]| {
+            let folder = tempfile::tempdir().unwrap();
+            for name in names {
+                fs::write(folder.path().join(name), "rows").unwrap();
+            }
+            assert_eq!(newest(folder.path()).unwrap(), expected);
+            flush_newest(folder.path()).unwrap();
+        };
+        check(&["9", "12", "2", "lock", "77.old"], &[12, 9]);
+        check(&["3"], &[3]);
+        check(&[], &[]);
     }
 
     #[test]
-    fn files_are_looked_for_now_and_then_only() {
-        let at = Instant::now();
-        let (folder, files) = unflushed(&["1"], at);
-        drop(folder);
-        files.flush(at + FLUSHED_EVERY / 2).unwrap();
-        let failed = files.flush(at + FLUSHED_EVERY).unwrap_err();
-        assert_eq!(failed.kind(), io::ErrorKind::NotFound);
-        // It was tried, so it is not tried again at once.
-        files.flush(at + FLUSHED_EVERY).unwrap();
+    fn a_folder_that_is_gone_is_told() {
+        let gone = flush_newest(Path::new("gone")).unwrap_err();
+        assert_eq!(gone.kind(), io::ErrorKind::NotFound);
     }
 }

@@ -19,12 +19,13 @@ use std::iter::Peekable;
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 use std::{io, mem};
 
 use bytes::Bytes;
 use fjall::Slice;
 
-use super::files::{FLUSHED_EVERY, Files, Snapshot};
+use super::files::{Files, Snapshot};
 use super::run::{self, Fresh, Newest, Run};
 use super::{Memory, Table, TableError};
 use crate::ReadError;
@@ -36,8 +37,11 @@ use crate::rows::{Entry, See, View};
 /// searched by who reads.
 const UNMERGED_MAX: usize = 16;
 
-/// How many rows go into a file before the keeper looks whether something is to be flushed.
-const ROWS_BETWEEN: usize = 512;
+/// How many bytes of rows go into a file before they are flushed.
+const FLUSHED_BYTES: usize = 512 * 1024;
+
+/// How often files that are merged are flushed meanwhile.
+const FLUSHED_EVERY: Duration = Duration::from_millis(10);
 
 /// Fresh rows over rows in files.
 pub(crate) struct Layered {
@@ -248,7 +252,6 @@ impl Shared {
                 return Ok(());
             }
             if state.sealed.is_empty() {
-                // Once more after files were merged, for what was written last.
                 let waited = self.changed.wait_timeout(state, FLUSHED_EVERY);
                 drop(waited.unwrap_or_else(PoisonError::into_inner));
                 is_merging = self.files.is_merging();
@@ -276,9 +279,12 @@ impl Shared {
     /// Brings the sealed runs into a file.
     fn file(&self, sealed: &[Arc<Run>]) -> Result<(), TableError> {
         self.files.ingest(|put| {
-            for (index, (key, value)) in Newest::of(sealed, &[], None).enumerate() {
+            let mut unflushed = 0;
+            for (key, value) in Newest::of(sealed, &[], None) {
                 put(key, value)?;
-                if index % ROWS_BETWEEN == 0 {
+                unflushed += key.len() + value.map_or(0, <[u8]>::len);
+                if unflushed >= FLUSHED_BYTES {
+                    unflushed = 0;
                     self.files.flush_some()?;
                 }
             }
