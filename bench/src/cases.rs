@@ -250,14 +250,37 @@ pub(crate) const LONG: &[Case] = &[
     },
 ];
 
+/// The name of [`PROMISED`].
+pub(crate) const PROMISES: &str = "promises";
+
+/// The cases of what Firn promises beside an echo, a bare store and Restate: one name for all, so that
+/// their figures come from one run.
+pub(crate) const PROMISED: [&str; 10] = [
+    "own",
+    "throughput",
+    "overhead",
+    "active",
+    "replay",
+    "lanes",
+    "known",
+    "restate",
+    "tails",
+    "steady",
+];
+
 /// The names of all cases, in their order.
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     ALL.iter().chain(LONG).map(|case| case.name)
 }
 
-/// The case with this name.
-pub(crate) fn named(name: &str) -> Option<&'static Case> {
-    ALL.iter().chain(LONG).find(|case| case.name == name)
+/// The cases with this name: one, or those of [`PROMISES`].
+pub(crate) fn named(name: &str) -> Vec<&'static Case> {
+    let names = match name {
+        PROMISES => &PROMISED[..],
+        _ => &[name],
+    };
+    let case = |name: &&str| ALL.iter().chain(LONG).find(|case| case.name == *name);
+    names.iter().filter_map(case).collect()
 }
 
 /// The cart's method that stores one event.
@@ -296,4 +319,17 @@ fn id(number: u64) -> String {
 /// Bytes as megabytes: a million each.
 fn megabytes(bytes: f64) -> f64 {
     bytes / 1e6
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cases_are_found_by_name() {
+        let names = |name| named(name).iter().map(|case| case.name).collect::<Vec<_>>();
+        assert_eq!(names("own"), ["own"]);
+        assert_eq!(names(PROMISES), PROMISED, "each is one");
+        assert!(names("none").is_empty());
+    }
 }

@@ -41,7 +41,7 @@ use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail};
 use futures_util::FutureExt as _;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -158,9 +158,11 @@ fn figures_options(mut rest: &[&str]) -> Result<Task> {
             "--brief" => asked.effort = Effort::Brief,
             flag if flag.starts_with('-') => bail!("there is no {flag}"),
             name => {
-                let case =
-                    cases::named(name).with_context(|| format!("there is no case {name}"))?;
-                asked.cases.push(case);
+                let named = cases::named(name);
+                if named.is_empty() {
+                    bail!("there is no case {name}");
+                }
+                asked.cases.extend(named);
             }
         }
     }
@@ -213,6 +215,8 @@ async fn run(task: Task) -> Result<bool> {
             for case in cases::LONG {
                 println!("{:12} {}; only when named", case.name, case.about);
             }
+            let promised = cases::PROMISED.join(", ");
+            println!("{:12} in one run: {promised}", cases::PROMISES);
         }
         Task::Counts(options) => {
             return counts::run(&Programs::find(Effort::Full)?, &options).await;

@@ -414,7 +414,9 @@ impl Check {
             return Ok(());
         }
         let (event, last): (i64, Option<i64>) = (column(row, 10)?, column(row, 11)?);
-        if let Some(last) = last.filter(|last| *last < event) {
+        // The last event stays, whatever is trimmed.
+        let last = last.unwrap_or(0);
+        if last < event {
             self.lost(format!(
                 "it is of event {event}, and the last one is {last}"
             ));

@@ -101,6 +101,7 @@ async fn has_begun(session: &Session, owner: &str) {
 struct InPostgres {
     url: Url,
     clock: Clock,
+    keys: Option<Arc<Keys>>,
 }
 
 impl Backend for InPostgres {
@@ -109,6 +110,7 @@ impl Backend for InPostgres {
             let config = Config {
                 clock: self.clock.clone(),
                 writers: 2,
+                keys: self.keys.clone(),
                 ..Config::new(self.url.clone())
             };
             let store = Postgres::open(config, |_| {}).await;
@@ -129,6 +131,20 @@ async fn postgres_conforms() {
     let fresh = |clock| InPostgres {
         url: url(&server.fresh()),
         clock,
+        keys: None,
+    };
+    suite::run(fresh).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sealed_database_conforms() {
+    let server = server();
+    let keys = Keys::parse("one:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=");
+    let keys = Arc::new(keys.expect("a key"));
+    let fresh = |clock| InPostgres {
+        url: url(&server.fresh()),
+        clock,
+        keys: Some(keys.clone()),
     };
     suite::run(fresh).await;
 }

@@ -322,6 +322,21 @@ async fn what_does_not_fit_together_is_found_and_repaired_if_it_is_safe() {
         &[("firn_states \"log\" \"a\" \"snapshot\": it is of no living generation", Possible)],
     )
     .await;
+    let snapshot = "INSERT INTO firn_states SELECT 'log', 'a', 'snapshot', 0, 3, type, value, tags FROM firn_states";
+    for (deleted, last) in [("", 0), (" WHERE number = 3", 2)] {
+        finds(
+            server,
+            &format!("{snapshot}; DELETE FROM firn_events{deleted}"),
+            &[(
+                &format!(
+                    "firn_states \"log\" \"a\" \"snapshot\": it is of event 3, and the last one is {last}"
+                ),
+                Impossible,
+            )],
+        )
+        .await;
+    }
+    finds(server, snapshot, &[]).await;
 }
 
 /// Without its row a slot can be taken by nobody, so this is only looked at.
