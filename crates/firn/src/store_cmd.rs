@@ -197,6 +197,7 @@ async fn check(config: &StoreConfig, is_repairing: bool) -> Result<(), Failure> 
     let checked = match &config.store {
         StoreUrl::Memory => return Err(nothing_lasts()),
         StoreUrl::Embedded(folder) => {
+            embedded::find(folder).map_err(locked)?;
             let settings = embedded_config(config);
             let checked = embedded::check(folder, settings, is_repairing, tell, store::end);
             checked.map_err(locked)?
@@ -244,6 +245,7 @@ async fn rotate_keys(config: &StoreConfig) -> Result<(), Failure> {
     let count = match &config.store {
         StoreUrl::Memory => return Err(nothing_lasts()),
         StoreUrl::Embedded(folder) => {
+            embedded::find(folder).map_err(locked)?;
             let sealed = embedded::rotate_keys(folder, &embedded_config(config), tell);
             sealed.map_err(locked)?
         }
@@ -268,13 +270,7 @@ async fn open(config: &StoreConfig) -> Result<Arc<dyn Store>, Failure> {
     match &config.store {
         StoreUrl::Memory => Err(nothing_lasts()),
         StoreUrl::Embedded(folder) => {
-            if !folder.exists() {
-                return Err(Failure::new(
-                    Code::DataFolderUnusable,
-                    format!("there is no data folder {}", folder.display()),
-                    "name the folder with --store embedded:FOLDER",
-                ));
-            }
+            embedded::find(folder).map_err(locked)?;
             let opened = Embedded::open(folder, embedded_config(config), store::end);
             Ok(Arc::new(opened.map_err(locked)?))
         }

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -213,7 +214,13 @@ async fn bad_files_and_stores_are_refused_before_anything_is_changed() {
     let folder = shop.folder().to_owned();
     let said = store(&folder, "", &["export", "good.firn"]).expect("an export");
     assert!(said.starts_with("exported "), "{said}");
-    refused(&folder, "", &["export", "good.firn"], "FIRN-5035");
+    let rights = fs::metadata(folder.join("good.firn"))
+        .expect("a file")
+        .permissions();
+    assert_eq!(rights.mode() & 0o777, 0o600, "it is its user's alone");
+    let said = refused(&folder, "", &["export", "good.firn"], "FIRN-5035");
+    assert!(said.contains("good.firn is there already"), "{said}");
+    assert!(said.contains("a name that is not taken"), "{said}");
     refused(&folder, "", &["import", "good.firn"], "FIRN-5036");
     fs::rename(folder.join("data"), folder.join("before")).expect("a name");
     refused(&folder, "", &["export", "none.firn"], "FIRN-5009");
@@ -251,6 +258,33 @@ async fn bad_files_and_stores_are_refused_before_anything_is_changed() {
     shop.firn.start_again();
     shop.firn.wait_until_serving();
     assert_eq!(shop.quantity("alice"), 1);
+}
+
+/// A name that is wrong must not become a store that is whole, since it is empty.
+#[test]
+fn only_stores_that_are_there_are_looked_at() {
+    let place = tempfile::tempdir().expect("a folder");
+    let folder = place.path();
+    let commands = [
+        &["check"][..],
+        &["check", "--repair"],
+        &["export", "e.firn"],
+        &["rotate-keys"],
+        &["trim", "--dry-run", "--before", "1"],
+    ];
+    for command in commands {
+        let said = refused(folder, A, command, "FIRN-5009");
+        assert!(said.contains("there is no data folder data"), "{said}");
+        assert!(!folder.join("data").exists(), "{command:?} makes nothing");
+    }
+    fs::create_dir(folder.join("data")).expect("a folder");
+    fs::write(folder.join("data").join("notes.txt"), "").expect("a file");
+    for command in commands {
+        let said = refused(folder, A, command, "FIRN-5009");
+        assert!(said.contains("data is no data folder"), "{said}");
+        let left = fs::read_dir(folder.join("data")).expect("a folder").count();
+        assert_eq!(left, 1, "{command:?} makes nothing");
+    }
 }
 
 #[test]

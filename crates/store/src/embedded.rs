@@ -41,6 +41,7 @@ mod trims;
 
 pub use checking::check;
 pub use error::{Fatal, OpenError};
+pub use folder::find;
 pub use metrics::{Metrics, Sizes};
 pub use restore::restore;
 pub use rotate::rotate_keys;

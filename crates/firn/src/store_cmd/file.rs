@@ -1,12 +1,14 @@
 //! Files of exports: written under another name until they are whole, never over another.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{BufReader, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
+use firn_model::code::Code;
 use firn_store::archive::file::Encoder;
 use firn_store::archive::{ArchiveError, Row};
 use firn_store::seal::Keys;
@@ -16,6 +18,9 @@ use crate::exit::Failure;
 
 /// How much is read from a file at once, in bytes.
 const BUFFER_BYTES: usize = 256 * 1024;
+
+/// The rights of a new file: it holds what the store does, which is its user's alone.
+const FILE_MODE: u32 = 0o600;
 
 /// A file that is being written. Dropped unfinished, it leaves nothing.
 pub(super) struct NewFile {
@@ -31,13 +36,19 @@ impl NewFile {
     /// Begins a file that is not there yet.
     pub(super) fn create(path: &Path) -> Result<Self, Failure> {
         if path.exists() {
-            let there = std::io::Error::from(std::io::ErrorKind::AlreadyExists);
-            return Err(failed(path, there.into()));
+            return Err(Failure::new(
+                Code::ArchiveUnusable,
+                format!("{} is there already", path.display()),
+                "give a name that is not taken: nothing is overwritten",
+            ));
         }
         let mut part = path.as_os_str().to_owned();
         part.push(".part");
         let part = PathBuf::from(part);
-        let file = File::create(&part).map_err(|error| failed(path, error.into()))?;
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true);
+        let file = options.mode(FILE_MODE).open(&part);
+        let file = file.map_err(|error| failed(path, error.into()))?;
         Ok(Self {
             path: path.to_path_buf(),
             part,

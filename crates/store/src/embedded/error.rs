@@ -72,6 +72,18 @@ pub enum OpenError {
         /// The folder.
         folder: PathBuf,
     },
+    /// There is no folder, and none was to be made.
+    #[error("there is no data folder {}", folder.display())]
+    Missing {
+        /// Where it was looked for.
+        folder: PathBuf,
+    },
+    /// The folder is none of a store.
+    #[error("{} is no data folder: it has no file `format`", folder.display())]
+    Foreign {
+        /// The folder.
+        folder: PathBuf,
+    },
     /// The folder is sealed with other keys than those given.
     #[error(transparent)]
     Sealed(VerifyError),
@@ -96,7 +108,9 @@ impl OpenError {
             Self::Unfinished { .. } => Code::RestoreUnfinished,
             Self::NotEmpty { .. } => Code::StoreNotEmpty,
             Self::Sealed(error) => error.code(),
-            Self::Unusable { .. } => Code::DataFolderUnusable,
+            Self::Missing { .. } | Self::Foreign { .. } | Self::Unusable { .. } => {
+                Code::DataFolderUnusable
+            }
         }
     }
 
@@ -111,6 +125,9 @@ impl OpenError {
             Self::Flush { .. } => "check the disk and its free space, then start again",
             Self::Unfinished { .. } => "repeat firn store import",
             Self::NotEmpty { .. } => "import into another folder, or remove this one first",
+            Self::Missing { .. } | Self::Foreign { .. } => {
+                "name the folder of a store with --store embedded:FOLDER"
+            }
             Self::Sealed(error) => error.remedy(),
             Self::Unusable { .. } => "make it a folder that Firn may read and write",
         }

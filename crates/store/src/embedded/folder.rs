@@ -23,8 +23,9 @@
 //! A folder has the lowest format that describes what is in it: one that never held a replica can
 //! still be opened by a Firn that knows of none.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -59,6 +60,9 @@ const FORMAT_TRIMS: u32 = 7;
 /// The highest version that this Firn knows.
 const FORMAT_MAX: u32 = FORMAT_TRIMS;
 
+/// The rights of a new folder: what is in it is read by nobody else, whatever its own rights are.
+const FOLDER_MODE: u32 = 0o700;
+
 /// Rows that are to take the place of others.
 const ROWS_NEW: &str = "rows.new";
 
@@ -84,6 +88,23 @@ pub(crate) fn format_of(write: &Write) -> u32 {
     }
 }
 
+/// Whether a data folder is there, for who must not make one. Changes nothing.
+///
+/// # Errors
+/// [`OpenError::Missing`] and [`OpenError::Foreign`].
+pub fn find(path: &Path) -> Result<(), OpenError> {
+    let folder = || path.to_path_buf();
+    if !path.exists() {
+        return Err(OpenError::Missing { folder: folder() });
+    }
+    // A folder with a log has lost the file: opening it says so.
+    let is_foreign = !path.join("format").exists() && !path.join("log").exists();
+    match is_foreign && path.is_dir() {
+        true => Err(OpenError::Foreign { folder: folder() }),
+        false => Ok(()),
+    }
+}
+
 /// A data folder that this process alone may use.
 #[derive(Debug)]
 pub(crate) struct DataFolder {
@@ -102,7 +123,7 @@ impl DataFolder {
             source,
         };
         let is_new = !path.exists();
-        fs::create_dir_all(path).map_err(unusable)?;
+        create(path).map_err(unusable)?;
         let lock = lock(path)?;
         finish_replacing(path).map_err(unusable)?;
         let is_empty = !path.join("log").exists() && !path.join("rows").exists();
@@ -237,6 +258,15 @@ fn finish_replacing(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Makes the folder, if it is not there, for its user alone; folders above it as others are made.
+fn create(path: &Path) -> io::Result<()> {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    let mut builder = DirBuilder::new();
+    builder.recursive(true).mode(FOLDER_MODE).create(path)
+}
+
 fn lock(path: &Path) -> Result<File, OpenError> {
     let unusable = |source| OpenError::Unusable {
         folder: path.to_path_buf(),
@@ -307,7 +337,36 @@ fn sync_parent(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
+
+    /// The folders above are not Firn's.
+    #[test]
+    fn new_folder_is_for_its_user_alone() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("above").join("data");
+        drop(DataFolder::open(&path).unwrap());
+        let rights = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(rights(&path), 0o700);
+        assert_ne!(rights(path.parent().unwrap()), 0o700);
+        // One that is there stays as it is.
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o750)).unwrap();
+        drop(DataFolder::open(&path).unwrap());
+        assert_eq!(rights(&path), 0o750);
+    }
+
+    #[test]
+    fn folder_of_a_store_is_told_from_others() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("data");
+        assert!(matches!(find(&path), Err(OpenError::Missing { .. })));
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("notes.txt"), "").unwrap();
+        assert!(matches!(find(&path), Err(OpenError::Foreign { .. })));
+        drop(DataFolder::open(&path).unwrap());
+        assert!(find(&path).is_ok());
+    }
 
     /// A child that this process starts holds what is open here until it runs its own program.
     #[test]
