@@ -216,7 +216,7 @@ impl BareRows {
             .cache_size(config.cache_bytes)
             .open()?;
         let rows = database.keyspace("rows", || {
-            KeyspaceCreateOptions::default().max_memtable_size(config.memtable_bytes)
+            KeyspaceCreateOptions::default().max_memtable_size(config.fresh_bytes)
         })?;
         Ok(Self { database, rows })
     }

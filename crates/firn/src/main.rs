@@ -2,9 +2,8 @@
 
 use std::process::ExitCode;
 
-/// The store frees rows by the hundred thousand when a memtable has become a file. The allocator of
-/// glibc then joins what was freed with its lock held, for some 30 ms in which no commit could be
-/// made (docs/performance.md).
+/// The allocator of glibc joins what was freed with its lock held; after much was freed at once that
+/// took 30 ms, in which no commit could be made (docs/performance.md).
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

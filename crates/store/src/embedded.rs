@@ -92,7 +92,7 @@ pub struct Config {
     pub cache_bytes: u64,
     /// Memory for rows that were written and are not yet in a file of their own, in bytes; twice
     /// as much while they are being put there. Default 16 MiB, since 0.1.
-    pub memtable_bytes: u64,
+    pub fresh_bytes: u64,
     /// How many bytes of log may be in rows that are in no file: what a start after a crash reads at
     /// most, beside what was not yet brought into rows. Default 32 MiB, since 0.1.
     pub replay_bytes: u64,
@@ -110,7 +110,7 @@ impl Default for Config {
         Self {
             segment_bytes: 64 * 1024 * 1024,
             cache_bytes: 64 * 1024 * 1024,
-            memtable_bytes: 16 * 1024 * 1024,
+            fresh_bytes: 16 * 1024 * 1024,
             replay_bytes: 32 * 1024 * 1024,
             read_threads: 2,
             clock: Clock::system(),
@@ -201,7 +201,7 @@ impl Embedded {
         })?;
         let memory = table::Memory {
             cache_bytes: config.cache_bytes,
-            fresh_bytes: config.memtable_bytes,
+            fresh_bytes: config.fresh_bytes,
         };
         let rows = Layered::open(&places.rows, memory)
             .map_err(|error| OpenError::from_table(error, places.rows.clone()))?;
@@ -236,7 +236,7 @@ impl Embedded {
     }
 
     fn assemble(parts: Parts, config: &Config, on_fatal: OnFatal) -> Result<Self, OpenError> {
-        let log = replay::recover(&parts, config.segment_bytes)?;
+        let (log, replayed) = replay::recover(&parts, config.segment_bytes)?;
         let heads = read::heads(&*parts.table.view())
             .map_err(|error| OpenError::from_rows(error, parts.places.rows.clone()))?;
         let reached = log.next() - 1;
@@ -251,7 +251,7 @@ impl Embedded {
         let applier = Applier::new(
             shared.table.clone(),
             log.segments(),
-            reached,
+            (reached, replayed),
             config.replay_bytes,
         );
         let no_thread = |source| OpenError::Unusable {

@@ -4,7 +4,8 @@
 //! One thread. It takes batches from the [`Backlog`], and writes their rows and the number they reach
 //! in one batch of the table. That becomes durable by and by; every now and then the applier looks how
 //! far it is, and removes segments of the log that hold nothing newer. Its fate: it ends when the
-//! backlog is closed, after everything is durable; a failure is fatal for the process.
+//! backlog is closed, after everything is durable, or at once when the store has failed; a failure is
+//! fatal for the process.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -52,20 +53,22 @@ pub(crate) struct RowWriter {
 }
 
 impl Applier {
-    /// An applier for rows that have reached this number, of which so many bytes of log may be not
-    /// durable.
+    /// An applier for rows that have reached this number, for which so many bytes of log were read, and
+    /// of which so many may be not durable.
     pub(crate) fn new(
         table: Arc<dyn Table>,
         segments: Arc<Segments>,
-        reached: u64,
+        (reached, replayed): (u64, u64),
         replay_bytes: u64,
     ) -> Self {
+        let mut behind = Behind::new(replay_bytes);
+        behind.push(reached, replayed);
         Self {
             table,
             segments,
             rows: RowWriter::new(),
             reached,
-            behind: Behind::new(replay_bytes),
+            behind,
         }
     }
 
@@ -74,6 +77,7 @@ impl Applier {
     /// # Errors
     /// The table or the disk failed. What is in the log stays there.
     pub(crate) fn run(mut self, backlog: &Backlog) -> Result<(), Fatal> {
+        self.look()?;
         loop {
             match backlog.take(LOOK_EVERY) {
                 Work::Apply(batches) => {
@@ -86,6 +90,7 @@ impl Applier {
                 }
                 Work::Idle => self.look()?,
                 Work::Close => return self.finish(),
+                Work::Stop => return Ok(()),
             }
         }
     }

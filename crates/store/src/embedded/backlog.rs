@@ -55,6 +55,8 @@ pub(crate) enum Work {
     Idle,
     /// Everything is applied and nothing will come any more.
     Close,
+    /// The store has failed.
+    Stop,
 }
 
 /// The applier has failed; the rows will not go on.
@@ -149,7 +151,8 @@ impl Backlog {
         match state.phase {
             _ if !batches.is_empty() => Work::Apply(batches),
             Phase::Open => Work::Idle,
-            Phase::Closed | Phase::Failed => Work::Close,
+            Phase::Closed => Work::Close,
+            Phase::Failed => Work::Stop,
         }
     }
 
@@ -264,7 +267,7 @@ mod tests {
     fn lasts(work: Work) -> Vec<u64> {
         match work {
             Work::Apply(batches) => batches.iter().map(|batch| batch.last).collect(),
-            Work::Idle | Work::Close => Vec::new(),
+            Work::Idle | Work::Close | Work::Stop => Vec::new(),
         }
     }
 
@@ -346,6 +349,7 @@ mod tests {
             assert_eq!(waiting.join().unwrap(), Err(Failed));
         });
         assert_eq!(backlog.push(batch(4, 1)), Err(Failed));
+        assert!(matches!(backlog.take(Duration::MAX), Work::Stop));
         assert_eq!(backlog.reach(3), Ok(()));
     }
 

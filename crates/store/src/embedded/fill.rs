@@ -125,7 +125,8 @@ fn fill(
             }
         }
         aside.ingest(table)
-    })
+    })?;
+    table.check()
 }
 
 /// Rows that came out of order.
@@ -145,6 +146,9 @@ impl Aside {
     fn ingest(mut self, table: &Files) -> Result<(), TableError> {
         self.rows.sort_by(|a, b| a.0.cmp(&b.0));
         self.rows.dedup_by(|a, b| a.0 == b.0);
+        if self.rows.is_empty() {
+            return Ok(());
+        }
         table.ingest(|put| {
             self.rows
                 .iter()

@@ -15,7 +15,8 @@ const REPLAY_BYTES: usize = 1024 * 1024;
 ///
 /// Rows may only hold what is durable, so the writes that the new segment carries over are applied
 /// after it was made.
-pub(super) fn recover(parts: &Parts, segment_bytes: u64) -> Result<Log, OpenError> {
+/// Gives also how many bytes of the log were brought into the rows.
+pub(super) fn recover(parts: &Parts, segment_bytes: u64) -> Result<(Log, u64), OpenError> {
     let in_rows = |error| OpenError::from_rows(error, parts.places.rows.clone());
     let reached = applier::reached(&*parts.table.view()).map_err(in_rows)?;
     let mut replay = Replayed {
@@ -24,6 +25,7 @@ pub(super) fn recover(parts: &Parts, segment_bytes: u64) -> Result<Log, OpenErro
         writes: Vec::new(),
         bytes: 0,
         last: reached,
+        replayed: 0,
     };
     let outcome = recovery::recover(&parts.disk, &parts.seals, reached, |carried| {
         replay.push(carried)
@@ -46,7 +48,7 @@ pub(super) fn recover(parts: &Parts, segment_bytes: u64) -> Result<Log, OpenErro
         replay.push::<ReadError>(carried).map_err(in_rows)?;
     }
     replay.flush().map_err(in_rows)?;
-    Ok(log)
+    Ok((log, replay.replayed))
 }
 
 /// Writes of the log on their way into the rows.
@@ -56,6 +58,8 @@ struct Replayed<'a> {
     writes: Vec<Write>,
     bytes: usize,
     last: u64,
+    /// The bytes of all writes so far.
+    replayed: u64,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +74,7 @@ impl Replayed<'_> {
     fn push<E: From<ReadError>>(&mut self, carried: Carried) -> Result<(), E> {
         self.last = carried.number;
         self.bytes += carried.bytes;
+        self.replayed += carried.bytes as u64;
         self.writes.push(carried.write);
         if self.bytes >= REPLAY_BYTES {
             self.flush()?;

@@ -139,7 +139,7 @@ fn open(rows: &Path) -> Result<Arc<dyn Table>, OpenError> {
     let config = Config::default();
     let memory = Memory {
         cache_bytes: config.cache_bytes,
-        fresh_bytes: config.memtable_bytes,
+        fresh_bytes: config.fresh_bytes,
     };
     let table = Layered::open(rows, memory);
     let table = table.map_err(|error| OpenError::from_table(error, rows.to_path_buf()))?;

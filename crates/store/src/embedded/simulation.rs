@@ -308,7 +308,7 @@ fn live(model: &mut Model, disk: &FaultyDisk, rows: &FaultyRows, chance: &mut Ch
 
 impl Embedded {
     /// Ends without anything that a killed process would not do.
-    fn abandon(self) {
+    pub(super) fn abandon(self) {
         self.shared.has_failed.store(true, Ordering::Release);
         self.shared.backlog.fail();
     }

@@ -55,6 +55,16 @@ pub(crate) enum TableError {
     Damaged(String),
 }
 
+impl TableError {
+    /// The same, to be told once more.
+    fn again(&self) -> Self {
+        match self {
+            Self::Io(error) => Self::Io(io::Error::new(error.kind(), error.to_string())),
+            Self::Damaged(fault) => Self::Damaged(fault.clone()),
+        }
+    }
+}
+
 /// How much memory a table may use.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Memory {

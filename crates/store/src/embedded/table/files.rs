@@ -41,6 +41,11 @@ impl Files {
         let rows = database.keyspace(KEYSPACE, KeyspaceCreateOptions::default)?;
         // An older Firn may have left rows in the journal.
         database.persist(PersistMode::SyncAll)?;
+        if let Some(keyspaces) = rows.path().parent() {
+            // fjall has flushed this folder before it made the keyspace in it.
+            let flushed = File::open(keyspaces).and_then(|folder| folder.sync_all());
+            flushed.map_err(TableError::Io)?;
+        }
         Ok(Self {
             folder: rows.path().join("tables"),
             database,
@@ -50,18 +55,27 @@ impl Files {
 
     /// Brings rows into files as `fill` gives them, each with a higher key than the one before, `None`
     /// for one that is removed. They are durable and to be read once it has ended well.
+    ///
+    /// # Errors
+    /// Of `fill`, or the disk failed, also while files were merged.
     pub(in crate::embedded) fn ingest(
         &self,
         fill: impl FnOnce(
             &mut dyn FnMut(&[u8], Option<&[u8]>) -> Result<(), TableError>,
         ) -> Result<(), TableError>,
     ) -> Result<(), TableError> {
+        self.check()?;
         let mut ingestion = self.rows.start_ingestion()?;
         fill(&mut |key, value| match value {
             Some(value) => Ok(ingestion.write(key, value)?),
             None => Ok(ingestion.write_tombstone(key)?),
         })?;
         Ok(ingestion.finish()?)
+    }
+
+    /// Whether merging goes on: who brings rows in is not told by fjall, which has given it up.
+    pub(in crate::embedded) fn check(&self) -> Result<(), TableError> {
+        Ok(self.database.persist(PersistMode::Buffer)?)
     }
 
     /// The rows as they are now.
@@ -179,6 +193,31 @@ mod tests {
         check(&["9", "12", "2", "lock", "77.old"], &[12, 9]);
         check(&["3"], &[3]);
         check(&[], &[]);
+    }
+
+    /// Files that cannot be merged do not become more and more.
+    #[test]
+    fn a_merge_that_failed_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = Files::open(folder.path(), 0).unwrap();
+        let bring_in = |number: u32| {
+            files.ingest(|put| {
+                // So that none is moved to the next level as it is.
+                put(&[0], Some(&number.to_be_bytes()))?;
+                put(&[1, number as u8], Some(&[7; 1000]))?;
+                put(&[2], Some(&number.to_be_bytes()))
+            })
+        };
+        bring_in(0).unwrap();
+        for entry in fs::read_dir(&files.folder).unwrap() {
+            let path = entry.unwrap().path();
+            let mut bytes = fs::read(&path).unwrap();
+            bytes[..1000].fill(0xff);
+            fs::write(&path, bytes).unwrap();
+        }
+        let told = (1..10_000).find_map(|number| bring_in(number).err());
+        assert!(matches!(told, Some(TableError::Io(_))), "{told:?}");
+        assert!(files.unmerged() < 100, "at once");
     }
 
     #[test]

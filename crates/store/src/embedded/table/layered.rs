@@ -12,7 +12,8 @@
 //! # Invariants
 //! - What is in files is what one write and all before it left; a crash leaves that.
 //! - A view shows the rows after one write. It keeps what it shows, whoever writes meanwhile.
-//! - Memory holds no more than twice the bytes it was opened with, and one write.
+//! - Memory holds no more than twice the bytes it was opened with, and one write; what a view shows
+//!   stays as long as the view.
 //! - Once bringing rows into files has failed, nothing is written any more.
 
 use std::iter::Peekable;
@@ -20,7 +21,7 @@ use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
-use std::{io, mem};
+use std::{io, panic};
 
 use bytes::Bytes;
 use fjall::Slice;
@@ -39,6 +40,9 @@ const UNMERGED_MAX: usize = 16;
 
 /// How many bytes of rows go into a file before they are flushed.
 const FLUSHED_BYTES: usize = 512 * 1024;
+
+/// How often a look at merging is waited for before more comes in all the same: half a minute.
+const WAITS_MAX: usize = 3000;
 
 /// How often files that are merged are flushed meanwhile.
 const FLUSHED_EVERY: Duration = Duration::from_millis(10);
@@ -71,7 +75,7 @@ struct State {
     /// The sum of all this.
     shown: Arc<Shown>,
     /// Why the keeper has ended.
-    failure: Option<String>,
+    failure: Option<TableError>,
     is_stopping: bool,
 }
 
@@ -106,10 +110,14 @@ impl Layered {
         let keeper = thread::Builder::new().name("firn-store-files".into());
         let kept = shared.clone();
         Ok(Self {
-            keeper: Some(keeper.spawn(move || kept.keep()).map_err(TableError::Io)?),
+            keeper: Some(
+                keeper
+                    .spawn(move || kept.keep(Shared::bring_in))
+                    .map_err(TableError::Io)?,
+            ),
             shared,
             writing: Mutex::new(()),
-            fresh_bytes_max: memory.fresh_bytes as usize,
+            fresh_bytes_max: usize::try_from(memory.fresh_bytes).unwrap_or(usize::MAX),
         })
     }
 
@@ -191,7 +199,8 @@ impl Table for Layered {
 
 impl State {
     fn seal(&mut self) {
-        self.sealed.append(&mut self.fresh);
+        let fresh = self.fresh.drain(..);
+        self.sealed.extend(fresh.filter(|run| !run.is_empty()));
     }
 
     fn show(&mut self) {
@@ -203,7 +212,7 @@ impl State {
 
     fn check(&self) -> Result<(), TableError> {
         match &self.failure {
-            Some(failure) => Err(TableError::Io(io::Error::other(failure.clone()))),
+            Some(failure) => Err(failure.again()),
             None => Ok(()),
         }
     }
@@ -230,18 +239,22 @@ impl Shared {
         Ok(state)
     }
 
-    /// What the keeper does.
-    fn keep(&self) {
-        let ended = Ended(self);
-        let outcome = self.keep_on();
-        mem::forget(ended);
+    /// What the keeper does. Its failure, also a panic, is told to all who write.
+    fn keep(&self, work: impl FnOnce(&Self) -> Result<(), TableError>) {
+        let run = panic::AssertUnwindSafe(|| work(self));
+        let outcome = panic::catch_unwind(run).unwrap_or_else(|_| {
+            let panicked = io::Error::other("bringing rows into files panicked");
+            Err(TableError::Io(panicked))
+        });
         if let Err(error) = outcome {
-            self.end(error.to_string());
+            self.lock().failure = Some(error);
+            self.changed.notify_all();
         }
     }
 
-    fn keep_on(&self) -> Result<(), TableError> {
-        let mut is_merging = false;
+    fn bring_in(&self) -> Result<(), TableError> {
+        // Those that were there at the start may be.
+        let mut is_merging = true;
         loop {
             let mut state = self.lock();
             while state.sealed.is_empty() && !state.is_stopping && !is_merging {
@@ -256,24 +269,37 @@ impl Shared {
                 drop(waited.unwrap_or_else(PoisonError::into_inner));
                 is_merging = self.files.is_merging();
                 self.files.flush_some()?;
+                self.files.check()?;
                 continue;
             }
             let sealed = state.sealed.clone();
             drop(state);
-            self.wait_for_merging();
+            self.wait_while(|| {
+                self.files.check()?;
+                Ok(self.files.unmerged() >= UNMERGED_MAX && self.files.is_merging())
+            })?;
             self.file(&sealed)?;
             is_merging = true;
         }
     }
 
-    /// Lets fjall merge files as long as there are too many.
-    fn wait_for_merging(&self) {
-        let mut state = self.lock();
-        while !state.is_stopping && self.files.unmerged() >= UNMERGED_MAX && self.files.is_merging()
-        {
+    /// Waits for something that takes its time, but not for ever.
+    fn wait_while(
+        &self,
+        mut is_so: impl FnMut() -> Result<bool, TableError>,
+    ) -> Result<(), TableError> {
+        for _ in 0..WAITS_MAX {
+            if !is_so()? {
+                break;
+            }
+            let state = self.lock();
+            if state.is_stopping {
+                break;
+            }
             let waited = self.changed.wait_timeout(state, FLUSHED_EVERY);
-            (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+            drop(waited.unwrap_or_else(PoisonError::into_inner));
         }
+        Ok(())
     }
 
     /// Brings the sealed runs into a file.
@@ -293,25 +319,11 @@ impl Shared {
         let filed = Arc::new(self.files.snapshot());
         let mut state = self.lock();
         state.filed = filed;
-        state.sealed.clear();
+        state.sealed.drain(..sealed.len());
         state.show();
         drop(state);
         self.changed.notify_all();
         Ok(())
-    }
-
-    fn end(&self, failure: String) {
-        self.lock().failure = Some(failure);
-        self.changed.notify_all();
-    }
-}
-
-/// Tells that the keeper has ended without a word.
-struct Ended<'a>(&'a Shared);
-
-impl Drop for Ended<'_> {
-    fn drop(&mut self) {
-        self.0.end("bringing rows into files panicked".to_owned());
     }
 }
 
@@ -380,14 +392,14 @@ impl Row<'_> {
 }
 
 /// Fresh rows and those in files, in order; where both have a key, the fresh one counts.
-struct Rows<Memory: Iterator, Filed: Iterator> {
-    fresh: Peekable<Memory>,
+struct Rows<Runs: Iterator, Filed: Iterator> {
+    fresh: Peekable<Runs>,
     filed: Peekable<Filed>,
 }
 
-impl<'a, Memory, Filed> Iterator for Rows<Memory, Filed>
+impl<'a, Runs, Filed> Iterator for Rows<Runs, Filed>
 where
-    Memory: Iterator<Item = Fresh<'a>>,
+    Runs: Iterator<Item = Fresh<'a>>,
     Filed: Iterator<Item = Result<(Slice, Slice), TableError>>,
 {
     type Item = Result<Row<'a>, TableError>;
@@ -453,9 +465,9 @@ mod tests {
         vec(0u8..3, 1..4)
     }
 
-    fn writes() -> impl Strategy<Value = Vec<Changes>> {
+    fn writes_of_one() -> impl Strategy<Value = Changes> {
         let value = option::of(vec(any::<u8>(), 0..200).prop_map(Bytes::from));
-        vec(btree_map(key(), value, 0..10), 1..60)
+        btree_map(key(), value, 0..10)
     }
 
     proptest! {
@@ -465,7 +477,7 @@ mod tests {
         /// durable is what some number of writes left, and that is what the next one finds.
         #[test]
         fn reading_shows_what_was_written(
-            writes in writes(),
+            writes in vec((writes_of_one(), 0..8), 1..60),
             fresh_bytes in 100u64..5_000,
             from in key(),
             to in key(),
@@ -473,7 +485,8 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let table = open(folder.path(), fresh_bytes);
             let mut states = vec![BTreeMap::new()];
-            for changes in writes {
+            let mut durable = 0;
+            for (changes, then) in writes {
                 let frozen = table.frozen();
                 let mut expected = states[states.len() - 1].clone();
                 table.write(changes.clone()).unwrap();
@@ -484,6 +497,16 @@ mod tests {
                     prop_assert_eq!(view.get(key).unwrap(), expected.get(key).cloned());
                 }
                 states.push(expected);
+                match then {
+                    0 => table.start_persisting().unwrap(),
+                    1 => {
+                        table.persist().unwrap();
+                        durable = states.len() - 1;
+                    }
+                    _ => {}
+                }
+                let rows = rows(&table.durable().unwrap());
+                prop_assert!(states[durable..].contains(&rows), "no row comes without others");
             }
             let last = &states[states.len() - 1];
             let view = table.view();
@@ -495,11 +518,10 @@ mod tests {
             }).unwrap();
             let between = |key: &&Vec<u8>| **key >= from && **key < to;
             prop_assert_eq!(seen, last.keys().filter(between).cloned().collect::<Vec<_>>());
-            prop_assert!(states.contains(&rows(&table.durable().unwrap())));
             drop(view);
             drop(table);
             let table = open(folder.path(), fresh_bytes);
-            prop_assert!(states.contains(&rows(&table.view())));
+            prop_assert!(states[durable..].contains(&rows(&table.view())));
             table.persist().unwrap();
             prop_assert_eq!(rows(&table.durable().unwrap()), rows(&table.view()));
         }
@@ -586,10 +608,31 @@ mod tests {
     }
 
     #[test]
+    fn what_takes_its_time_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let table = open(folder.path(), 1024);
+        let mut looks = 0;
+        let mut until = |last: usize| {
+            table.shared.wait_while(|| {
+                looks += 1;
+                Ok(looks < last)
+            })
+        };
+        until(3).unwrap();
+        assert_eq!(looks, 3);
+        let failed = table
+            .shared
+            .wait_while(|| Err(TableError::Damaged(String::new())));
+        assert!(matches!(failed, Err(TableError::Damaged(_))));
+        table.shared.lock().is_stopping = true;
+        table.shared.wait_while(|| Ok(true)).unwrap();
+    }
+
+    #[test]
     fn a_keeper_that_panics_is_told_as_a_failure() {
         let folder = tempfile::tempdir().unwrap();
         let table = open(folder.path(), 1024 * 1024);
-        drop(Ended(&table.shared));
+        table.shared.keep(|_| panic!("on purpose"));
         let failure = table.persist().unwrap_err();
         assert!(failure.to_string().contains("panicked"), "{failure}");
     }

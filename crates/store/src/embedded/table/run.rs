@@ -94,12 +94,22 @@ impl Run {
             run.bytes.extend_from_slice(key);
             run.bytes.extend_from_slice(value.unwrap_or_default());
         }
+        // Of rows that were written over and over little is left.
+        if run.bytes.len() < bytes / 8 * 7 {
+            run.bytes.shrink_to_fit();
+            run.places.shrink_to_fit();
+        }
         run
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.places.is_empty()
     }
 
     /// How much memory it takes, in bytes.
     pub(super) fn size(&self) -> usize {
-        self.bytes.len() + size_of_val(&self.places[..]) + size_of_val(&self.filter.bits[..])
+        let places = self.places.capacity() * size_of::<Place>();
+        self.bytes.capacity() + places + size_of_val(&self.filter.bits[..])
     }
 
     /// What it says of a key: nothing, or that it is removed, or its value.
@@ -352,6 +362,17 @@ mod tests {
         // 1,000 is 1750 in the octal system.
         assert_eq!(runs.len(), 1 + 7 + 5);
         assert_eq!(Newest::of(&runs, &[], None).count(), 1_000);
+    }
+
+    #[test]
+    fn rows_that_were_written_over_take_no_memory() {
+        let mut runs = Vec::new();
+        for _ in 0..1_000 {
+            runs.push(numbered(0..20, 500));
+            runs = gathered(runs);
+        }
+        let sizes: Vec<usize> = runs.iter().map(|run| run.size()).collect();
+        assert!(sizes.iter().all(|size| *size <= 2 * sizes[sizes.len() - 1]));
     }
 
     #[test]
