@@ -17,7 +17,7 @@
 //! # Reading order
 //! `url`, `tls`, `connection` and `error` are the way to the server; `schema` the tables; `names`,
 //! `value` and `statement` how the model becomes columns; then `batch`, `write` and `writer` the way
-//! of a commit; `read`, `replicas`, `retention`, `sweep` the rest of what a store does; `lease` who owns
+//! of a commit; `readers`, `read`, `replicas`, `retention`, `sweep` the rest of what a store does; `lease` who owns
 //! what; `moment`, `archive`, `restore`, `check`, `rotate` what operators do, with `hold` and `keys`,
 //! `metrics` what they see.
 
@@ -34,6 +34,7 @@ mod metrics;
 mod moment;
 mod names;
 mod read;
+mod readers;
 mod replicas;
 mod restore;
 mod retention;
@@ -51,9 +52,8 @@ mod writer;
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use firn_model::id::{EffectId, EntityKey, NodeId, Replica, Slot, SlotSequence, StorageName};
@@ -62,9 +62,7 @@ use futures_util::future::{BoxFuture, join_all};
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, timeout_at};
-use tokio_postgres::Row;
-use tokio_postgres::types::ToSql;
+use tokio::time::sleep;
 
 pub use check::check;
 pub use error::{Deposed, OpenError};
@@ -85,24 +83,15 @@ use crate::seal::Keys;
 use crate::timer::{DueTimer, Timer, TimerId};
 use crate::{Pending, ReadError, Store, Tailed, Tombstone};
 use connection::Session;
-use error::Meaning;
 use lease::{Lease, Renewal};
 use metrics::Counts;
+use readers::{READ_PAUSE, Readers};
 use replicas::ReplicaWriter;
 use value::Values;
 use writer::{Writer, divide};
 
 /// How many bytes of payload one statement takes, unless a single slot has more.
 const STATEMENT_BYTES_MAX: usize = 16 * 1024 * 1024;
-
-/// Connections that read. Each serves many at once; several keep a large read from holding up all.
-const READERS: usize = 2;
-
-/// How long a read is tried before the store is called unavailable.
-const READ_TIME_MAX: Duration = Duration::from_secs(5);
-
-/// How long to wait before a read is tried again.
-const READ_PAUSE: Duration = Duration::from_millis(50);
 
 /// How a database is used.
 #[derive(Debug, Clone)]
@@ -153,8 +142,7 @@ struct Inner {
     clock: Clock,
     values: Values,
     writers: Vec<Mutex<Writer>>,
-    readers: [Mutex<Option<Arc<Session>>>; READERS],
-    next_reader: AtomicUsize,
+    readers: Readers,
     replicas: Mutex<ReplicaWriter>,
     lease: Option<Lease>,
     counts: Arc<Counts>,
@@ -233,8 +221,7 @@ impl Postgres {
             writers: (0..of)
                 .map(|index| Mutex::new(Writer::new(index, of, counts.clone())))
                 .collect(),
-            readers: [Mutex::new(Some(Arc::new(session))), Mutex::default()],
-            next_reader: AtomicUsize::new(0),
+            readers: Readers::beginning_with(session),
             replicas: Mutex::new(ReplicaWriter::new(counts.clone())),
             lease: config.owner.map(Lease::new),
             counts,
@@ -390,65 +377,6 @@ impl Inner {
             .map(|writer| async move { writer.lock().await.heads(&self.url).await });
         let heads: Result<Vec<_>, _> = join_all(asking).await.into_iter().collect();
         Ok(heads?.into_iter().flatten().collect())
-    }
-
-    /// Runs a statement over one of the connections that read, again if the connection was lost.
-    async fn rows(
-        &self,
-        statement: (&'static str, &'static str),
-        parameters: &[&(dyn ToSql + Sync)],
-    ) -> Result<Vec<Row>, ReadError> {
-        let until = Instant::now() + READ_TIME_MAX;
-        let mut cause = "no answer in time".to_owned();
-        loop {
-            let turn = self.next_reader.fetch_add(1, Ordering::Relaxed) % READERS;
-            let Ok(session) = timeout_at(until, self.reader(turn)).await else {
-                return Err(ReadError::Unavailable { cause });
-            };
-            match session {
-                Ok(session) => {
-                    match timeout_at(until, session.query(statement, parameters)).await {
-                        Ok(Ok(rows)) => return Ok(rows),
-                        Ok(Err(error)) => {
-                            cause = url::told(&error);
-                            if Meaning::of(&error) == Meaning::Never {
-                                return Err(ReadError::Unavailable { cause });
-                            }
-                        }
-                        Err(_) => {
-                            self.forget_reader(turn, &session);
-                            return Err(ReadError::Unavailable { cause });
-                        }
-                    }
-                }
-                Err(told) => cause = told,
-            }
-            sleep(READ_PAUSE).await;
-        }
-    }
-
-    /// One of the connections that read, made anew if it is known to be lost.
-    async fn reader(&self, turn: usize) -> Result<Arc<Session>, String> {
-        let mut reader = self.readers[turn].lock().await;
-        if let Some(session) = reader.as_ref().filter(|session| !session.is_lost()) {
-            return Ok(session.clone());
-        }
-        let session = self.counts.connect(&self.url, Use::Reads).await;
-        let session = session.map_err(|error| url::told(&error))?;
-        Ok(reader.insert(Arc::new(session)).clone())
-    }
-
-    /// The network, or a pool, may have forgotten a connection that gives no answer in time. Others go
-    /// on with what they have under way on it.
-    fn forget_reader(&self, turn: usize, silent: &Arc<Session>) {
-        // Who holds it makes it anew.
-        if let Ok(mut reader) = self.readers[turn].try_lock()
-            && reader
-                .as_ref()
-                .is_some_and(|kept| Arc::ptr_eq(kept, silent))
-        {
-            *reader = None;
-        }
     }
 
     /// Renews the lease until it is dropped or the slots were taken away.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
@@ -51,8 +51,8 @@ pub(super) struct Session {
     /// Carries its bytes; ends with this value.
     carrier: JoinHandle<()>,
     statements: Mutex<HashMap<Name, Statement>>,
-    /// Counts it, if it is one of those that serve.
-    counted: Option<Open>,
+    /// Counts it, if it is one of those that serve; what carries it tells when it ends.
+    counted: Arc<OnceLock<Open>>,
 }
 
 /// What a prepared statement is known by: what it does, and which parts it has.
@@ -76,36 +76,41 @@ impl Session {
     }
 
     async fn connected(host: &Config, security: Option<&Security>) -> Result<Self, ConnectError> {
+        let counted = Arc::new(OnceLock::new());
         let (client, carrier) = match security {
             None => {
                 let (client, connection) = host.connect(NoTls).await?;
-                (client, tokio::spawn(ended(connection)))
+                (client, tokio::spawn(ended(connection, counted.clone())))
             }
             Some(security) => {
                 let tls = Tls::new(security).map_err(ConnectError::Tls)?;
                 let (client, connection) = host.connect(tls).await?;
-                (client, tokio::spawn(ended(connection)))
+                (client, tokio::spawn(ended(connection, counted.clone())))
             }
         };
         let session = Self {
             client,
             carrier,
             statements: Mutex::default(),
-            counted: None,
+            counted,
         };
         session.client.batch_execute(SETTINGS).await?;
         Ok(session)
     }
 
-    /// This one, counted for as long as it lives.
-    pub(super) fn counted(mut self, open: Open) -> Self {
-        self.counted = Some(open);
+    /// This one, counted until it is lost or dropped.
+    pub(super) fn counted(self, open: Open) -> Self {
+        let open = self.counted.get_or_init(|| open);
+        if self.is_lost() {
+            // It ended before that could be noted.
+            open.over();
+        }
         self
     }
 
     /// Counts it among those that have something to do, for as long as this is held.
     pub(super) fn busy(&self) -> Option<Busy<'_>> {
-        self.counted.as_ref().map(Open::busy)
+        self.counted.get().map(Open::busy)
     }
 
     pub(super) fn client(&self) -> &Client {
@@ -152,10 +157,16 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         self.carrier.abort();
+        if let Some(open) = self.counted.get() {
+            open.over();
+        }
     }
 }
 
 /// Carries a connection to its end. Why it ended is told to whoever uses it then.
-async fn ended(connection: impl Future<Output = Result<(), Error>>) {
+async fn ended(connection: impl Future<Output = Result<(), Error>>, counted: Arc<OnceLock<Open>>) {
     let _ = connection.await;
+    if let Some(open) = counted.get() {
+        open.over();
+    }
 }

@@ -1,6 +1,7 @@
 //! What the store is doing with its database: connections, statements, the lease.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -86,10 +87,11 @@ struct Pool {
     failed: Counter,
 }
 
-/// An open connection, for as long as it is held.
+/// An open connection: until it is known to be lost, or given up.
 pub(super) struct Open {
     pool: Arc<Pool>,
     statements: Level,
+    is_over: AtomicBool,
 }
 
 /// A statement under way, for as long as it is held.
@@ -122,6 +124,7 @@ impl Counts {
         Open {
             pool,
             statements: Level::default(),
+            is_over: AtomicBool::new(false),
         }
     }
 }
@@ -134,11 +137,18 @@ impl Open {
         }
         Busy(self)
     }
+
+    /// Notes that it is open no more.
+    pub(super) fn over(&self) {
+        if !self.is_over.swap(true, Ordering::Relaxed) {
+            self.pool.open.fall();
+        }
+    }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.pool.open.fall();
+        self.over();
     }
 }
 
@@ -194,7 +204,7 @@ impl Inner {
             let pool = &counts.pools[used as usize];
             let max = match used {
                 Use::Commits => self.writers.len(),
-                Use::Reads => self.readers.len(),
+                Use::Reads => self.readers.max(),
                 Use::Replicas => 1,
             };
             let connections = Connections {

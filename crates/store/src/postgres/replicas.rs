@@ -23,7 +23,7 @@ use super::read::column;
 use super::statement::{Kind, Part, Rows, Value};
 use super::url::{Url, told};
 use super::value::{self, Place, Values};
-use super::writer::{COMMIT_TIME_MAX, PAUSE_MIN};
+use super::writer::{COMMIT_TIME_MAX, PAUSE_MAX, PAUSE_MIN};
 use crate::ReadError;
 use crate::replica::{IncarnateError, ReplicaWrite, WriteError};
 use crate::rows::replicas::draw_node;
@@ -151,6 +151,7 @@ impl ReplicaWriter {
         until: Instant,
     ) -> Result<(), WriteError> {
         let mut may_be_written = false;
+        let mut pause = PAUSE_MIN * 5;
         loop {
             let tried = self.try_save(url, values, node, writes, until).await;
             let Err(failed) = tried else {
@@ -180,7 +181,8 @@ impl ReplicaWriter {
                     false => WriteError::Unavailable { cause },
                 });
             }
-            sleep(PAUSE_MIN * 5).await;
+            sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
         }
     }
 

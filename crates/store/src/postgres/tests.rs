@@ -11,6 +11,7 @@ mod retention;
 mod rotate;
 
 use std::sync::{LazyLock, Mutex as StdMutex, PoisonError, Weak};
+use std::time::Duration;
 
 use firn_model::payload::Payload;
 use firn_testkit::postgres::Postgres as Server;

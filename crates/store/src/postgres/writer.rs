@@ -36,7 +36,7 @@ pub(super) const COMMIT_TIME_MAX: Duration = Duration::from_secs(15);
 
 /// How long to wait before something is tried again, at first and at most.
 pub(super) const PAUSE_MIN: Duration = Duration::from_millis(10);
-const PAUSE_MAX: Duration = Duration::from_millis(500);
+pub(super) const PAUSE_MAX: Duration = Duration::from_millis(500);
 
 /// Settles slots: locks their rows in order, fences off what was sent before, and tells how they
 /// stand.

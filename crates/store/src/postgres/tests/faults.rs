@@ -1,6 +1,8 @@
 //! Connections that are lost, servers that stop: outcomes are found out.
 
 use firn_testkit::postgres::{Cut, Rule};
+use firn_testkit::process::PATIENCE;
+use tokio::time::timeout;
 
 use super::*;
 use crate::postgres::lasts::Lasts;
@@ -312,6 +314,48 @@ async fn servers_that_stand_still_or_end_lose_nothing() {
         }
     }
     assert_eq!(numbers(&store, &a).await, Vec::from_iter(1..=9));
+}
+
+/// While the server is away, what is lost is not counted, and tries become fewer however many wait.
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_were_lost_are_not_counted_and_made_anew_with_pauses() {
+    let mut server = Server::start();
+    let store = fresh(&server).await;
+    let a = key("a");
+    assert_eq!(
+        commit_one(&store, append(&a, Head::default())).await,
+        Outcome::Landed
+    );
+    for _ in 0..2 {
+        assert_eq!(numbers(&store, &a).await, [1]);
+    }
+    let open = || -> u64 {
+        let counted = store.metrics().connections;
+        counted.iter().map(|one| one.1.open).sum()
+    };
+    assert_eq!(open(), 3);
+    server.shut_down();
+    let noticed = async {
+        while open() > 0 {
+            sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let noticed = timeout(PATIENCE, noticed).await;
+    noticed.expect("nobody counts them any more");
+    let failed = || {
+        let counted = store.metrics().connections;
+        counted
+            .iter()
+            .find(|one| one.0 == Use::Reads)
+            .map(|one| one.1.failed)
+    };
+    let asked = join_all((0..20).map(|_| store.load(&a, Replay::AllEvents))).await;
+    let is_away = |answer: &Result<_, _>| matches!(answer, Err(ReadError::Unavailable { .. }));
+    assert!(asked.iter().all(is_away));
+    let tries = failed().expect("they are counted");
+    assert!((2..40).contains(&tries), "{tries} tries in 5 s");
+    server.start_again();
+    assert_eq!(numbers(&store, &a).await, [1]);
 }
 
 /// What cannot be stored is refused alone: others of its batch land.

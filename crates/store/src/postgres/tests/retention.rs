@@ -1,5 +1,8 @@
 //! What looking for events that may go costs.
 
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
+
 use super::*;
 use crate::postgres::retention::COVERED;
 use crate::retention::Keep;
