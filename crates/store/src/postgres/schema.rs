@@ -4,6 +4,8 @@
 //! start at once one migrates and the others find it done. Each migration is one file and never
 //! changes once it was released. What the tables mean is in `docs/stores/postgres.md`.
 
+use std::borrow::Cow;
+
 use tokio_postgres::Error;
 use tokio_postgres::error::SqlState;
 
@@ -147,12 +149,17 @@ async fn migrated(session: &Session, migrations: &[&str]) -> Result<(), OpenErro
     if found > known {
         return Err(OpenError::SchemaNewer { found, known });
     }
+    let version = client
+        .query_one("SELECT version()", &[])
+        .await
+        .map_err(|error| failed(&error))?;
+    let version: String = version.get(0);
     for migration in migrations
         .iter()
         .skip(usize::try_from(found).unwrap_or_default())
     {
         client
-            .batch_execute(migration)
+            .batch_execute(&for_server(migration, &version))
             .await
             .map_err(|error| failed(&error))?;
     }
@@ -162,6 +169,15 @@ async fn migrated(session: &Session, migrations: &[&str]) -> Result<(), OpenErro
         .await
         .map_err(|error| failed(&error))?;
     Ok(())
+}
+
+/// A migration as this server takes it. CockroachDB makes no columns with `COLLATE "C"`, and orders text
+/// by its bytes without it.
+fn for_server<'a>(migration: &'a str, version: &str) -> Cow<'a, str> {
+    match version.starts_with("CockroachDB") {
+        true => Cow::Owned(migration.replace(" COLLATE \"C\"", "")),
+        false => Cow::Borrowed(migration),
+    }
 }
 
 fn is_twice(error: &Error) -> bool {
@@ -180,5 +196,24 @@ fn failed(error: &Error, known: i32) -> OpenError {
             known,
             cause: told(error),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn collations_are_left_out_for_a_server_that_takes_none() {
+        let made = "CREATE TABLE t (id text COLLATE \"C\" NOT NULL, other text COLLATE \"C\")";
+        let check = |version, expected| assert_eq!(for_server(made, version), expected);
+        check("PostgreSQL 15.18 on x86_64-pc-linux-gnu", made);
+        check(
+            "CockroachDB CCL v24.1.0 (x86_64-pc-linux-gnu, built 2024/05/15)",
+            "CREATE TABLE t (id text NOT NULL, other text)",
+        );
+        for migration in MIGRATIONS {
+            assert!(!for_server(migration, "CockroachDB").contains("COLLATE"));
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! Sweeping, dumping, and what people read.
 
+use std::collections::BTreeSet;
+
 use firn_model::id::Epoch;
 
 use super::*;
@@ -46,7 +48,8 @@ async fn what_nobody_sees_is_swept() {
 
 const PAGE: &str = include_str!("../../../../../docs/stores/postgres.md");
 
-/// Every table has its row on the page, and no row is of a table that there is not.
+/// Every table has its row on the page, with all its columns; and no row is of a table that there is
+/// not, or names a column that none of its tables has.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_tables_are_those_of_their_page() {
     let server = server();
@@ -56,14 +59,40 @@ async fn the_tables_are_those_of_their_page() {
     let told = server.sql(&format!(
         "SELECT tablename FROM pg_tables WHERE schemaname = '{schema}' ORDER BY 1"
     ));
-    let rows = PAGE.lines().filter(|line| line.starts_with("| `firn_"));
-    let mut shown: Vec<&str> = rows
-        .filter_map(|row| row.split('|').nth(1))
-        .flat_map(|names| names.split(", "))
-        .map(|name| name.trim().trim_matches('`'))
-        .collect();
-    shown.sort_unstable();
-    assert_eq!(told.lines().collect::<Vec<_>>(), shown);
+    let columns = server.sql(&format!(
+        "SELECT table_name || '.' || column_name FROM information_schema.columns \
+         WHERE table_schema = '{schema}'"
+    ));
+    let columns: BTreeSet<&str> = columns.lines().collect();
+    let mut tables = Vec::new();
+    let mut named = BTreeSet::new();
+    for row in PAGE.lines().filter(|line| line.starts_with("| `firn_")) {
+        let cells: Vec<&str> = row.split(" | ").collect();
+        let of_row = quoted(cells[0]);
+        let is_name = |text: &&str| text.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'_'));
+        for name in quoted(cells[2]).into_iter().filter(is_name) {
+            let of = of_row.iter().map(|table| format!("{table}.{name}"));
+            let known: Vec<String> = of.filter(|it| columns.contains(it.as_str())).collect();
+            assert!(!known.is_empty(), "no column {name} in {of_row:?}");
+            named.extend(known);
+        }
+        tables.extend(of_row);
+    }
+    tables.sort_unstable();
+    assert_eq!(told.lines().collect::<Vec<_>>(), tables);
+    // What names an entity, or the whole of a name that was too long, is told below the table.
+    let is_told = |column: &&&str| {
+        let name = column.split('.').nth(1).unwrap_or_default();
+        !["storage", "id", "full_key", "full_id", "full_name"].contains(&name)
+            && !named.contains(**column)
+    };
+    let missing: Vec<_> = columns.iter().filter(is_told).collect();
+    assert_eq!(missing, Vec::<&&str>::new(), "not on the page");
+}
+
+/// What stands between backquotes.
+fn quoted(text: &str) -> Vec<&str> {
+    text.split('`').skip(1).step_by(2).collect()
 }
 
 /// The SQL of the page, statement by statement.
