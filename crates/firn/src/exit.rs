@@ -73,6 +73,12 @@ impl Failure {
 pub(crate) fn faults(faults: &[Fault]) -> ExitCode {
     for fault in faults {
         eprintln!("error {fault}");
+        if let Some(remedy) = fault.remedy {
+            eprintln!("  try: {remedy}");
+        }
+    }
+    if faults.iter().all(|fault| fault.remedy.is_some()) {
+        return ExitCode::from(USAGE);
     }
     eprintln!("  try: firn help dev lists the settings; firn explain says more about a code");
     ExitCode::from(USAGE)

@@ -45,6 +45,7 @@ impl Project {
                 faults.push(Fault {
                     code: Code::BadSetting,
                     text,
+                    remedy: None,
                 });
                 Vec::new()
             })

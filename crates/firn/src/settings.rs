@@ -359,6 +359,24 @@ pub(crate) struct StoreConfig {
 pub(crate) struct Fault {
     pub(crate) code: Code,
     pub(crate) text: String,
+    /// What to do about it, if there is more to say than which settings there are.
+    pub(crate) remedy: Option<&'static str>,
+}
+
+/// Why a text cannot be what a setting stands for.
+struct Wrong {
+    reason: String,
+    /// See [`Fault::remedy`].
+    remedy: Option<&'static str>,
+}
+
+impl From<String> for Wrong {
+    fn from(reason: String) -> Self {
+        Self {
+            reason,
+            remedy: None,
+        }
+    }
 }
 
 impl fmt::Display for Fault {
@@ -564,6 +582,7 @@ impl Sources<'_> {
                 faults.push(Fault {
                     code: Code::BadSetting,
                     text,
+                    remedy: None,
                 });
                 None
             }
@@ -576,25 +595,41 @@ impl Sources<'_> {
             self.find("encryption-keys"),
             self.find("encryption-key-file"),
         );
+        let wrong = |reason: String, remedy| Wrong {
+            reason,
+            remedy: Some(remedy),
+        };
         let read = match (listed.text.trim(), file.text.trim()) {
             ("", "") => return Some(None),
-            (text, "") => Keys::parse(text)
-                .map_err(|error| format!("the list of keys in {}: {error}", listed.origin)),
-            ("", path) => std::fs::read_to_string(path)
-                .map_err(|error| error.to_string())
-                .and_then(|text| Keys::parse(&text).map_err(|error| error.to_string()))
-                .map_err(|error| format!("{} is {path:?}: {error}", file.origin)),
-            _ => Err(format!(
-                "{} and {} are both given; one of them is enough",
-                listed.origin, file.origin
+            (text, "") => Keys::parse(text).map_err(|error| {
+                let reason = format!("the list of keys in {}: {error}", listed.origin);
+                wrong(reason, error.remedy())
+            }),
+            ("", path) => {
+                let reason =
+                    |error: &dyn fmt::Display| format!("{} is {path:?}: {error}", file.origin);
+                match std::fs::read_to_string(path) {
+                    Ok(text) => {
+                        Keys::parse(&text).map_err(|error| wrong(reason(&error), error.remedy()))
+                    }
+                    Err(error) => Err(wrong(
+                        reason(&error),
+                        "name a file of text that this user may read",
+                    )),
+                }
+            }
+            _ => Err(wrong(
+                format!("{} and {} are both given", listed.origin, file.origin),
+                "leave one of them out",
             )),
         };
         match read {
             Ok(keys) => Some(Some(Arc::new(keys))),
-            Err(text) => {
+            Err(Wrong { reason, remedy }) => {
                 faults.push(Fault {
                     code: Code::BadSetting,
-                    text,
+                    text: reason,
+                    remedy,
                 });
                 None
             }
@@ -602,16 +637,17 @@ impl Sources<'_> {
     }
 
     /// Finds and parses one setting; what is wrong goes to `faults`.
-    fn parse<T>(
+    fn parse<T, E: Into<Wrong>>(
         &self,
         name: &'static str,
         faults: &mut Vec<Fault>,
-        parse: impl FnOnce(&str) -> Result<T, String>,
+        parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<T> {
         let found = self.find(name);
         match parse(found.text.trim()) {
             Ok(value) => Some(value),
-            Err(reason) => {
+            Err(wrong) => {
+                let Wrong { reason, remedy } = wrong.into();
                 let text = match name {
                     // Logs are read by others.
                     "function-token" => format!("{}: {reason}", found.origin),
@@ -620,6 +656,7 @@ impl Sources<'_> {
                 faults.push(Fault {
                     code: Code::BadSetting,
                     text,
+                    remedy,
                 });
                 None
             }

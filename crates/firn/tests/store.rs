@@ -302,6 +302,7 @@ fn keys_that_cannot_be_used_are_refused_and_not_shown() {
     let both = ["check", "--encryption-key-file", "keys"];
     let said = store(folder, A, &both).expect_err("it is refused");
     assert!(said.contains("both given"), "{said}");
+    assert!(said.contains("try: leave one of them out"), "{said}");
     let said = store(folder, "", &both).expect_err("it is refused");
     assert!(said.contains("No such file"), "{said}");
 }

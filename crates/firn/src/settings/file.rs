@@ -25,6 +25,7 @@ impl File {
         let unreadable = |text: String| Fault {
             code: Code::ConfigUnreadable,
             text: format!("{}: {text}", path.display()),
+            remedy: None,
         };
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
@@ -70,6 +71,7 @@ fn setting(name: &str, value: toml::Value, path: &Path) -> Result<(String, Strin
         return Err(Fault {
             code: Code::UnknownSetting,
             text: format!("{path}: {name} is not a setting{}", nearest(name)),
+            remedy: None,
         });
     }
     let text = match value {
@@ -81,6 +83,7 @@ fn setting(name: &str, value: toml::Value, path: &Path) -> Result<(String, Strin
             return Err(Fault {
                 code: Code::BadSetting,
                 text: format!("{name} in {path} is of type {kind}; write it as text"),
+                remedy: None,
             });
         }
     };

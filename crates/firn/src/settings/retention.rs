@@ -85,6 +85,7 @@ fn bad(text: String) -> Fault {
     Fault {
         code: Code::BadSetting,
         text,
+        remedy: None,
     }
 }
 

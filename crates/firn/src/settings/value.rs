@@ -1,6 +1,5 @@
 //! Values of settings: texts that become what they stand for, or why they cannot.
 
-use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::time::Duration;
@@ -10,7 +9,13 @@ use firn_link::v1::port;
 use firn_model::code::Code;
 use firn_store::postgres::{self, Migrate};
 
-use super::StoreUrl;
+use super::{StoreUrl, Wrong};
+
+/// How the URL of a database begins.
+const POSTGRES: [&str; 2] = ["postgres", "postgresql"];
+
+/// A parameter of it that nobody may read.
+const PASSWORD: &str = "password=";
 
 /// The shortest lease: a busy machine can be late by a good part of a second.
 const LEASE_MIN: Duration = Duration::from_secs(1);
@@ -72,33 +77,55 @@ pub(super) fn join(host: &str, port: u16) -> String {
     }
 }
 
-pub(super) fn store(text: &str) -> Result<StoreUrl, String> {
+pub(super) fn store(text: &str) -> Result<StoreUrl, Wrong> {
     match text.split_once(':') {
         Some(("memory", "")) => Ok(StoreUrl::Memory),
         Some(("embedded", folder)) if !folder.is_empty() => Ok(StoreUrl::Embedded(folder.into())),
-        Some(("postgres" | "postgresql", _)) => match postgres::Url::parse(text) {
+        Some((scheme, _)) if POSTGRES.contains(&scheme) => match postgres::Url::parse(text) {
             Ok(url) => Ok(StoreUrl::Postgres(Box::new(url))),
-            Err(error) => Err(format!("{error} ({})", error.code())),
+            Err(error) => Err(Wrong {
+                reason: format!("{error} ({})", error.code()),
+                remedy: Some(error.remedy()),
+            }),
         },
         Some((scheme @ ("mysql" | "sqlite"), _)) => Err(format!(
             "{scheme} is not served by this version ({})",
             Code::StoreUnknown
-        )),
+        )
+        .into()),
         _ => Err(format!(
             "expected embedded:FOLDER, postgres://… or memory: ({})",
             Code::StoreUnknown
-        )),
+        )
+        .into()),
     }
 }
 
-/// A setting as a fault shows it: the password of a URL is left out, also one that was not escaped.
-pub(super) fn shown(text: &str) -> Cow<'_, str> {
-    let masked = text.split_once("://").and_then(|(scheme, rest)| {
+/// A setting as a fault shows it: the passwords of a URL are left out, also one that was not escaped.
+pub(super) fn shown(text: &str) -> String {
+    let mut parts = text.split('&').map(|part| match part.split_once(PASSWORD) {
+        Some((before, _)) if before.is_empty() || before.ends_with('?') => {
+            format!("{before}{PASSWORD}…")
+        }
+        _ => part.to_owned(),
+    });
+    let first = parts.next().unwrap_or_default();
+    let text = parts.fold(first, |text, part| format!("{text}&{part}"));
+    let places = match text.split_once("://") {
+        Some((scheme, rest)) => Some((format!("{scheme}://"), rest)),
+        None => {
+            let split = text.split_once(':');
+            split
+                .filter(|(scheme, _)| POSTGRES.contains(scheme))
+                .map(|(scheme, rest)| (format!("{scheme}:"), rest))
+        }
+    };
+    let masked = places.and_then(|(scheme, rest)| {
         let (place, host) = rest.rsplit_once('@')?;
         let (user, _) = place.split_once(':')?;
-        Some(format!("{scheme}://{user}:…@{host}"))
+        Some(format!("{scheme}{user}:…@{host}"))
     });
-    masked.map_or(Cow::Borrowed(text), Cow::Owned)
+    masked.unwrap_or(text)
 }
 
 pub(super) fn migrate(text: &str) -> Result<Migrate, String> {
@@ -210,4 +237,28 @@ pub(super) fn log_filter(text: &str) -> Result<String, String> {
     tracing_subscriber::EnvFilter::try_new(text)
         .map(|_| text.to_owned())
         .map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_of_urls_are_not_shown() {
+        let check = |text: &str, expected: &str| assert_eq!(shown(text), expected);
+        check("postgres://u:secret@h:1/d", "postgres://u:…@h:1/d");
+        check("postgres://u:sec@ret@h/d", "postgres://u:…@h/d");
+        check("postgresql:/u:secret@h/d", "postgresql:/u:…@h/d");
+        check(
+            "postgres://u@h/d?password=secret&sslmode=maybe",
+            "postgres://u@h/d?password=…&sslmode=maybe",
+        );
+        check(
+            "postgres://u:secret@h:1/d?sslmode=maybe&password=se@cret",
+            "postgres://u:…@h:1/d?sslmode=maybe&password=…",
+        );
+        check("postgres://u@h:1/d", "postgres://u@h:1/d");
+        check("embedded:a:b@c", "embedded:a:b@c");
+        check("7?&", "7?&");
+    }
 }

@@ -46,11 +46,19 @@ fn check(args: &[&str], exit: i32, code: &str) -> String {
 fn settings_of_a_database_are_read_strictly() {
     let said = check(&["--store", "postgres://u:secret@/d"], 2, "FIRN-5010");
     assert!(said.contains("postgres://u:…@/d"), "{said}");
-    check(
-        &["--store", "postgres://u:secret@h/d?sslmode=perhaps"],
-        2,
-        "FIRN-5010",
-    );
+    for url in [
+        "postgres://u:secret@h/d?sslmode=perhaps",
+        "postgres://u@h/d?sslmode=perhaps&password=secret",
+    ] {
+        let said = check(&["--store", url], 2, "FIRN-5010");
+        assert!(said.contains("try: write sslmode=disable"), "{said}");
+    }
+    let said = check(&["--store", "postgres://u:se@secret@h/d"], 2, "FIRN-5010");
+    assert!(said.contains("try: write @ as %40"), "{said}");
+    let said = check(&["--store", "postgres:/h"], 2, "FIRN-5010");
+    assert!(said.contains("a URL begins with postgres://"), "{said}");
+    let said = check(&["--encryption-keys", "k:c2VjcmV0"], 2, "FIRN-1001");
+    assert!(said.contains("try: write each key as ID:BASE64"), "{said}");
     check(&["--migrate", "perhaps"], 2, "FIRN-1001");
     check(&["--lease", "10ms"], 2, "FIRN-1001");
     check(&["--store-connections", "0"], 2, "FIRN-1001");

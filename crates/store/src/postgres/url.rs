@@ -19,6 +19,15 @@ const KEEPALIVES_IDLE: &str = "keepalives_idle=";
 /// How long the system goes on with bytes that nobody confirms before the connection is lost.
 const UNCONFIRMED_MAX: Duration = Duration::from_secs(20);
 
+/// How a URL begins.
+const SCHEMES: [&str; 2] = ["postgres://", "postgresql://"];
+
+/// What to do about a URL that is of another form.
+const SHAPE: &str = "write postgres://USER:PASSWORD@HOST:PORT/DATABASE, parameters behind ?";
+
+/// What to do about a password that is not escaped.
+const ESCAPE: &str = "write @ as %40 in user and password, / as %2F and ? as %3F";
+
 /// Where a database is and how to get in. Shown without its password.
 #[derive(Clone)]
 pub struct Url {
@@ -28,13 +37,33 @@ pub struct Url {
 
 /// Why a text is no URL of a database. It never shows a password.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct UrlError(String);
+#[error("{fault}")]
+pub struct UrlError {
+    fault: String,
+    remedy: &'static str,
+}
 
 impl UrlError {
     /// The stable code.
     pub fn code(&self) -> Code {
         Code::DatabaseUrl
+    }
+
+    /// What to do about it, in one line.
+    pub fn remedy(&self) -> &'static str {
+        self.remedy
+    }
+}
+
+impl UrlError {
+    fn new(fault: impl Into<String>, remedy: &'static str) -> Self {
+        let fault = fault.into();
+        Self { fault, remedy }
+    }
+
+    /// Something is missing, or the library cannot read it.
+    fn misshapen(fault: impl Into<String>) -> Self {
+        Self::new(fault, SHAPE)
     }
 }
 
@@ -47,6 +76,19 @@ impl Url {
     /// [`UrlError`], which tells what is wrong.
     pub fn parse(text: &str) -> Result<Self, UrlError> {
         let (place, query) = text.split_once('?').unwrap_or((text, ""));
+        if !SCHEMES.iter().any(|scheme| place.starts_with(scheme)) {
+            return Err(UrlError::misshapen("a URL begins with postgres://"));
+        }
+        if place.matches('@').count() > 1 {
+            // What follows upon the first would be taken, and shown, as a host.
+            return Err(UrlError::new("it names a host with @ in it", ESCAPE));
+        }
+        if !place.contains('@') && query.contains('@') {
+            return Err(UrlError::new(
+                "its parameters begin before its host",
+                ESCAPE,
+            ));
+        }
         let mut mode = None;
         let mut roots = None;
         let mut others = Vec::new();
@@ -63,9 +105,13 @@ impl Url {
         let mut config: Config = text
             .trim_end_matches('&')
             .parse()
-            .map_err(|error: tokio_postgres::Error| UrlError(told(&error)))?;
+            .map_err(|error: tokio_postgres::Error| UrlError::misshapen(told(&error)))?;
         if config.get_hosts().is_empty() {
-            return Err(UrlError("it names no host".to_owned()));
+            return Err(UrlError::misshapen("it names no host"));
+        }
+        let has_at = |host: &Host| matches!(host, Host::Tcp(name) if name.contains('@'));
+        if config.get_hosts().iter().any(has_at) {
+            return Err(UrlError::new("it names a host with @ in it", ESCAPE));
         }
         let hosts = config.get_hosts().len();
         for (what, count) in [
@@ -74,13 +120,12 @@ impl Url {
         ] {
             let is_shared = what == "ports" && count == 1;
             if count > 0 && count != hosts && !is_shared {
-                return Err(UrlError(format!(
-                    "it names {hosts} hosts and {count} {what}"
-                )));
+                let fault = format!("it names {hosts} hosts and {count} {what}");
+                return Err(UrlError::new(fault, "name as many as there are hosts"));
             }
         }
         if config.get_user().is_none() {
-            return Err(UrlError("it names no user".to_owned()));
+            return Err(UrlError::misshapen("it names no user"));
         }
         if config.get_application_name().is_none() {
             config.application_name("firn");
@@ -165,12 +210,14 @@ fn security(mode: Option<&str>, roots: Option<PathBuf>) -> Result<Option<Securit
         (None | Some("disable"), None) => Ok(None),
         (Some("require"), None) => Ok(Some(Security::Encrypted)),
         (Some("verify-full"), roots) => Ok(Some(Security::Verified(roots))),
-        (None | Some("disable" | "require"), Some(_)) => Err(UrlError(
-            "sslrootcert is of use with sslmode=verify-full only".to_owned(),
+        (None | Some("disable" | "require"), Some(_)) => Err(UrlError::new(
+            "sslrootcert is of use with sslmode=verify-full only",
+            "add sslmode=verify-full, or leave sslrootcert out",
         )),
-        (Some(other), _) => Err(UrlError(format!(
-            "sslmode is {other:?}; expected disable, require or verify-full"
-        ))),
+        (Some(other), _) => Err(UrlError::new(
+            format!("sslmode is {other:?}"),
+            "write sslmode=disable, require or verify-full",
+        )),
     }
 }
 
@@ -294,6 +341,7 @@ mod tests {
         let check = |text: &str, expected: &str| {
             let error = Url::parse(text).unwrap_err();
             assert_eq!(error.code(), Code::DatabaseUrl);
+            assert!(!error.remedy().is_empty());
             let fault = error.to_string();
             assert!(fault.contains(expected), "{fault}");
             assert!(!fault.contains("secret"), "{fault}");
@@ -307,6 +355,22 @@ mod tests {
             "postgres://u@h,i/d?hostaddr=127.0.0.1",
             "2 hosts and 1 addresses",
         );
+        check(
+            "postgres://u@h/d?password=secret&sslmode=maybe",
+            "sslmode is \"maybe\"",
+        );
+        check("postgres:/h?password=secret", "begins with postgres://");
+        check("postgresql:u:secret@h/d", "begins with postgres://");
+        for text in [
+            "postgres://u:a@secret@h/d",
+            "postgres://u:a@secret@h,i:2/d?sslmode=require",
+            "postgres://u:a@secret,secret@h/d",
+            "postgres://u:a@h/d?host=b@secret",
+        ] {
+            check(text, "a host with @");
+            assert!(Url::parse(text).unwrap_err().remedy().contains("%40"));
+        }
+        check("postgres://u:a?secret=secret@h/d", "before its host");
         check("postgres:///d?user=u", "host");
         check("postgres://h/d", "user");
     }

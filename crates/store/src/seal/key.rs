@@ -35,6 +35,19 @@ pub enum KeysError {
     NoRandom,
 }
 
+impl KeysError {
+    /// What to do about it, in one line.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Empty | Self::Malformed { .. } => {
+                "write each key as ID:BASE64 of 32 bytes, for example k1:$(openssl rand -base64 32)"
+            }
+            Self::Twice { .. } => "give each key an id of its own",
+            Self::NoRandom => "find out why the system gives none, and start again",
+        }
+    }
+}
+
 /// A key and the id that people have given it.
 pub(super) struct SecretKey {
     pub(super) id: String,
