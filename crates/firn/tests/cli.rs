@@ -513,10 +513,10 @@ async fn bench_loads_a_method_in_a_closed_and_in_an_open_loop() {
     let closed = ["--in-flight", "3", "--connections", "1"];
     let (code, table, said) = bench(&[&[item][..], &closed, &["--json", "load.json"]].concat());
     assert_eq!((code, said.as_str()), (Some(0), ""), "{table}");
-    let first = "shop.Cart.AddItem at";
+    let first = "shop.Cart/AddItem at";
     assert!(table.starts_with(first), "{table}");
     for part in [
-        "3 in flight over 1 connection,",
+        "3 in flight over 1 connection, 300ms measured\n",
         "failed      0\n",
         " p99.9 ",
     ] {

@@ -136,11 +136,11 @@ pub(crate) fn run(flags: &ArgMatches) -> ExitCode {
 
 async fn bench(flags: &ArgMatches) -> Result<(), Failure> {
     let server = flags.get_one::<String>("server").map_or("", String::as_str);
-    let path = flags.get_one::<String>("method").map_or("", String::as_str);
+    let given = flags.get_one::<String>("method").map_or("", String::as_str);
     let text = flags
         .get_one::<String>("request")
         .map_or("{}", String::as_str);
-    let (service, method) = call::split(path)?;
+    let (service, method) = call::split(given)?;
     let headers = headers(flags)?;
     let json = Sink::open(flags.get_one::<String>("json"))?;
     let channel = call::connect(server).await?;
@@ -170,7 +170,7 @@ async fn bench(flags: &ArgMatches) -> Result<(), Failure> {
         .map_err(|error| ended(server, error))?;
     let report = Report {
         server,
-        method: method.full_name(),
+        method: given,
         connections,
         outcome: &outcome,
     };

@@ -16,7 +16,7 @@ use tonic::client::Grpc;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::metadata::{MetadataKey, MetadataValue};
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Status};
+use tonic::{Request, Status, TimeoutExpired};
 
 use super::{reflection, unreachable};
 use crate::exit::Failure;
@@ -34,8 +34,8 @@ pub(crate) fn run(flags: &ArgMatches) -> ExitCode {
         let method = reflection::method(channel.clone(), service, method).await?;
         let text = request_text(flags)?;
         let messages = messages(&method, &text)?;
-        let request = request(flags, messages)?;
-        exchange(channel, &method, request).await
+        let (timeout, request) = request(flags, messages)?;
+        exchange(channel, &method, request, timeout).await
     })
 }
 
@@ -123,7 +123,11 @@ pub(super) fn header(text: &str) -> Result<(&str, &str), Failure> {
 
 type Requests = futures_util::stream::Iter<std::vec::IntoIter<Bytes>>;
 
-fn request(flags: &ArgMatches, messages: Vec<Bytes>) -> Result<Request<Requests>, Failure> {
+/// The request, and how long its answers are waited for.
+fn request(
+    flags: &ArgMatches,
+    messages: Vec<Bytes>,
+) -> Result<(Option<Duration>, Request<Requests>), Failure> {
     let mut request = Request::new(futures_util::stream::iter(messages));
     for header in flags.get_many::<String>("header").into_iter().flatten() {
         let (name, value) = self::header(header)?;
@@ -131,11 +135,13 @@ fn request(flags: &ArgMatches, messages: Vec<Bytes>) -> Result<Request<Requests>
         let value = MetadataValue::from_str(value).map_err(wrong)?;
         request.metadata_mut().append(name, value);
     }
-    if let Some(seconds) = flags.get_one::<f64>("timeout") {
-        let timeout = Duration::try_from_secs_f64(*seconds).map_err(wrong)?;
+    let seconds = flags.get_one::<f64>("timeout").copied();
+    let timeout = seconds.map(Duration::try_from_secs_f64).transpose();
+    let timeout = timeout.map_err(wrong)?;
+    if let Some(timeout) = timeout {
         request.set_timeout(timeout);
     }
-    Ok(request)
+    Ok((timeout, request))
 }
 
 /// Calls, and prints each answer as it comes.
@@ -143,6 +149,7 @@ async fn exchange(
     channel: Channel,
     method: &MethodDescriptor,
     request: Request<Requests>,
+    timeout: Option<Duration>,
 ) -> Result<(), Failure> {
     let mut grpc = Grpc::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
     grpc.ready().await.map_err(wrong)?;
@@ -151,16 +158,29 @@ async fn exchange(
     let answers = grpc
         .streaming(request, path, Raw)
         .await
-        .map_err(|status| failed(&status))?;
+        .map_err(|status| failed(&status, timeout))?;
     let mut answers = answers.into_inner();
-    while let Some(answer) = answers.message().await.map_err(|status| failed(&status))? {
-        print(method, answer)?;
+    loop {
+        let answer = answers.message().await;
+        match answer.map_err(|status| failed(&status, timeout))? {
+            Some(answer) => print(method, answer)?,
+            None => return Ok(()),
+        }
     }
-    Ok(())
 }
 
 /// The failure of a call, as a person reads it.
-fn failed(status: &Status) -> Failure {
+fn failed(status: &Status, timeout: Option<Duration>) -> Failure {
+    if let Some(timeout) = timeout
+        && is_own_timeout(status)
+    {
+        return Failure::new(
+            Code::CommandTimeout,
+            format!("no reply came within {timeout:?}; the command may have been applied"),
+            "give it longer with --timeout; if that does not help, look into the log of Firn for a \
+             store or a function that does not answer",
+        );
+    }
     let code = status
         .metadata()
         .get("firn-code")
@@ -171,6 +191,18 @@ fn failed(status: &Status) -> Failure {
         Some(code) => Failure::new(code, text, format!("firn explain {code} says what to do")),
         None => Failure::chosen(text),
     }
+}
+
+/// Whether the wait was given up on this side, which no word of the server says.
+fn is_own_timeout(status: &Status) -> bool {
+    let mut cause = std::error::Error::source(status);
+    while let Some(error) = cause {
+        if error.is::<TimeoutExpired>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 fn print(method: &MethodDescriptor, answer: Bytes) -> Result<(), Failure> {
@@ -233,6 +265,20 @@ impl Decoder for Raw {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// FIRN-3016. A function may say the same words; then they are its own.
+    #[test]
+    fn own_timeout_is_told_from_what_a_server_says() {
+        let timeout = Some(Duration::from_secs(4));
+        let own = Status::from_error(Box::new(TimeoutExpired(())));
+        let failure = failed(&own, timeout);
+        assert_eq!(failure.code, Some(Code::CommandTimeout));
+        assert!(failure.cause.starts_with("no reply came within 4s"));
+        assert!(failure.remedy.contains("--timeout"));
+        let said = failed(&Status::cancelled("Timeout expired"), timeout);
+        assert_eq!(said.code, None);
+        assert_eq!(said.cause, "Cancelled: Timeout expired");
+    }
 
     #[test]
     fn method_names_are_understood_in_three_forms() {

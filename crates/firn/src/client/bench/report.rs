@@ -1,6 +1,7 @@
 //! What a load gave: a table for people, JSON for machines.
 
 use std::fmt;
+use std::time::Duration;
 
 use firn_load::{Failure, Outcome, Pace};
 use serde_json::{Value, json};
@@ -8,6 +9,7 @@ use serde_json::{Value, json};
 /// What is reported of a load.
 pub(super) struct Report<'a> {
     pub(super) server: &'a str,
+    /// As it was given.
     pub(super) method: &'a str,
     pub(super) connections: u32,
     pub(super) outcome: &'a Outcome,
@@ -29,11 +31,15 @@ impl fmt::Display for Report<'_> {
             1 => "",
             _ => "s",
         };
-        writeln!(
+        write!(
             f,
-            "{} at {}: {pace} over {} connection{s}, {:?} after {:?}",
-            self.method, self.server, self.connections, load.measured, load.warm
+            "{} at {}: {pace} over {} connection{s}, {:?} measured",
+            self.method, self.server, self.connections, load.measured
         )?;
+        match load.warm {
+            Duration::ZERO => writeln!(f)?,
+            warm => writeln!(f, " after {warm:?} of warming up")?,
+        }
         let seconds = self.outcome.rate;
         writeln!(
             f,
