@@ -5,9 +5,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use firn_testkit::client::{Client, http};
+use firn_testkit::metrics::Metrics;
 use firn_testkit::postgres::{Cut, Postgres, Rule};
 use tonic::{Code, Status};
 
+use crate::metrics;
 use crate::shop::{Function, Writer, contents, firn, item, method};
 use crate::small::Small;
 
@@ -93,7 +95,11 @@ async fn connections_that_are_cut_lose_nothing() {
 
 /// A call that the caller waits for only so long; gives its status and code.
 async fn add_within(clients: SocketAddr, product: &str, deadline: &str) -> (u16, String) {
-    let body = item("a", product).to_string();
+    add_to("a", clients, product, deadline).await
+}
+
+async fn add_to(cart: &str, clients: SocketAddr, product: &str, deadline: &str) -> (u16, String) {
+    let body = item(cart, product).to_string();
     let request = http::Request::post("/shop.Cart/AddItem")
         .header("content-type", "application/json")
         .header("grpc-timeout", deadline)
@@ -127,6 +133,44 @@ async fn a_slow_database_is_waited_for_within_the_callers_deadline() {
     assert_eq!(add_within(firn.clients, "last", "30S").await.0, 200);
     let stored = contents(&client, "a").await;
     assert_eq!(stored, ["one", "slow", "late", "last"]);
+}
+
+/// What the page of the store says of a database that is down.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_is_down_is_told_with_codes_by_what_a_command_needs_of_it() {
+    let mut server = Postgres::start();
+    let function = Function::start();
+    let firn = firn(&function, &server.fresh(), &["--lease", "60s"]);
+    for cart in ["a", "b"] {
+        let added = add_to(cart, firn.clients, "one", "30S").await;
+        assert_eq!(added, (200, String::new()));
+    }
+    server.shut_down();
+    let gone = |it: &Metrics| {
+        let open = |used| it.value(&format!("firn_store_connections{{use=\"{used}\"}}"));
+        ["commits", "reads", "replicas"].map(open) == [0.0; 3]
+    };
+    metrics::until(firn.admin, "without connections", gone).await;
+    let soon = add_to("b", firn.clients, "soon", "500m");
+    let (patient, soon, unread) = tokio::join!(
+        add_within(firn.clients, "patient", "50S"),
+        async {
+            (
+                soon.await,
+                add_to("b", firn.clients, "queued", "500m").await,
+            )
+        },
+        add_to("c", firn.clients, "unread", "50S"),
+    );
+    assert_eq!(patient, (503, "FIRN-5021".to_owned()));
+    assert_eq!(soon.0, (503, "FIRN-5007".to_owned()));
+    assert_eq!(soon.1, (504, "FIRN-3015".to_owned()));
+    assert_eq!(unread, (503, "FIRN-5008".to_owned()));
+    server.start_again();
+    assert_eq!(add_within(firn.clients, "last", "30S").await.0, 200);
+    let client = Client::connect(firn.clients).await;
+    assert_eq!(contents(&client, "a").await, ["one", "last"]);
+    assert_eq!(contents(&client, "c").await, Vec::<String>::new());
 }
 
 /// The server is killed while it has a commit: once before it is durable, once after it, when only the

@@ -10,7 +10,7 @@ use firn_testkit::postgres::{Cut, Postgres, Rule};
 use crate::shop::{Function, firn, item, method};
 
 /// Asks until the metrics are as they should be.
-async fn until(admin: SocketAddr, what: &str, is_so: impl Fn(&Metrics) -> bool) {
+pub(crate) async fn until(admin: SocketAddr, what: &str, is_so: impl Fn(&Metrics) -> bool) {
     let asking = async {
         while !is_so(&served(admin).await) {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -75,4 +75,21 @@ async fn metrics_of_a_database_are_those_of_their_page() {
     let metrics = served(firn.admin).await;
     assert_eq!(metrics.value(landed), 2.0);
     assert!(metrics.value(&commits("connects_total")) > before);
+}
+
+/// As where the function that tells it is missing, here hidden by another of its name.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_size_that_the_database_does_not_tell_is_left_out_alone() {
+    let server = Postgres::start();
+    let fresh = server.fresh();
+    let schema = fresh.rsplit("%3D").next().expect("a schema");
+    server.sql(&format!(
+        "CREATE FUNCTION {schema}.pg_total_relation_size(oid) RETURNS int8 LANGUAGE plpgsql \
+         AS $$ BEGIN RAISE undefined_function; END $$"
+    ));
+    let function = Function::start();
+    let firn = firn(&function, &format!("{fresh},pg_catalog"), &[]);
+    let mut documented = documented(&["Every store", "PostgreSQL"]);
+    assert!(documented.remove("firn_store_size_bytes").is_some());
+    assert_eq!(served(firn.admin).await.described, documented);
 }
