@@ -2,6 +2,7 @@
 //! from which a Firn does.
 
 mod backup;
+mod check;
 mod file;
 mod trim;
 
@@ -14,7 +15,6 @@ use std::time::Duration;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use firn_model::code::Code;
 use firn_store::archive::{ArchiveError, RestoreError, file as archive};
-use firn_store::check::Checked;
 use firn_store::embedded::{self, Embedded, OpenError};
 use firn_store::postgres::{self, Migrate, Owner, Postgres};
 use firn_store::{ReadError, Store};
@@ -104,7 +104,7 @@ pub(crate) fn run(flags: &ArgMatches, env: &dyn Fn(&str) -> Option<String>) -> E
         match name {
             "export" => export(&config, &file(), flags.get_flag("plain")).await,
             "import" => import(&config, &file()).await,
-            "check" => check(&config, flags.get_flag("repair")).await,
+            "check" => check::run(&config, flags.get_flag("repair")).await,
             "trim" => trim::run(&config, flags, open(&config).await?).await,
             "rotate-keys" => rotate_keys(&config).await,
             "backup" => {
@@ -189,46 +189,6 @@ async fn import(config: &StoreConfig, path: &Path) -> Result<(), Failure> {
         path.display(),
         summary.bytes
     );
-    Ok(())
-}
-
-async fn check(config: &StoreConfig, is_repairing: bool) -> Result<(), Failure> {
-    let mut tell = |finding: firn_store::check::Finding| println!("{finding}");
-    let checked = match &config.store {
-        StoreUrl::Memory => return Err(nothing_lasts()),
-        StoreUrl::Embedded(folder) => {
-            embedded::find(folder).map_err(locked)?;
-            let settings = embedded_config(config);
-            let checked = embedded::check(folder, settings, is_repairing, tell, store::end);
-            checked.map_err(locked)?
-        }
-        StoreUrl::Postgres(url) => {
-            let mut settings = database(config, url, Migrate::Check);
-            if is_repairing {
-                settings.owner = Some(owner(config)?);
-            }
-            let checked = postgres::check(settings, &mut tell).await;
-            checked.map_err(unopened)?
-        }
-    };
-    verdict(checked)?;
-    println!(
-        "{} rows checked, {} repaired",
-        checked.rows, checked.repaired
-    );
-    Ok(())
-}
-
-/// What is left to be said after a check.
-fn verdict(checked: Checked) -> Result<(), Failure> {
-    let left = checked.findings - checked.repaired;
-    if left > 0 {
-        return Err(Failure::new(
-            Code::StoreFaulty,
-            format!("{left} of {} rows do not fit together", checked.rows),
-            "firn store check --repair for those that can be repaired, a backup for others",
-        ));
-    }
     Ok(())
 }
 
@@ -378,19 +338,5 @@ mod tests {
             assert_eq!(takes(&format!("{of} --migrate auto")), migrate, "{of}");
             assert_eq!(takes(&format!("{of} --lease 5s")), lease, "{of}");
         }
-    }
-
-    #[test]
-    fn a_check_fails_for_what_is_left() {
-        let checked = |findings, repaired| Checked {
-            rows: 10,
-            findings,
-            repaired,
-        };
-        assert!(verdict(checked(0, 0)).is_ok());
-        assert!(verdict(checked(2, 2)).is_ok());
-        let failure = verdict(checked(3, 1)).unwrap_err();
-        assert_eq!(failure.code, Some(Code::StoreFaulty));
-        assert_eq!(failure.cause, "2 of 10 rows do not fit together");
     }
 }

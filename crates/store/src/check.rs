@@ -2,11 +2,15 @@
 
 use std::fmt;
 
+use firn_model::id::EntityKey;
+
 /// Something in a store that is damaged, or contradicts something else.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     /// Where: the row, or the file.
     pub place: String,
+    /// The entity that it is of, where that can be said: what is lost of one shows in many rows.
+    pub entity: Option<EntityKey>,
     /// What is wrong with it.
     pub fault: String,
     /// Whether it can be put right without guessing.

@@ -238,6 +238,7 @@ impl Inner {
             is_repairing: hold.is_some(),
             checked: Checked::default(),
             place: String::new(),
+            entity: None,
             last_event: None,
             findings: Vec::new(),
         };
@@ -272,6 +273,8 @@ struct Check {
     checked: Checked,
     /// Which row is looked at.
     place: String,
+    /// Of which entity it is, once that is known.
+    entity: Option<EntityKey>,
     /// The last event that was seen: its entity's names, its generation and number.
     last_event: Option<(String, String, i64, u64)>,
     /// What was found and not yet told. What is done by then is marked so before it is.
@@ -330,6 +333,7 @@ impl Check {
     fn row(&mut self, stage: &Stage, row: &Found) -> Result<(), ReadError> {
         self.checked.rows += 1;
         self.place = place(stage, row)?;
+        self.entity = None;
         match (stage.look)(self, row) {
             Err(ReadError::Damaged { fault, .. }) => {
                 self.lost(fault);
@@ -555,6 +559,7 @@ impl Check {
         if name.storage != storage || name.id != id {
             self.lost("its whole key is another's");
         }
+        self.entity = Some(key.clone());
         Ok(key)
     }
 
@@ -594,6 +599,7 @@ impl Check {
         self.checked.findings += 1;
         self.findings.push(Finding {
             place: self.place.clone(),
+            entity: self.entity.clone(),
             fault,
             repair,
         });

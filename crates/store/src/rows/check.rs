@@ -33,6 +33,8 @@ pub(crate) struct Check<'a, V> {
     is_repairing: bool,
     checked: Checked,
     tell: &'a mut dyn FnMut(Finding),
+    /// Of which entity the row is that is looked at, where that is known.
+    entity: Option<EntityKey>,
     /// The last event that was seen: the key of its entity's row, its generation and number.
     last_event: Option<(Key, u64, u64)>,
 }
@@ -45,6 +47,7 @@ impl<'a, V: View> Check<'a, V> {
             is_repairing,
             checked: Checked::default(),
             tell,
+            entity: None,
             last_event: None,
         }
     }
@@ -61,12 +64,14 @@ impl<'a, V: View> Check<'a, V> {
             let (key, value) = match row {
                 Ok(row) => row,
                 Err(ReadError::Damaged { place, fault }) => {
+                    self.entity = None;
                     self.find(place, fault, None);
                     continue;
                 }
                 Err(error) => return Err(error),
             };
             self.checked.rows += 1;
+            self.entity = owner_of(&key);
             match self.look(&key, value) {
                 Ok(()) => {}
                 Err(ReadError::Damaged { place, fault }) => self.find(place, fault, None),
@@ -232,6 +237,7 @@ impl<'a, V: View> Check<'a, V> {
         let row: ChangeRow = decode_row(key, value)?;
         let sequence = key::change_sequence(key).ok_or_else(|| bad_field(key, "the sequence"))?;
         let name: EntityKey = row.key.ok_or_else(|| bad_field(key, "the entity"))?.into();
+        self.entity = Some(name.clone());
         let slot = slot_in(key).ok_or_else(|| bad_field(key, "the slot"))?;
         if name.slot() != slot {
             self.find(
@@ -264,6 +270,7 @@ impl<'a, V: View> Check<'a, V> {
             .sender
             .ok_or_else(|| bad_field(key, "the sender"))?
             .into();
+        self.entity = Some(sender.clone());
         read::convert::<_, firn_model::decision::Effect>(key, row.effect, "the effect")?;
         if sender.slot() != id.slot {
             self.find(
@@ -296,6 +303,7 @@ impl<'a, V: View> Check<'a, V> {
     fn tombstone(&mut self, key: &[u8], value: Bytes) -> Result<(), ReadError> {
         let until = key::tombstone_until(key).ok_or_else(|| bad_field(key, "the time"))?;
         let name: EntityKey = decode_row::<KeyPart>(key, value)?.into();
+        self.entity = Some(name.clone());
         let entity = entity_row(self.rows, &key::entity(Space::Entity, &name))?;
         if entity.deleted_until != Some(until.0) {
             self.find(
@@ -374,6 +382,7 @@ impl<'a, V: View> Check<'a, V> {
         }
         (self.tell)(Finding {
             place,
+            entity: self.entity.clone(),
             fault: fault.into(),
             repair: outcome,
         });
@@ -393,6 +402,17 @@ fn of(space: Space, key: &[u8]) -> Key {
 fn garbage(event: &[u8]) -> Key {
     let end = event.len().saturating_sub(size_of::<u64>());
     of(Space::Garbage, &event[..end])
+}
+
+/// The entity of a row, if its key says that.
+fn owner_of(key: &[u8]) -> Option<EntityKey> {
+    let is = |space: Space| key.first() == Some(&(space as u8));
+    if is(Space::Event) {
+        let (owner, _) = key::generation_in(key)?;
+        return key::entity_of(&owner);
+    }
+    let is_whole = is(Space::Entity) || is(Space::State) || is(Space::Snapshot);
+    is_whole.then(|| key::entity_of(key)).flatten()
 }
 
 fn removed(key: &[u8]) -> (Key, Option<Bytes>) {

@@ -148,10 +148,30 @@ fn what_nothing_leads_to_is_removed() {
     assert_eq!(check(&mut table, true), []);
 }
 
+/// What is lost of an entity shows in many rows, which can be told as one.
+#[test]
+fn findings_of_a_lost_entity_name_it() {
+    let mut table = filled();
+    let (key, _) = row(&table, Space::Entity, |key, _| {
+        let name = key::entity_of(key);
+        name.is_some_and(|name| {
+            let event = key::event(&name, 1, 2);
+            table.get(&event).unwrap().is_some()
+        })
+    });
+    let name = key::entity_of(&key);
+    table.write([(key, None)]);
+    let findings = check(&mut table, false);
+    assert!(findings.len() > 2, "{findings:?}");
+    let is_of_it = |finding: &Finding| finding.entity == name;
+    assert!(findings.iter().all(is_of_it), "{findings:?}");
+}
+
 #[test]
 fn findings_say_where_and_what() {
     let finding = Finding {
         place: "row x".to_owned(),
+        entity: None,
         fault: "it is odd".to_owned(),
         repair: Repair::Possible,
     };
