@@ -5,6 +5,8 @@ use std::process::Command;
 use firn_testkit::postgres::{PASSWORD, Postgres, USER};
 use firn_testkit::process::free_port;
 
+use crate::shop::{Function, firn};
+
 /// The exit code of a proxy that is refused, and what it says.
 fn refused(args: &[&str]) -> (Option<i32>, String) {
     let folder = tempfile::tempdir().expect("a folder");
@@ -120,34 +122,16 @@ fn a_server_that_is_too_old_is_told_before_serving() {
 }
 
 /// Keys that do not fit to what is there.
-#[test]
-fn databases_that_are_sealed_otherwise_are_told_before_serving() {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn databases_that_are_sealed_otherwise_are_told_before_serving() {
     const A: &str = "a:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
     const B: &str = "b:AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
     let server = Postgres::start();
     let [sealed, plain] = [server.fresh(), server.fresh()];
-    let exported = tempfile::tempdir().expect("a folder");
-    let store = |url: &str, keys: &[&str], args: &[&str]| {
-        let made = Command::new(env!("CARGO_BIN_EXE_firn"))
-            .current_dir(exported.path())
-            .env_clear()
-            .arg("store")
-            .args(args)
-            .args(["--store", url])
-            .args(keys)
-            .output()
-            .expect("the binary runs");
-        let said = String::from_utf8_lossy(&made.stderr).into_owned();
-        assert!(made.status.success(), "{said}");
-    };
-    std::fs::create_dir(exported.path().join("data")).expect("a folder");
-    store("embedded:data", &[], &["export", "nothing.firn"]);
-    store(
-        &sealed,
-        &["--encryption-keys", A],
-        &["import", "nothing.firn"],
-    );
-    store(&plain, &[], &["import", "nothing.firn"]);
+    let function = Function::start();
+    for (url, keys) in [(&sealed, &["--encryption-keys", A][..]), (&plain, &[])] {
+        assert!(firn(&function, url, keys).stop().success());
+    }
     let schema = plain.rsplit("%3D").next().expect("a schema");
     server.sql(&format!(
         "UPDATE {schema}.firn_slots SET last_seq = 1 WHERE slot = 1"
