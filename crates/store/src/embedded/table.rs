@@ -123,13 +123,25 @@ impl Table for SealedTable {
 impl From<fjall::Error> for TableError {
     fn from(error: fjall::Error) -> Self {
         match error {
-            fjall::Error::Io(error) => Self::Io(error),
+            fjall::Error::Io(error) | fjall::Error::Storage(fjall::LsmError::Io(error)) => {
+                Self::Io(error)
+            }
             fjall::Error::Poisoned | fjall::Error::Locked => {
                 Self::Io(io::Error::other(error.to_string()))
             }
-            error => Self::Damaged(error.to_string()),
+            error => Self::Damaged(format!("fjall says {}", kind(&error))),
         }
     }
+}
+
+/// What kind of error it is, in fjall's own word, without the numbers that only fjall can use.
+fn kind(error: &fjall::Error) -> String {
+    let text = format!("{error:?}");
+    let text = text.strip_prefix("Storage(").unwrap_or(&text);
+    let is_of_word = |letter: char| letter.is_ascii_alphanumeric();
+    text.chars()
+        .take_while(|letter| is_of_word(*letter))
+        .collect()
 }
 
 impl From<TableError> for ReadError {
@@ -143,5 +155,30 @@ impl From<TableError> for ReadError {
                 fault,
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn disks_that_fail_are_told_from_damage() {
+        let full = || io::Error::from(io::ErrorKind::StorageFull);
+        let of_disk: [fjall::Error; 3] = [
+            fjall::Error::Io(full()),
+            fjall::Error::Storage(fjall::LsmError::Io(full())),
+            fjall::Error::Poisoned,
+        ];
+        let [io, storage, poisoned] = of_disk.map(TableError::from);
+        for full in [io, storage] {
+            assert!(
+                matches!(full, TableError::Io(error) if error.kind() == io::ErrorKind::StorageFull)
+            );
+        }
+        assert!(matches!(poisoned, TableError::Io(_)));
+        let damaged = TableError::from(fjall::Error::InvalidTag(("compression", 9)));
+        assert!(matches!(&damaged, TableError::Damaged(_)));
+        assert_eq!(damaged.to_string(), "fjall says InvalidTag");
     }
 }
