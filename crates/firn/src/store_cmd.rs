@@ -7,6 +7,7 @@ mod file;
 mod trim;
 
 use std::cell::Cell;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -159,7 +160,10 @@ async fn import(config: &StoreConfig, path: &Path) -> Result<(), Failure> {
     let open = || file::open(path);
     let refused = |error: ArchiveError| failed(path, error);
     // To its end, before anything is changed.
-    let summary = archive::verify_frames(open()?, config.keys.clone()).map_err(refused)?;
+    let bytes = fs::metadata(path).map_or(0, |file| file.len());
+    let progress = Progress::of("read", "bytes", bytes);
+    let tell = |bytes| progress.tell(bytes);
+    let summary = archive::verify_frames(open()?, config.keys.clone(), tell).map_err(refused)?;
     let mut reader = archive::Reader::start(open()?, config.keys.clone()).map_err(refused)?;
     let mut restore = match &config.store {
         StoreUrl::Memory => return Err(nothing_lasts()),
@@ -172,7 +176,7 @@ async fn import(config: &StoreConfig, path: &Path) -> Result<(), Failure> {
         }
     };
     let unfinished = |error: RestoreError| Failure::new(error.code(), &error, error.remedy());
-    let progress = Progress::new("imported");
+    let progress = Progress::of("imported", "rows", summary.rows);
     let mut count = 0;
     loop {
         let rows = reader.rows().await.map_err(refused)?;
@@ -295,21 +299,41 @@ fn nothing_lasts() -> Failure {
 /// Tells now and then how far something has come.
 struct Progress {
     done: &'static str,
+    /// What is counted.
+    of: &'static str,
+    /// How many there are; 0 if nobody knows.
+    all: u64,
     last: Cell<Instant>,
 }
 
 impl Progress {
+    /// Of rows, nobody knows how many.
     fn new(done: &'static str) -> Self {
+        Self::of(done, "rows", 0)
+    }
+
+    /// Of so many.
+    fn of(done: &'static str, of: &'static str, all: u64) -> Self {
         Self {
             done,
+            of,
+            all,
             last: Cell::new(Instant::now()),
         }
     }
 
-    fn tell(&self, rows: u64) {
+    fn tell(&self, count: u64) {
         if self.last.get().elapsed() >= PROGRESS_EVERY {
             self.last.set(Instant::now());
-            eprintln!("{} {rows} rows", self.done);
+            eprintln!("{}", self.line(count));
+        }
+    }
+
+    fn line(&self, count: u64) -> String {
+        let Self { done, of, all, .. } = self;
+        match all {
+            0 => format!("{done} {count} {of}"),
+            all => format!("{done} {count} of {all} {of}, {} %", count * 100 / all),
         }
     }
 }
@@ -317,6 +341,14 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn progress_is_told_in_parts_of_all_where_all_is_known() {
+        let check = |progress: Progress, expected: &str| assert_eq!(progress.line(30), expected);
+        check(Progress::new("exported"), "exported 30 rows");
+        let read = Progress::of("read", "bytes", 120);
+        check(read, "read 30 of 120 bytes, 25 %");
+    }
 
     /// What a command does not use is refused, not read and ignored.
     #[test]

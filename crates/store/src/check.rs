@@ -4,6 +4,15 @@ use std::fmt;
 
 use firn_model::id::EntityKey;
 
+/// What is told while a store is checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Told {
+    /// What was found.
+    Finding(Finding),
+    /// How many rows were looked at so far.
+    Rows(u64),
+}
+
 /// Something in a store that is damaged, or contradicts something else.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {

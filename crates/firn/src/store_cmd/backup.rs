@@ -8,6 +8,7 @@ use firn_store::archive::file as archive;
 use firn_store::seal::Keys;
 use http_body_util::BodyExt;
 
+use super::Progress;
 use super::file::{NewFile, failed};
 use crate::client::http;
 use crate::exit::Failure;
@@ -23,10 +24,14 @@ pub(super) async fn run(
 ) -> Result<(), Failure> {
     let mut file = NewFile::create(path)?;
     let mut body = http::stream(address, PATH).await?;
+    let progress = Progress::of("backed up", "bytes", 0);
+    let mut received = 0;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| cut(address, &error))?;
         if let Ok(bytes) = frame.into_data() {
             file.write(&bytes)?;
+            received += bytes.len() as u64;
+            progress.tell(received);
         }
     }
     // Without the keys of a sealed file its checksums say that it is whole.

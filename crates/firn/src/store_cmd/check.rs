@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use firn_model::code::Code;
 use firn_model::id::EntityKey;
-use firn_store::check::{Checked, Finding, Repair};
+use firn_store::check::{self, Checked, Finding, Repair};
 use firn_store::{embedded, postgres};
 
-use super::{database, embedded_config, locked, nothing_lasts, owner, unopened};
+use super::{Progress, database, embedded_config, locked, nothing_lasts, owner, unopened};
 use crate::exit::Failure;
 use crate::settings::{StoreConfig, StoreUrl};
 use crate::store;
@@ -21,9 +21,14 @@ const ENTITIES_MAX: usize = 100_000;
 /// Runs the command.
 pub(super) async fn run(config: &StoreConfig, is_repairing: bool) -> Result<(), Failure> {
     let mut told = Told::default();
-    let mut tell = |finding: Finding| {
-        if let Some(line) = told.line(&finding) {
-            println!("{line}");
+    let progress = Progress::new("checked");
+    let lines = &mut told;
+    let mut tell = move |what: check::Told| match what {
+        check::Told::Rows(rows) => progress.tell(rows),
+        check::Told::Finding(finding) => {
+            if let Some(line) = lines.line(&finding) {
+                println!("{line}");
+            }
         }
     };
     let checked = match &config.store {

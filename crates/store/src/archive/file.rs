@@ -341,14 +341,19 @@ pub fn verify(from: impl Read, keys: Option<Arc<Keys>>) -> Result<Summary, Archi
 }
 
 /// Reads a file to its end, compares its checksums and opens what is sealed, without looking at the
-/// rows: whether it is what was written.
+/// rows: whether it is what was written. Tells `progress` how many bytes were read.
 ///
 /// # Errors
 /// See [`ArchiveError`].
-pub fn verify_frames(from: impl Read, keys: Option<Arc<Keys>>) -> Result<Summary, ArchiveError> {
+pub fn verify_frames(
+    from: impl Read,
+    keys: Option<Arc<Keys>>,
+    mut progress: impl FnMut(u64),
+) -> Result<Summary, ArchiveError> {
     let mut decoder = Decoder::new(from, keys)?;
     loop {
         let frame = decoder.frame()?;
+        progress(decoder.offset());
         let body = decoder.open(&frame)?;
         if frame.kind == END {
             decoder.rows = rows_at_end(&body).unwrap_or_default();

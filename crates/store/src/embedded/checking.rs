@@ -6,7 +6,7 @@ use super::error::OpenError;
 use super::table::TableError;
 use super::{Config, Embedded, Fatal};
 use crate::ReadError;
-use crate::check::{Checked, Finding};
+use crate::check::{Checked, Told};
 use crate::rows::check::Check;
 
 /// Checks everything in a data folder: the log while the folder is opened, then every row. What is
@@ -19,7 +19,7 @@ pub fn check(
     path: &Path,
     config: Config,
     is_repairing: bool,
-    mut tell: impl FnMut(Finding),
+    mut tell: impl FnMut(Told),
     on_fatal: impl Fn(&Fatal) + Send + Sync + 'static,
 ) -> Result<Checked, OpenError> {
     let store = Embedded::open(path, config, on_fatal)?;

@@ -29,7 +29,7 @@ use super::value::{self, Place, Values};
 use super::writer::slot_of;
 use super::{Config, Inner, Postgres};
 use crate::ReadError;
-use crate::check::{Checked, Finding, Repair};
+use crate::check::{Checked, Finding, Repair, Told};
 use crate::encoding::parts::{ReplyRecordPart, TimerPart};
 
 /// How many findings wait until the repairs among them are written, but for those of the rows that
@@ -209,7 +209,7 @@ SELECT name, node, incarnation, coalesce(full_name, name) FROM firn_nodes ORDER 
 /// Outside of a tokio runtime.
 pub async fn check(
     config: Config,
-    tell: &mut (dyn FnMut(Finding) + Send),
+    tell: &mut (dyn FnMut(Told) + Send),
 ) -> Result<Checked, OpenError> {
     let owner = config.owner.as_ref().map(|owner| owner.name.clone());
     let store = Postgres::open(config, |_| {}).await?;
@@ -222,7 +222,7 @@ impl Inner {
     async fn check(
         &self,
         owner: Option<String>,
-        tell: &mut (dyn FnMut(Finding) + Send),
+        tell: &mut (dyn FnMut(Told) + Send),
     ) -> Result<Checked, OpenError> {
         let hold = match owner {
             None => None,
@@ -287,7 +287,7 @@ impl Check {
         &mut self,
         url: &Url,
         hold: Option<&Hold>,
-        tell: &mut (dyn FnMut(Finding) + Send),
+        tell: &mut (dyn FnMut(Told) + Send),
     ) -> Result<(), OpenError> {
         let mut moment = Moment::of(url).await.map_err(OpenError::unread)?;
         for stage in STAGES {
@@ -299,6 +299,7 @@ impl Check {
                 for row in &rows {
                     self.row(stage, row).map_err(OpenError::unread)?;
                 }
+                tell(Told::Rows(self.checked.rows));
                 if self.repairs.count == 0 || self.findings.len() >= FINDINGS_MAX {
                     self.tell(hold, tell).await?;
                 }
@@ -311,7 +312,7 @@ impl Check {
     async fn tell(
         &mut self,
         hold: Option<&Hold>,
-        tell: &mut (dyn FnMut(Finding) + Send),
+        tell: &mut (dyn FnMut(Told) + Send),
     ) -> Result<(), OpenError> {
         let Repairs { rows, count } = std::mem::take(&mut self.repairs);
         let written = match hold {
@@ -325,7 +326,7 @@ impl Check {
             if finding.repair == Repair::Done && written.is_err() {
                 finding.repair = Repair::Possible;
             }
-            tell(finding);
+            tell(Told::Finding(finding));
         }
         Ok(written?)
     }

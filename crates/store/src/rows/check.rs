@@ -18,7 +18,7 @@ use super::value::{
 };
 use super::{archive, read, replicas};
 use crate::ReadError;
-use crate::check::{Checked, Finding, Repair};
+use crate::check::{Checked, Finding, Repair, Told};
 use crate::encoding::encode;
 use crate::encoding::parts::KeyPart;
 use crate::entity::Timestamp;
@@ -26,13 +26,16 @@ use crate::entity::Timestamp;
 /// How many rows are repaired at once.
 const REPAIRS_MAX: usize = 1024;
 
+/// After how many rows is told how many there were: often enough for who looks at the time.
+const TOLD_EVERY: u64 = 4096;
+
 /// Looks at every row.
 pub(crate) struct Check<'a, V> {
     rows: &'a V,
     repairs: Changes,
     is_repairing: bool,
     checked: Checked,
-    tell: &'a mut dyn FnMut(Finding),
+    tell: &'a mut dyn FnMut(Told),
     /// Of which entity the row is that is looked at, where that is known.
     entity: Option<EntityKey>,
     /// The last event that was seen: the key of its entity's row, its generation and number.
@@ -40,7 +43,7 @@ pub(crate) struct Check<'a, V> {
 }
 
 impl<'a, V: View> Check<'a, V> {
-    pub(crate) fn new(rows: &'a V, is_repairing: bool, tell: &'a mut dyn FnMut(Finding)) -> Self {
+    pub(crate) fn new(rows: &'a V, is_repairing: bool, tell: &'a mut dyn FnMut(Told)) -> Self {
         Self {
             rows,
             repairs: Changes::new(),
@@ -76,6 +79,9 @@ impl<'a, V: View> Check<'a, V> {
                 Ok(()) => {}
                 Err(ReadError::Damaged { place, fault }) => self.find(place, fault, None),
                 Err(error) => return Err(error),
+            }
+            if self.checked.rows.is_multiple_of(TOLD_EVERY) {
+                (self.tell)(Told::Rows(self.checked.rows));
             }
             if self.repairs.len() >= REPAIRS_MAX {
                 repair(std::mem::take(&mut self.repairs))?;
@@ -380,12 +386,12 @@ impl<'a, V: View> Check<'a, V> {
             self.checked.repaired += 1;
             self.repairs.extend(repair);
         }
-        (self.tell)(Finding {
+        (self.tell)(Told::Finding(Finding {
             place,
             entity: self.entity.clone(),
             fault: fault.into(),
             repair: outcome,
-        });
+        }));
     }
 }
 

@@ -4,7 +4,7 @@ use firn_model::code::Code;
 use firn_model::id::Epoch;
 
 use super::*;
-use crate::check::{Checked, Finding, Repair};
+use crate::check::{Checked, Finding, Repair, Told};
 use crate::suite::contents;
 
 const A: &str = "a:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
@@ -29,8 +29,14 @@ fn repairing(config: &Config) -> Config {
 
 async fn checked(config: Config) -> (Checked, Vec<Finding>) {
     let mut findings = Vec::new();
-    let checked = check(config, &mut |finding| findings.push(finding)).await;
+    let mut rows = 0;
+    let mut tell = |told| match told {
+        Told::Finding(finding) => findings.push(finding),
+        Told::Rows(count) => rows = count,
+    };
+    let checked = check(config, &mut tell).await;
     let checked = checked.unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(rows, checked.rows, "it is told how far it has come");
     assert_eq!(checked.findings, findings.len() as u64);
     (checked, findings)
 }
@@ -128,10 +134,12 @@ async fn repairs_are_told_once_they_are_written() {
          CREATE TRIGGER fail BEFORE UPDATE ON firn_timers FOR EACH ROW EXECUTE FUNCTION fail()"
     ));
     let mut found = Vec::new();
-    let failed = check(repairing(&config), &mut |finding| {
-        found.push(finding.repair)
-    })
-    .await;
+    let mut tell = |told| {
+        if let Told::Finding(finding) = told {
+            found.push(finding.repair);
+        }
+    };
+    let failed = check(repairing(&config), &mut tell).await;
     let failed = failed.expect_err("it cannot be written");
     assert!(failed.to_string().contains("no more"), "{failed}");
     assert_eq!(found, [Repair::Possible; 2]);

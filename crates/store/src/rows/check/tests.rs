@@ -20,7 +20,10 @@ fn filled() -> Table {
 fn check(table: &mut Table, is_repairing: bool) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut repairs = Vec::new();
-    let mut tell = |finding| findings.push(finding);
+    let mut tell = |told| match told {
+        Told::Finding(finding) => findings.push(finding),
+        Told::Rows(rows) => panic!("{rows} rows are too few to be told"),
+    };
     let checked = Check::new(&*table, is_repairing, &mut tell)
         .run(|changes| {
             repairs.push(changes);
