@@ -182,7 +182,7 @@ fn damaged_files_are_refused_with_their_codes() {
         (summary.rows, summary.bytes),
         (rows.len() as u64, pristine.len() as u64)
     );
-    assert_eq!(frames(&*pristine, None).unwrap(), summary);
+    assert_eq!(frames(&pristine, None).unwrap(), summary);
     assert_eq!(verify_checksums(&*pristine).unwrap().bytes, summary.bytes);
     let cut = verify_checksums(&pristine[..pristine.len() - 1]).unwrap_err();
     assert!(matches!(cut, ArchiveError::Cut { .. }));

@@ -145,6 +145,10 @@ impl OpenError {
                 offset,
                 fault,
             },
+            error @ LogError::RowsMissing { .. } => Self::RowsDamaged {
+                folder: folder.with_file_name("rows"),
+                fault: error.to_string(),
+            },
             LogError::Newer { path, version } => Self::Newer {
                 folder: path,
                 found: version,

@@ -344,6 +344,15 @@ fn logs_are_shortened_though_each_process_writes_little() {
     assert!(segments(folder.path()).len() < 20);
     let heads = block_on(open().heads()).unwrap();
     assert_eq!(heads[0].1.sequence, SlotSequence(sequence));
+    // What was shortened is in the rows alone: without them the log is not at fault.
+    fs::remove_dir_all(folder.path().join("rows")).unwrap();
+    let lost = error(folder.path());
+    assert_eq!(lost.code(), Code::RecordDamaged);
+    let said = lost.to_string();
+    assert!(
+        said.starts_with("the rows in ") && said.contains("log begins with"),
+        "{said}"
+    );
 }
 
 /// Commits and saves on threads of their own: each save is seen at once, and nothing is lost.

@@ -49,6 +49,12 @@ pub(crate) enum LogError {
         /// What is wrong.
         fault: String,
     },
+    /// Nothing is in the rows, and the log does not begin with the first record.
+    #[error("nothing is in them, and the log begins with record {first}")]
+    RowsMissing {
+        /// With which it begins.
+        first: u64,
+    },
     /// A segment has a later version.
     #[error("{} has version {version}", path.display())]
     Newer {
@@ -70,6 +76,9 @@ pub(crate) fn recover<E: From<LogError>>(
 ) -> Result<Start, E> {
     let segments = segments(&**disk)?;
     let oldest = segments.first().copied();
+    if let Some(first) = oldest.filter(|first| reached == 0 && *first > 1) {
+        return Err(LogError::RowsMissing { first }.into());
+    }
     if oldest.is_some_and(|first| first > reached + 1) || (oldest.is_none() && reached > 0) {
         let fault = format!("the records from {} on are missing", reached + 1);
         return Err(damaged(&**disk, &name(reached + 1), 0, fault).into());

@@ -329,6 +329,9 @@ fn a_missing_segment_is_reported() {
     assert!(matches!(found, Err(LogError::Damaged { .. })), "{found:?}");
     disk.remove(&segments[0]).unwrap();
     let found = read(&disk, 0).map(|_| ());
+    let is_told = matches!(found, Err(LogError::RowsMissing { first }) if first > 1);
+    assert!(is_told, "{found:?}");
+    let found = read(&disk, 1).map(|_| ());
     assert!(matches!(found, Err(LogError::Damaged { .. })), "{found:?}");
 }
 
