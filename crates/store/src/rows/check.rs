@@ -164,7 +164,8 @@ impl<'a, V: View> Check<'a, V> {
         read::convert::<_, firn_model::payload::Payload>(key, row.payload, "the state")?;
         let entity = entity_row(self.rows, &of(Space::Entity, key))?;
         if !entity.has_state {
-            self.find(place(key), "its entity has no state", Some(removed(key)));
+            let removal = self.removal(key, &of(Space::Entity, key))?;
+            self.find(place(key), "its entity has no state", removal);
         }
         Ok(())
     }
@@ -173,8 +174,9 @@ impl<'a, V: View> Check<'a, V> {
         let row: SnapshotRow = decode_row(key, value)?;
         read::convert::<_, firn_model::payload::Payload>(key, row.payload, "the snapshot")?;
         let entity = entity_row(self.rows, &of(Space::Entity, key))?;
+        let removal = self.removal(key, &of(Space::Entity, key))?;
         match entity.snapshot {
-            None => self.find(place(key), "its entity has no snapshot", Some(removed(key))),
+            None => self.find(place(key), "its entity has no snapshot", removal),
             Some(sequence) if sequence != row.sequence => {
                 let fault = format!("it is of event {}, not {sequence}", row.sequence);
                 self.find(place(key), fault, None);
@@ -198,7 +200,8 @@ impl<'a, V: View> Check<'a, V> {
         if entity.generation != generation || number <= entity.trimmed {
             if self.rows.get(&garbage(key))?.is_none() {
                 let fault = "it is of no living generation, and nothing removes it";
-                self.find(place(key), fault, Some(removed(key)));
+                let removal = self.removal(key, &owner)?;
+                self.find(place(key), fault, removal);
             }
             return Ok(());
         }
@@ -257,7 +260,8 @@ impl<'a, V: View> Check<'a, V> {
         let Some(ChangeKind::Append(AppendKind { first, count, .. })) = row.kind else {
             if entity.newest_change != Some(sequence.0) {
                 let fault = "its entity has a newer change";
-                self.find(place(key), fault, Some(removed(key)));
+                let removal = self.removal(key, &key::entity(Space::Entity, &name))?;
+                self.find(place(key), fault, removal);
             }
             return Ok(());
         };
@@ -288,6 +292,16 @@ impl<'a, V: View> Check<'a, V> {
         self.is_below_head(key, id.slot, id.sequence)
     }
 
+    /// Removes a row that its entity does not lead to; but an entity whose own row was lost may have.
+    fn removal(
+        &self,
+        key: &[u8],
+        entity: &[u8],
+    ) -> Result<Option<(Key, Option<Bytes>)>, ReadError> {
+        let is_there = self.rows.get(entity)?.is_some();
+        Ok(is_there.then(|| removed(key)))
+    }
+
     fn is_below_head(
         &mut self,
         key: &[u8],
@@ -310,13 +324,11 @@ impl<'a, V: View> Check<'a, V> {
         let until = key::tombstone_until(key).ok_or_else(|| bad_field(key, "the time"))?;
         let name: EntityKey = decode_row::<KeyPart>(key, value)?.into();
         self.entity = Some(name.clone());
-        let entity = entity_row(self.rows, &key::entity(Space::Entity, &name))?;
+        let owner = key::entity(Space::Entity, &name);
+        let entity = entity_row(self.rows, &owner)?;
         if entity.deleted_until != Some(until.0) {
-            self.find(
-                place(key),
-                "its entity has no such tombstone",
-                Some(removed(key)),
-            );
+            let removal = self.removal(key, &owner)?;
+            self.find(place(key), "its entity has no such tombstone", removal);
         }
         Ok(())
     }

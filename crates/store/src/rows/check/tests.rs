@@ -125,6 +125,9 @@ fn what_nothing_leads_to_is_removed() {
     let stranger = EntityKey::new(firn_model::id::StorageName::new("cart"), "stranger");
     let at = Timestamp(5);
     let mut table = filled();
+    // An entity that says it has nothing; without that it may have lost what says otherwise.
+    let entity = encode(&EntityRow::of(&stranger));
+    table.write([(key::entity(Space::Entity, &stranger), Some(entity.into()))]);
     let (_, state) = row(&table, Space::State, |_, _| true);
     let (_, snapshot) = row(&table, Space::Snapshot, |_, _| true);
     let (_, event) = row(&table, Space::Event, |_, _| true);
@@ -168,6 +171,16 @@ fn findings_of_a_lost_entity_name_it() {
     assert!(findings.len() > 2, "{findings:?}");
     let is_of_it = |finding: &Finding| finding.entity == name;
     assert!(findings.iter().all(is_of_it), "{findings:?}");
+    let contents = |table: &Table| {
+        let rows = [Space::State, Space::Snapshot, Space::Event].map(|space| {
+            let (from, to) = key::whole(space);
+            table.scan(from, to).collect::<Result<Vec<_>, _>>().unwrap()
+        });
+        rows.concat()
+    };
+    let before = contents(&table);
+    check(&mut table, true);
+    assert_eq!(contents(&table), before, "what was said stays for a rescue");
 }
 
 #[test]
