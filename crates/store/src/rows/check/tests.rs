@@ -127,7 +127,7 @@ fn what_nothing_leads_to_is_removed() {
     let mut table = filled();
     // An entity that says it has nothing; without that it may have lost what says otherwise.
     let entity = encode(&EntityRow::of(&stranger));
-    table.write([(key::entity(Space::Entity, &stranger), Some(entity.into()))]);
+    table.write([(key::entity(Space::Entity, &stranger), Some(entity))]);
     let (_, state) = row(&table, Space::State, |_, _| true);
     let (_, snapshot) = row(&table, Space::Snapshot, |_, _| true);
     let (_, event) = row(&table, Space::Event, |_, _| true);
