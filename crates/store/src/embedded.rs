@@ -121,7 +121,8 @@ impl Default for Config {
 
 /// A store in a folder.
 ///
-/// Dropping it stops it in order, like [`Embedded::close`].
+/// Dropping it stops it in order, like [`Embedded::close`], but nobody is told if that fails: the log
+/// has what the rows have not.
 pub struct Embedded {
     shared: Arc<Shared>,
     clock: Clock,
@@ -139,6 +140,8 @@ struct Shared {
     backlog: Backlog,
     acknowledged: Acknowledged,
     has_failed: AtomicBool,
+    /// Nobody uses it any more.
+    is_dropped: AtomicBool,
     on_fatal: OnFatal,
     /// How long writes of the log took, with their flushes.
     flushes: Histogram,
@@ -245,6 +248,7 @@ impl Embedded {
             backlog: Backlog::new(reached),
             acknowledged: Acknowledged::new(reached),
             has_failed: AtomicBool::new(false),
+            is_dropped: AtomicBool::new(false),
             on_fatal,
             flushes: Histogram::of_times(),
         });
@@ -390,6 +394,7 @@ impl Embedded {
 
 impl Drop for Embedded {
     fn drop(&mut self) {
+        self.shared.is_dropped.store(true, Ordering::Release);
         self.close();
     }
 }
@@ -403,7 +408,7 @@ impl Shared {
     fn fail(&self, fatal: &Fatal) {
         let is_first = !self.has_failed.swap(true, Ordering::AcqRel);
         self.backlog.fail();
-        if is_first {
+        if is_first && !self.is_dropped.load(Ordering::Acquire) {
             (self.on_fatal)(fatal);
         }
     }

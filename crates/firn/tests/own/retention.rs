@@ -240,6 +240,10 @@ async fn stopped_store_is_trimmed() {
 async fn empty_store_has_nothing_to_trim() {
     let folder = tempfile::tempdir().expect("a folder");
     let store = format!("embedded:{}", folder.path().display());
+    let made = firn_store::embedded::Embedded::open(folder.path(), Default::default(), |fatal| {
+        panic!("{fatal}");
+    });
+    drop(made.expect("a store"));
     let output = Command::new(env!("CARGO_BIN_EXE_firn"))
         .args(["store", "trim", "--before", "30d", "--dry-run"])
         .args(["--store", &store])

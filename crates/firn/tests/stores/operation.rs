@@ -208,7 +208,7 @@ async fn a_folder_becomes_a_database_and_a_folder_again() {
     assert!(imported.status.success(), "{told}");
     let said = String::from_utf8_lossy(&imported.stdout);
     assert!(said.starts_with("imported "), "{said}");
-    let progress = |line: &str| line.starts_with("imported ") && line.ends_with(" rows");
+    let progress = |line: &str| line.starts_with("imported ") && line.ends_with(" %");
     assert!(told.lines().count() > 0, "nothing was told");
     assert!(told.lines().all(progress), "{told}");
     place.refused(&both, &["import", "one.firn"], "FIRN-5036");

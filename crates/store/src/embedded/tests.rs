@@ -317,6 +317,28 @@ fn long_logs_are_shortened_while_they_grow() {
     assert_eq!(heads[0].1.sequence, SlotSequence(last));
 }
 
+/// Who removes the folder of a store that is closed is told; of one that nobody uses any more nobody is.
+#[test]
+fn a_folder_that_is_removed_is_told_to_who_closes_it() {
+    for is_closed in [true, false] {
+        let folder = tempfile::tempdir().unwrap();
+        let told = Arc::new(AtomicBool::new(false));
+        let tell = told.clone();
+        let on_fatal = move |_: &Fatal| tell.store(true, Ordering::Release);
+        let store = Embedded::open(folder.path(), Config::default(), on_fatal).unwrap();
+        let mut commit = Commit::empty(key().slot(), Epoch(0), SlotSequence(1), Timestamp(1));
+        commit.key = Some(key());
+        commit.change = Some(Change::Set(Payload::new("state", vec![1])));
+        block_on(store.commit(vec![commit]));
+        fs::remove_dir_all(folder.path()).unwrap();
+        if is_closed {
+            store.close();
+        }
+        drop(store);
+        assert_eq!(told.load(Ordering::Acquire), is_closed);
+    }
+}
+
 /// However often a process is killed, the log does not become longer than what is written between.
 #[test]
 fn logs_are_shortened_though_each_process_writes_little() {
