@@ -17,8 +17,8 @@
 //! # Reading order
 //! `url`, `tls`, `connection` and `error` are the way to the server; `schema` the tables; `names`,
 //! `value` and `statement` how the model becomes columns; then `batch`, `write` and `writer` the way
-//! of a commit; `readers`, `read`, `replicas`, `retention`, `sweep` the rest of what a store does; `lease` who owns
-//! what; `moment`, `archive`, `restore`, `check`, `rotate` what operators do, with `hold` and `keys`,
+//! of a commit; `readers`, `read`, `replicas`, `retention`, `sweep` the rest of what a store does;
+//! `lease` who owns what; `moment`, `archive`, `restore`, `check`, `rotate` what operators do, with `hold` and `keys`,
 //! `metrics` what they see.
 
 mod archive;

@@ -26,7 +26,7 @@ pub fn check(
     // The rows then hold all that the log does, and nobody else changes them.
     store.close();
     let table = &store.shared.table;
-    let rows = table.frozen();
+    let rows = table.view();
     let repair = |changes| table.write(changes).map_err(TableError::into);
     let in_rows = |error: ReadError| OpenError::from_rows(error, path.join("rows"));
     let checked = Check::new(&rows, is_repairing, &mut tell).run(repair);

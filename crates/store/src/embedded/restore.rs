@@ -105,7 +105,7 @@ impl Embedded {
     pub(super) fn dump_all(&self) -> BoxFuture<'_, Result<Box<dyn archive::Dump>, ReadError>> {
         Box::pin(async move {
             self.read_all(|_| Ok(())).await?;
-            let dump = Dump::start(self.shared.table.frozen());
+            let dump = Dump::start(self.shared.table.view());
             let dump = dump.map_err(|error| super::unavailable(&error.to_string()))?;
             Ok(Box::new(dump) as Box<dyn archive::Dump>)
         })

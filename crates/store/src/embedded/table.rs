@@ -24,14 +24,11 @@ const KEYSPACE: &str = "rows";
 
 /// The ordered map below the log.
 pub(crate) trait Table: Send + Sync + 'static {
-    /// The rows as they are now.
-    fn view(&self) -> Box<dyn View + '_>;
-
     /// The rows as they are now, for as long as anybody looks at them.
-    fn frozen(&self) -> Box<dyn View + Send>;
+    fn view(&self) -> Box<dyn View + Send>;
 
     /// The rows as a crash would leave them: those after one write, which may be any before now.
-    fn durable(&self) -> Result<Box<dyn View + '_>, TableError>;
+    fn durable(&self) -> Result<Box<dyn View + Send>, TableError>;
 
     /// Writes changes, all or none, in order, without a flush.
     fn write(&self, changes: Changes) -> Result<(), TableError>;
@@ -81,21 +78,14 @@ pub(crate) struct SealedTable {
 }
 
 impl Table for SealedTable {
-    fn view(&self) -> Box<dyn View + '_> {
+    fn view(&self) -> Box<dyn View + Send> {
         Box::new(Opened {
             stored: self.stored.view(),
             seals: self.seals.clone(),
         })
     }
 
-    fn frozen(&self) -> Box<dyn View + Send> {
-        Box::new(Opened {
-            stored: self.stored.frozen(),
-            seals: self.seals.clone(),
-        })
-    }
-
-    fn durable(&self) -> Result<Box<dyn View + '_>, TableError> {
+    fn durable(&self) -> Result<Box<dyn View + Send>, TableError> {
         Ok(Box::new(Opened {
             stored: self.stored.durable()?,
             seals: self.seals.clone(),

@@ -91,6 +91,15 @@ fn last_event(folder: &Path) -> u64 {
     entity.last_event
 }
 
+/// Sets the state to so many bytes.
+fn set(sequence: u64, bytes: usize) -> Commit {
+    let at = Timestamp(sequence);
+    let mut commit = Commit::empty(key().slot(), Epoch(0), SlotSequence(sequence), at);
+    commit.key = Some(key());
+    commit.change = Some(Change::Set(Payload::new("state", vec![1; bytes])));
+    commit
+}
+
 /// The segments that are there.
 fn segments(folder: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder.join("log")).unwrap();
@@ -301,12 +310,7 @@ fn long_logs_are_shortened_while_they_grow() {
         longest = longest.max(segments(folder.path()).len());
         last += 1;
         assert!(last < 2_000, "never");
-        let sequence = last;
-        let at = Timestamp(sequence);
-        let mut commit = Commit::empty(key().slot(), Epoch(0), SlotSequence(sequence), at);
-        commit.key = Some(key());
-        commit.change = Some(Change::Set(Payload::new("state", vec![1; 4000])));
-        block_on(store.commit(vec![commit]));
+        block_on(store.commit(vec![set(last, 4000)]));
     }
     block_on(store.load(&key(), Replay::FromSnapshot)).unwrap();
     store.close();
@@ -326,10 +330,7 @@ fn a_folder_that_is_removed_is_told_to_who_closes_it() {
         let tell = told.clone();
         let on_fatal = move |_: &Fatal| tell.store(true, Ordering::Release);
         let store = Embedded::open(folder.path(), Config::default(), on_fatal).unwrap();
-        let mut commit = Commit::empty(key().slot(), Epoch(0), SlotSequence(1), Timestamp(1));
-        commit.key = Some(key());
-        commit.change = Some(Change::Set(Payload::new("state", vec![1])));
-        block_on(store.commit(vec![commit]));
+        block_on(store.commit(vec![set(1, 1)]));
         fs::remove_dir_all(folder.path()).unwrap();
         if is_closed {
             store.close();
@@ -354,11 +355,7 @@ fn logs_are_shortened_though_each_process_writes_little() {
         let store = open();
         for _ in 0..12 {
             sequence += 1;
-            let at = Timestamp(sequence);
-            let mut commit = Commit::empty(key().slot(), Epoch(0), SlotSequence(sequence), at);
-            commit.key = Some(key());
-            commit.change = Some(Change::Set(Payload::new("state", vec![1; 4000])));
-            block_on(store.commit(vec![commit]));
+            block_on(store.commit(vec![set(sequence, 4000)]));
         }
         store.abandon();
     }
@@ -387,11 +384,7 @@ fn replicas_are_saved_on_one_thread_while_another_commits() {
     thread::scope(|scope| {
         scope.spawn(|| {
             for sequence in 1..=WRITES {
-                let at = Timestamp(sequence);
-                let mut commit = Commit::empty(key().slot(), Epoch(0), SlotSequence(sequence), at);
-                commit.key = Some(key());
-                commit.change = Some(Change::Set(Payload::new("state", vec![1; 100])));
-                let outcomes = block_on(store.commit(vec![commit]));
+                let outcomes = block_on(store.commit(vec![set(sequence, 100)]));
                 assert_eq!(outcomes[0].outcome, Outcome::Landed);
             }
         });

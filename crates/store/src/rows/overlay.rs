@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::iter::Peekable;
-use std::sync::Arc;
+use std::ops::Deref;
 
 use bytes::Bytes;
 
@@ -34,21 +34,7 @@ pub(crate) trait View {
     }
 }
 
-impl<V: View + ?Sized> View for Box<V> {
-    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
-        (**self).get(key)
-    }
-
-    fn scan<'a>(&'a self, from: Key, to: Key) -> Box<dyn Iterator<Item = Entry> + 'a> {
-        (**self).scan(from, to)
-    }
-
-    fn each(&self, from: Key, to: Key, see: &mut See<'_>) -> Result<(), ReadError> {
-        (**self).each(from, to, see)
-    }
-}
-
-impl<V: View + ?Sized> View for Arc<V> {
+impl<P: Deref<Target: View>> View for P {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
         (**self).get(key)
     }

@@ -108,15 +108,11 @@ impl FaultyRows {
 }
 
 impl Table for FaultyRows {
-    fn view(&self) -> Box<dyn View + '_> {
+    fn view(&self) -> Box<dyn View + Send> {
         Box::new(Copy(self.read().seen.clone()))
     }
 
-    fn frozen(&self) -> Box<dyn View + Send> {
-        Box::new(Copy(self.read().seen.clone()))
-    }
-
-    fn durable(&self) -> Result<Box<dyn View + '_>, TableError> {
+    fn durable(&self) -> Result<Box<dyn View + Send>, TableError> {
         Ok(Box::new(Copy(self.working()?.durable.clone())))
     }
 

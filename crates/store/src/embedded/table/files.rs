@@ -139,11 +139,6 @@ pub(in crate::embedded) struct Snapshot {
 }
 
 impl Snapshot {
-    /// The value of a row.
-    pub(super) fn value(&self, key: &[u8]) -> Result<Option<Slice>, TableError> {
-        Ok(self.snapshot.get(&self.rows, key)?)
-    }
-
     /// The rows from `from`, which is less than `to`, up to but without `to`, in order.
     pub(super) fn range(
         &self,
@@ -159,7 +154,8 @@ impl View for Snapshot {
     /// Copies: a part of a cached block would keep the whole block in memory for as long as an
     /// entity lives.
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, ReadError> {
-        let value = self.value(key)?;
+        let value = self.snapshot.get(&self.rows, key);
+        let value = value.map_err(TableError::from)?;
         Ok(value.map(|value| Bytes::copy_from_slice(&value)))
     }
 

@@ -148,15 +148,11 @@ impl Drop for Layered {
 }
 
 impl Table for Layered {
-    fn view(&self) -> Box<dyn View + '_> {
-        self.frozen()
-    }
-
-    fn frozen(&self) -> Box<dyn View + Send> {
+    fn view(&self) -> Box<dyn View + Send> {
         Box::new(self.shared.lock().shown.clone())
     }
 
-    fn durable(&self) -> Result<Box<dyn View + '_>, TableError> {
+    fn durable(&self) -> Result<Box<dyn View + Send>, TableError> {
         let state = self.shared.working()?;
         Ok(Box::new(state.filed.clone()))
     }
@@ -487,7 +483,7 @@ mod tests {
             let mut states = vec![BTreeMap::new()];
             let mut durable = 0;
             for (changes, then) in writes {
-                let frozen = table.frozen();
+                let frozen = table.view();
                 let mut expected = states[states.len() - 1].clone();
                 table.write(changes.clone()).unwrap();
                 prop_assert_eq!(&rows(&frozen), &expected, "as it was");
