@@ -2,18 +2,27 @@
 //! ends the case, because what it measured is not what it says.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use firn_load::{Cost, Request, Target, Times, Watched};
+use firn_load::{Cost, Processors, Request, Target, Times, Watched};
 use prost::Message;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
+
+use crate::effort::Effort;
 
 /// How long a look takes whether processes are at rest, and how many there are at most. The system
 /// counts processor time in hundredths of a second.
 const REST_LOOK: Duration = Duration::from_millis(400);
 const REST_LOOKS_MAX: u32 = 10;
+
+/// The part of the processors' time, of 1, that the host of a virtual machine may give to others before
+/// something is measured; how many looks are left to wait until it gives no more than that, in a run:
+/// some minutes. An hour in which there are always others is not waited for.
+const STOLEN_MAX: f64 = 0.05;
+static HOST_LOOKS_LEFT: AtomicU32 = AtomicU32::new(750);
 
 /// A connection on which calls are made.
 #[derive(Clone)]
@@ -77,8 +86,9 @@ impl Outcome {
 }
 
 /// Waits until these processes together take less than a twentieth of a processor, for some seconds at
-/// most: what a load has left them to do is then not on the account of the next.
-pub(crate) async fn rest(processes: &[Watched]) -> Result<()> {
+/// most: what a load has left them to do is then not on the account of the next. Then waits until the host
+/// of this machine, if it is a virtual one, lets it run.
+pub(crate) async fn rest(processes: &[Watched], effort: Effort) -> Result<()> {
     let used = || {
         let used = processes.iter().map(|it| Ok(Times::of(it.id)?.own()));
         used.sum::<Result<Duration>>()
@@ -95,7 +105,29 @@ pub(crate) async fn rest(processes: &[Watched]) -> Result<()> {
         }
         before = now;
     }
+    if effort == Effort::Full {
+        host().await;
+    }
     Ok(())
+}
+
+/// Waits until the host gives little of the processors to others, as long as there are looks left.
+async fn host() {
+    let take = |left: u32| left.checked_sub(1);
+    let mut before = Processors::now();
+    while let Some(earlier) = before
+        && HOST_LOOKS_LEFT
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
+            .is_ok()
+    {
+        sleep(REST_LOOK).await;
+        let Some(now) = Processors::now() else { break };
+        if now.stolen_since(&earlier) <= STOLEN_MAX {
+            HOST_LOOKS_LEFT.fetch_add(1, Ordering::Relaxed);
+            break;
+        }
+        before = Some(now);
+    }
 }
 
 /// Loads a server with gRPC calls of a method; `message` makes the message of each call by its number.

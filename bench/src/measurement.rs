@@ -27,6 +27,10 @@ pub(crate) struct Measurement {
     /// How many calls ended for each that was due; none in a closed loop.
     #[serde(default)]
     pub(crate) answered: Option<Spread>,
+    /// The part of the processors' time, of 1, that the host of this machine gave to others; none if the
+    /// system does not tell.
+    #[serde(default)]
+    pub(crate) stolen: Option<Spread>,
     /// Calls, in all rounds, that had to wait because too many were under way.
     pub(crate) held_back: u64,
     /// Calls, in all rounds, that were due and never began.
@@ -103,6 +107,7 @@ impl Measurement {
             Pace::Open { rate, .. } => rate,
             Pace::Closed { .. } => 0.0,
         });
+        let stolen: Option<Vec<f64>> = rounds.iter().map(|round| round.all.stolen).collect();
         let indices = 0..rounds[0].all.processes.len();
         let mut processes: Vec<Process> = indices
             .map(|index| Process::of(rounds, |round| &round.all.processes[index]))
@@ -127,6 +132,7 @@ impl Measurement {
             lag_p99_ms: is_open.then(|| spread(&|round| round.all.lag.quantile_ms(0.99))),
             answered: is_open
                 .then(|| spread(&|round| round.all.kept_up.map_or(1.0, |it| it.answered()))),
+            stolen: stolen.map(|it| Spread::of(&it)),
             held_back: rounds.iter().map(|round| round.all.held_back).sum(),
             unstarted: rounds.iter().map(|round| round.all.unstarted).sum(),
             processes,
@@ -187,6 +193,14 @@ impl Measurement {
                 "this load itself was late: 99 of 100 calls began within {lag} ms of when they were due"
             ));
         }
+        if let Some(stolen) = self.stolen.filter(|it| it.median >= STOLEN) {
+            warnings.push(format!(
+                "the host of this machine gave {:.0} % of the processors' time to others ({:.0} % to {:.0} %)",
+                100.0 * stolen.median,
+                100.0 * stolen.least,
+                100.0 * stolen.most,
+            ));
+        }
         let used: Vec<f64> = self.used().collect();
         let (all, own) = (
             used.iter().sum::<f64>(),
@@ -207,6 +221,9 @@ const ANSWERED_MIN: f64 = firn_load::highest::ANSWERED_MIN;
 
 /// The part of the latency that may be the load's own lateness without being told.
 const LATE: f64 = 0.5;
+
+/// The part of the processors' time, of 1, from which on what the host takes is told.
+const STOLEN: f64 = 0.03;
 
 /// The part of the processors, of 1, from which on they are used up.
 const BUSY: f64 = 0.9;

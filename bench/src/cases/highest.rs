@@ -2,8 +2,8 @@
 //!
 //! It begins with a closed loop with many calls in flight, whose rate is where the search begins and
 //! stands beside. Then calls begin on a schedule, at one rate after the other, each for a short time:
-//! a rate is sustained if of the calls that were due in the time at least 99 of 100 were answered in it
-//! and few were left. See [`firn_load::Search`]. Each begins when what the one before has left the
+//! a rate is sustained if of the calls that were due in the time at least 99 of 100 were answered in it,
+//! few were left, and half took no longer than is bearable. See [`firn_load::Search`]. Each begins when what the one before has left the
 //! server to do is done.
 
 use std::time::Duration;
@@ -26,6 +26,11 @@ const WARM: f64 = 0.25;
 /// How much of what is due in a trial may be under way, of 1: more has not been kept up with, and need
 /// not be waited for at the end.
 const OUTSTANDING: f64 = 0.2;
+
+/// What half of the calls of a sustained rate may take, in milliseconds. A server that was behind from
+/// the beginning and does not fall back further answers as many as are due, each late: nobody would run
+/// it so.
+const HALF_MS_MAX: f64 = 10.0;
 
 /// How many rates are tried at most.
 const TRIALS: usize = 24;
@@ -67,14 +72,14 @@ impl Highest {
         let warm = |time: Duration| time.mul_f64(WARM);
         let time = effort.time(looked.closed);
         let closed = Load::closed(IN_FLIGHT, warm(time), time);
-        load::rest(watched).await?;
+        load::rest(watched, effort).await?;
         let closed = load::on(target, &closed, watched).await?;
         let mut search = firn_load::Search::new(before.map_or(closed.rate, Self::rate));
         let time = effort.trial(looked.trial);
         let (mut best, mut last) = (None, None);
         for _ in 0..TRIALS {
             let Some(rate) = search.next() else { break };
-            load::rest(watched).await?;
+            load::rest(watched, effort).await?;
             let tried = tried(target, watched, rate, (warm(time), time)).await?;
             let is_sustained = tried.as_ref().is_some_and(is_sustained);
             search.learn(is_sustained);
@@ -90,7 +95,8 @@ impl Highest {
         match best {
             Some(open) => Ok(Self { closed, open }),
             None => bail!(
-                "no rate on a schedule was kept up with, down from {:.0} calls in a second",
+                "no rate on a schedule was kept up with, half of the calls within {HALF_MS_MAX} ms, down \
+                 from {:.0} calls in a second",
                 closed.rate
             ),
         }
@@ -127,10 +133,11 @@ async fn tried(
     }
 }
 
-/// Whether a server kept up. It may refuse what is too much, which is no failure of the case.
+/// Whether a server kept up, without much of a delay. It may refuse what is too much, which is no failure of the case.
 fn is_sustained(outcome: &Outcome) -> bool {
     let all = &outcome.all;
-    all.failed() == 0 && all.unstarted == 0 && all.kept_up.is_some_and(|it| it.is_sustained())
+    let has_kept_up = all.kept_up.is_some_and(|it| it.is_sustained());
+    all.failed() == 0 && all.unstarted == 0 && has_kept_up && outcome.time_ms(0.5) <= HALF_MS_MAX
 }
 
 /// The same figure, with both highest rates and who used the processors at that of the open loop, and

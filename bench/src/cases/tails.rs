@@ -1,14 +1,14 @@
 //! The slowest calls at 70 % of the highest rate, beside those in the middle.
 //!
 //! The highest rate is that which can be sustained on a schedule, looked for in the same round. Then
-//! calls begin on a schedule, 70 % as many in a second, and each counts from when it was due.
-//! [`steady`] does the same for long: then the store's own work, which goes on in waves, is met as
+//! calls begin on a schedule, 70 % as many in a second, and each counts from when it was due. A bare echo
+//! takes turns: what its slowest calls take is the machine's doing, and the load's. [`steady`] does the same for long: then the store's own work, which goes on in waves, is met as
 //! often as it is.
 
 use std::time::Duration;
 
 use anyhow::Result;
-use firn_load::Target;
+use firn_load::{Target, Watched};
 
 use super::AddItem;
 use super::highest::{self, Highest, Looked};
@@ -16,8 +16,8 @@ use super::served::Served;
 use crate::figure::{Bound, Figure, Unit};
 use crate::load::{self, Outcome};
 use crate::measurement::Measurement;
-use crate::own;
-use crate::rig::Programs;
+use crate::rig::{Programs, Server};
+use crate::{echo, own};
 
 /// How often each is loaded.
 const ROUNDS: usize = 5;
@@ -67,40 +67,60 @@ struct Round {
 }
 
 pub(super) async fn run(programs: &Programs) -> Result<Vec<Figure>> {
+    let bare = Server::echo(programs).await?;
     let served = Served::start(programs, &[]).await?;
-    let (mut actions, mut events) = (Vec::new(), Vec::new());
+    let (of_echo, of_firn) = ([bare.watched("echo")], served.processes());
+    let clients = served.firn.clients;
+    let echo = (Target::grpc(bare.address, echo::PATH, add), &of_echo[..]);
+    let actions = (Target::grpc(clients, own::ECHO, add), &of_firn[..]);
+    let events = (Target::grpc(clients, own::ADD, add), &of_firn[..]);
+    let (mut of_echoes, mut of_actions, mut of_events) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..programs.effort.rounds(ROUNDS) {
-        for (path, looked, rounds) in [
-            (own::ECHO, LOOKED, &mut actions),
-            (own::ADD, LOOKED_DURABLE, &mut events),
+        for ((target, watched), looked, rounds) in [
+            (&echo, LOOKED, &mut of_echoes),
+            (&actions, LOOKED, &mut of_actions),
+            (&events, LOOKED_DURABLE, &mut of_events),
         ] {
-            let round = Round::run(programs, &served, path, (looked, MEASURED), rounds.last());
-            let round = round.await?;
+            let times = (looked, MEASURED);
+            let round = Round::run(programs, target, watched, times, rounds.last()).await?;
             rounds.push(round);
         }
     }
     served.stop().await?;
-    let tail = |name: &str, rounds: &[Round]| {
+    let tail = |what: &str, name: &str, rounds: &[Round]| {
         let samples = rounds
             .iter()
             .map(|it| it.steady.time_ms(0.99) / it.steady.time_ms(0.5));
-        let what = format!("firn.v1, {name} at 70 % of the highest rate: p99 over p50");
+        let what = format!("{what} at 70 % of the highest rate: p99 over p50");
         measured(
             Figure::new(what, Unit::Ratio, samples.collect()),
             name,
             rounds,
         )
-        .bound(Bound::AtMost(TAIL_MAX))
-        .stretch(Bound::AtMost(TAIL_FOUGHT_FOR))
     };
-    Ok(vec![tail("actions", &actions), tail("events", &events)])
+    let of_firn = |name: &str, rounds: &[Round]| {
+        tail(&format!("firn.v1, {name}"), name, rounds)
+            .bound(Bound::AtMost(TAIL_MAX))
+            .stretch(Bound::AtMost(TAIL_FOUGHT_FOR))
+    };
+    Ok(vec![
+        of_firn("actions", &of_actions),
+        of_firn("events", &of_events),
+        tail("echo", "echo", &of_echoes),
+    ])
+}
+
+/// A call to one of the entities after the other; the echo does not mind.
+fn add(number: u64) -> AddItem {
+    AddItem::to(number % ENTITIES)
 }
 
 /// Durable commands for ten minutes.
 pub(super) async fn steady(programs: &Programs) -> Result<Vec<Figure>> {
     let served = Served::start(programs, &[]).await?;
+    let target = Target::grpc(served.firn.clients, own::ADD, add);
     let times = (LOOKED_LONG, STEADY);
-    let round = Round::run(programs, &served, own::ADD, times, None).await?;
+    let round = Round::run(programs, &target, &served.processes(), times, None).await?;
     served.stop().await?;
     let figure = Figure::new(
         "firn.v1, durable events at 70 % of the highest rate, 10 minutes: p99.9",
@@ -116,19 +136,16 @@ pub(super) async fn steady(programs: &Programs) -> Result<Vec<Figure>> {
 impl Round {
     async fn run(
         programs: &Programs,
-        served: &Served,
-        path: &str,
+        target: &Target,
+        watched: &[Watched],
         (looked, measured): (Looked, Duration),
         before: Option<&Self>,
     ) -> Result<Self> {
-        let message = |number| AddItem::to(number % ENTITIES);
-        let target = Target::grpc(served.firn.clients, path, message);
-        let watched = served.processes();
         let before = before.map(|it| &it.highest);
-        let highest = Highest::find(&target, &watched, programs.effort, looked, before).await?;
+        let highest = Highest::find(target, watched, programs.effort, looked, before).await?;
         let load = programs.effort.open(PART * highest.rate(), WARM, measured);
-        load::rest(&watched).await?;
-        let steady = load::on(&target, &load, &watched).await?;
+        load::rest(watched, programs.effort).await?;
+        let steady = load::on(target, &load, watched).await?;
         Ok(Self { highest, steady })
     }
 }

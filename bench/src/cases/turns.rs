@@ -94,7 +94,7 @@ impl Turns {
             all.reverse();
         }
         for (loaded, outcomes) in all {
-            load::rest(&processes).await?;
+            load::rest(&processes, effort).await?;
             let load = effort.load(loaded.load);
             let load = firn_load::Load::closed(load.in_flight, load.warm, load.measured);
             outcomes.push(load::on(&loaded.target, &load, &loaded.processes).await?);

@@ -3,8 +3,9 @@
 //! # Reading order
 //! [`load`] makes calls of any kind and says what came of it; `open` begins those of an open loop,
 //! [`pacer`] decides when, `timer` wakes it; [`highest`] finds the highest rate that such a loop
-//! sustains; [`latency`] holds how long calls took; [`usage`] reads what processes used; [`client`]
-//! makes unary calls over HTTP/2, gRPC or JSON, at little cost; [`target`] loads a server with them.
+//! sustains; [`latency`] holds how long calls took; [`usage`] reads what processes used, `host` what the
+//! host of a virtual machine kept from them; [`client`] makes unary calls over HTTP/2, gRPC or JSON, at
+//! little cost; [`target`] loads a server with them.
 //!
 //! # Invariants
 //! - The latency of a call in an open loop counts from the moment it was due, whatever kept it from
@@ -13,6 +14,7 @@
 
 pub mod client;
 pub mod highest;
+mod host;
 pub mod latency;
 pub mod load;
 mod open;
@@ -23,6 +25,7 @@ pub mod usage;
 
 pub use client::{Client, Fault, Request};
 pub use highest::{KeptUp, Search};
+pub use host::Processors;
 pub use latency::Latency;
 pub use load::{Error, Failure, Load, Outcome, Pace, run};
 pub use target::Target;

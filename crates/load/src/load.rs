@@ -24,6 +24,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::client::Fault;
 use crate::highest::KeptUp;
+use crate::host::Processors;
 use crate::latency::Latency;
 use crate::open::{Runner, Scheduled};
 use crate::pacer::Pacer;
@@ -111,6 +112,9 @@ pub struct Outcome {
     pub unstarted: u64,
     /// Of an open loop: whether the answers kept up with the schedule.
     pub kept_up: Option<KeptUp>,
+    /// The part of the processors' time, of 1, that the host of this machine gave to others while it was
+    /// measured; `None` if the system does not tell.
+    pub stolen: Option<f64>,
 }
 
 /// Calls that failed in the same way.
@@ -421,6 +425,7 @@ struct Used {
     elapsed: Duration,
     before: Vec<Usage>,
     after: Vec<Usage>,
+    stolen: Option<f64>,
 }
 
 impl Measurement<'_> {
@@ -431,11 +436,14 @@ impl Measurement<'_> {
         // the first look at what processes used, and after the last.
         let flushes = self.flushes().await;
         let before = self.usage(flushes)?;
+        let processors = Processors::now();
         let start = Instant::now();
         self.shared.phase.store(MEASURED, Ordering::Relaxed);
         self.pause(self.load.measured).await?;
         self.shared.phase.store(OVER, Ordering::Relaxed);
         let elapsed = start.elapsed();
+        let stolen = || Some(Processors::now()?.stolen_since(&processors?));
+        let stolen = stolen();
         let mut after = self.usage(Vec::new())?;
         for (usage, flushes) in after.iter_mut().zip(self.flushes().await) {
             usage.flushes = flushes;
@@ -445,6 +453,7 @@ impl Measurement<'_> {
             elapsed,
             before,
             after,
+            stolen,
         })
     }
 
@@ -536,6 +545,7 @@ impl Measurement<'_> {
             held_back: scheduled.held_back,
             unstarted: scheduled.unstarted,
             kept_up,
+            stolen: used.stolen,
         }
     }
 }

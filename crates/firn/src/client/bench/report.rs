@@ -18,6 +18,9 @@ pub(super) struct Report<'a> {
 /// The parts of the calls that are told, of 1.
 const PARTS: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)];
 
+/// The part of the processors' time, of 1, from which on what the host takes is told.
+const STOLEN: f64 = 0.03;
+
 impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Outcome {
@@ -74,6 +77,13 @@ impl fmt::Display for Report<'_> {
                 "fell behind {:.1} % of what was due was answered in time, {} calls were left; ask for less",
                 100.0 * it.answered(),
                 it.backlog()
+            )?;
+        }
+        if let Some(stolen) = self.outcome.stolen.filter(|it| *it >= STOLEN) {
+            let percent = 100.0 * stolen;
+            writeln!(
+                f,
+                "steal       the host gave {percent:.0} % of the processors' time here to others"
             )?;
         }
         let own = &self.outcome.own;
@@ -136,6 +146,7 @@ impl Report<'_> {
                 "neverBegun": self.outcome.unstarted,
                 "answeredOfDue": self.outcome.kept_up.map(|it| it.answered()),
             },
+            "steal": self.outcome.stolen,
             "load": { "userUs": own.user_us, "systemUs": own.system_us },
         })
     }
