@@ -77,6 +77,15 @@ fn proxy() -> Command {
         .after_help("Exit codes: 0 stopped in order, 1 failed, 2 wrong usage, 3 contract refused.")
 }
 
+/// A host and a port as they are given; what looks like a URL is refused, before it is taken for the
+/// name of a host.
+fn host_and_port(given: &str) -> Result<String, String> {
+    match given.contains('/') {
+        true => Err("a host and a port are wanted, as 127.0.0.1:9000, and no URL".to_owned()),
+        false => Ok(given.to_owned()),
+    }
+}
+
 /// Where a client command asks.
 fn server() -> Arg {
     Arg::new("server")
@@ -85,6 +94,7 @@ fn server() -> Arg {
         .value_name("HOST:PORT")
         .env("FIRN_SERVER")
         .default_value("127.0.0.1:9000")
+        .value_parser(host_and_port)
         .help("The client port of Firn")
 }
 
@@ -96,6 +106,7 @@ pub(crate) fn admin() -> Arg {
         .value_name("HOST:PORT")
         .env("FIRN_ADMIN")
         .default_value("127.0.0.1:9002")
+        .value_parser(host_and_port)
         .help("The admin port of Firn")
 }
 

@@ -141,6 +141,20 @@ fn unknown_flag_is_wrong_usage() {
 }
 
 #[test]
+fn url_is_not_taken_for_a_host() {
+    let folder = folder();
+    for command in [
+        &["call", "a.B/C", "--server"][..],
+        &["bench", "a.B/C", "--server"],
+        &["describe", "--admin"],
+    ] {
+        let (code, said) = refused(folder.path(), &[command, &["http://127.0.0.1:1"]].concat());
+        assert_eq!(code, Some(2));
+        assert!(said.contains("and no URL"), "{command:?}:\n{said}");
+    }
+}
+
+#[test]
 fn command_without_its_mark_is_told_of_it() {
     let folder = folder();
     let (code, said) = refused(folder.path(), &["dev", "node", "index.js"]);
@@ -335,8 +349,9 @@ fn signal_that_comes_twice_at_once_ends_firn_in_order() {
 /// A second signal that is meant ends it at once.
 #[test]
 fn signal_that_comes_again_ends_firn() {
+    // The loop ends with Firn, whatever it is told.
     let text = "command = [\"sh\", \"-c\", \"trap '' TERM; touch started; \
-                while :; do sleep 0.05; done\"]\n";
+                while kill -0 $PPID; do sleep 0.05; done\"]\n";
     let (folder, mut dev) = project(text);
     let mut dev = Process::start("firn dev", &mut dev, &folder.path().join("log"));
     let started = folder.path().join("started");

@@ -8,6 +8,7 @@ use firn_testkit::client::json;
 use firn_testkit::function::within;
 use firn_testkit::process::Process;
 use http::Method;
+use rustix::process::Signal;
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -77,6 +78,10 @@ async fn new_project_runs_at_once(language: Language, flag: &str) -> TempDir {
     assert_eq!(answer.json(), json!({"value": "5"}), "{}", answer.text());
     let answer = within("an answer", json(server, Method::GET, "/counters/a", None)).await;
     assert_eq!(answer.json(), json!({"value": "5"}), "{}", answer.text());
+
+    // A function that is left alone would dial forever.
+    dev.signal(Signal::TERM);
+    assert!(dev.wait().success(), "{}", dev.log());
 
     // What is there is never written over.
     let again = firn_in(folder.path(), &["new", "counter", "--lang", flag]);
