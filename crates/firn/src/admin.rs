@@ -17,8 +17,10 @@
 mod backup;
 mod metrics;
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::thread;
 
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
@@ -37,7 +39,7 @@ use firn_store::{ReadError, Store};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
@@ -145,13 +147,38 @@ impl Admin {
             .route("/v1/entities/{component}/state", get(state))
             .route("/v1/entities/{component}/events", get(events))
             .with_state(shared);
-        let service = router.into_make_service_with_connect_info::<SocketAddr>();
-        let served =
-            axum::serve(self.listener, service).with_graceful_shutdown(self.stop.cancelled_owned());
-        if let Err(error) = served.await {
+        if let Err(error) = served_apart(self.listener, router, self.stop).await {
             error!("the admin port failed: {error}");
         }
     }
+}
+
+/// Serves on a thread of its own until told to stop: health is told whatever the threads wait for that
+/// serve calls.
+async fn served_apart(
+    listener: TcpListener,
+    router: Router,
+    stop: CancellationToken,
+) -> io::Result<()> {
+    let listener = listener.into_std()?;
+    let (ended, end) = oneshot::channel();
+    let serve = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        runtime.block_on(async {
+            let listener = TcpListener::from_std(listener)?;
+            let service = router.into_make_service_with_connect_info::<SocketAddr>();
+            axum::serve(listener, service)
+                .with_graceful_shutdown(stop.cancelled_owned())
+                .await
+        })
+    };
+    let thread = thread::Builder::new().name("firn-admin".to_owned());
+    thread.spawn(move || {
+        let _ = ended.send(serve());
+    })?;
+    end.await.map_err(io::Error::other)?
 }
 
 /// A refusal of the admin port.
@@ -399,4 +426,30 @@ async fn events(
         .collect();
     let answer = json!({ "events": events, "more": more, "trimmed": trimmed });
     Ok(Json(answer))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpStream;
+
+    use super::*;
+
+    /// The only thread of the test's runtime asks, and waits for the answer.
+    #[tokio::test]
+    async fn health_is_told_while_those_who_serve_wait() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = Router::new().route("/healthz", get(|| async { "ok\n" }));
+        let stop = CancellationToken::new();
+        let served = tokio::spawn(served_apart(listener, router, stop.clone()));
+        tokio::task::yield_now().await;
+        let mut socket = TcpStream::connect(address).unwrap();
+        socket.write_all(b"GET /healthz HTTP/1.0\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        assert!(answer.ends_with("ok\n"), "{answer}");
+        stop.cancel();
+        served.await.unwrap().unwrap();
+    }
 }

@@ -165,7 +165,8 @@ impl Driver {
                 }
             }
             if !self.commits.is_empty() {
-                self.committer.send(std::mem::take(&mut self.commits));
+                let commits = std::mem::take(&mut self.commits);
+                self.committer.send(commits, self.dispatcher.serves_one());
             }
             if draining && self.lane.is_empty() {
                 break;
