@@ -371,7 +371,7 @@ fn alone(one: &Turns, [hop, action, read, event]: [Turn; 4], flushes: &[f64]) ->
         ("the way through a lane", read_us - action_us),
         ("a flush of the disk", flush),
         (
-            "making and writing the record, telling its outcome",
+            "handing over to the committer and back, writing the record",
             event_us - read_us - flush,
         ),
     ];

@@ -68,8 +68,6 @@ pub struct Dispatcher {
     pub(crate) me: Replica,
     pub(crate) clock: Clock,
     pub(crate) alarm: Alarm,
-    /// Held by each request that is under way.
-    pub(crate) under_way: Arc<()>,
 }
 
 mod effects;
@@ -182,10 +180,7 @@ impl Dispatcher {
                 served.link.act_streamed(call, messages)
             }
         };
-        let under_way = self.under_way.clone();
         let replies = answers.filter_map(move |answer| {
-            // Held as long as the call streams.
-            let _ = &under_way;
             let (dispatcher, method) = (self.clone(), method.clone());
             async move {
                 let ActionAnswer { answer, effects } = match answer {
@@ -229,21 +224,13 @@ impl Dispatcher {
                 trace: request.trace.clone(),
                 waiter: request.waiter.clone(),
             };
-            let under_way = self.under_way.clone();
             let settled = match request.method.component.kind {
                 Kind::Action => self.act(request).await?,
                 Kind::Value | Kind::EventSourced | Kind::Actor => self.command(request).await?,
                 Kind::Replicated => self.replicated(request).await?,
             };
-            drop(under_way);
             self.settle(settled, after).await
         })
-    }
-
-    /// Whether at most one request is under way.
-    pub(crate) fn serves_one(&self) -> bool {
-        // One is held here.
-        Arc::strong_count(&self.under_way) <= 2
     }
 
     /// Sends a command to an entity and waits for its settled decision.

@@ -165,8 +165,7 @@ impl Driver {
                 }
             }
             if !self.commits.is_empty() {
-                let commits = std::mem::take(&mut self.commits);
-                self.committer.send(commits, self.dispatcher.serves_one());
+                self.committer.send(std::mem::take(&mut self.commits));
             }
             if draining && self.lane.is_empty() {
                 break;

@@ -168,7 +168,6 @@ impl Engine {
             me,
             clock: config.clock.clone(),
             alarm: Alarm::default(),
-            under_way: Arc::default(),
         });
         // From here on everything ends with this guard.
         let stopping = stop.clone().drop_guard();

@@ -2,7 +2,6 @@
 
 mod fake;
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -15,10 +14,9 @@ use firn_model::status::GrpcCode;
 use firn_store::memory::Memory;
 use firn_store::{Change, Commit, Store, Timestamp};
 use firn_testkit::policies;
-use futures_util::{FutureExt, StreamExt};
+use futures_util::FutureExt;
 
-use fake::unsure::Unsure;
-use fake::{Bench, Running, effect, failure, forward, nothing, payload, reply};
+use fake::{Bench, effect, failure, forward, nothing, payload, reply};
 
 /// A deadline that a test waits for: long enough that on a busy machine everything before the point
 /// of the test has happened by then.
@@ -465,76 +463,6 @@ async fn typed_value_as_output_is_the_message_itself() {
         any.contains("type.googleapis.com/t.Text") && any.ends_with("inner"),
         "{any:?}"
     );
-}
-
-/// Adds until the lane has written a commit itself: after a write that took long it hands the next over.
-async fn written_by_lane(engine: &Running, store: &Unsure) {
-    let adding = async {
-        loop {
-            engine.ask("/t.Cart/Add", "1", "x").await.expect("added");
-            if !store.was_written_by_committer() {
-                return;
-            }
-        }
-    };
-    let adding = tokio::time::timeout(Duration::from_secs(30), adding);
-    adding.await.expect("a lane writes itself");
-}
-
-#[tokio::test]
-async fn commit_is_written_by_the_thread_of_its_lane_if_it_is_alone() {
-    let bench = Bench::new(|asked| match asked.text.as_str() {
-        "hang" => fake::hang(),
-        event => Decision {
-            mutation: append(event),
-            ..reply("added")
-        },
-    });
-    let store = Arc::new(Unsure::new());
-    let engine = bench.engine(store.clone()).await;
-    engine.ask("/t.Cart/Add", "1", "a").await.expect("added");
-    assert!(store.was_written_by_committer(), "it needs a runtime");
-    store.write_inline();
-    written_by_lane(&engine, &store).await;
-    {
-        let calls = bench.calls("Add");
-        let mut hanging = pin!(engine.ask("/t.Cart/Add", "2", "hang"));
-        assert!(hanging.as_mut().now_or_never().is_none());
-        bench.wait_for("Add", calls + 1).await;
-        engine.ask("/t.Cart/Add", "1", "b").await.expect("added");
-        assert!(store.was_written_by_committer(), "another would wait");
-    }
-    written_by_lane(&engine, &store).await;
-}
-
-#[tokio::test]
-async fn commit_beside_a_call_that_streams_is_not_alone() {
-    let store = Arc::new(Unsure::new());
-    store.write_inline();
-    let engine = remembering().engine(store.clone()).await;
-    let mut watching = engine.watch("/t.Tally/Watch", "a", "");
-    assert_eq!(watching.next().await, Some(Ok("0".to_owned())));
-    engine.ask("/t.Cart/Add", "1", "a").await.expect("added");
-    assert!(store.was_written_by_committer());
-    drop(watching);
-    written_by_lane(&engine, &store).await;
-}
-
-#[tokio::test]
-async fn store_that_fails_in_a_commit_that_is_alone_holds_nobody_up() {
-    let bench = remembering();
-    let store = Arc::new(Unsure::new());
-    store.write_inline();
-    let engine = bench.engine(store.clone()).await;
-    written_by_lane(&engine, &store).await;
-    store.fall_silent();
-    let calls = bench.calls("Add");
-    let mut adding = pin!(engine.ask("/t.Cart/Add", "2", "b"));
-    assert!(adding.as_mut().now_or_never().is_none());
-    bench.wait_for("Add", calls + 1).await;
-    let events = engine.ask("/t.Cart/Events", "1", "").await;
-    assert_eq!(events.expect("events").split(',').next(), Some("x"));
-    assert!(adding.now_or_never().is_none(), "nobody knows");
 }
 
 #[tokio::test]

@@ -149,7 +149,7 @@ struct Shared {
 
 type OnFatal = Box<dyn Fn(&Fatal) + Send + Sync>;
 
-/// What only one thread uses at a time: whoever writes.
+/// What only the committer uses.
 struct Writer {
     fence: Fence,
     log: Log,
@@ -458,13 +458,8 @@ impl Store for Embedded {
         self.dump_all()
     }
 
-    /// Unless others write, or the applier has to make room first.
-    fn commits_inline(&self) -> bool {
-        self.writer.try_lock().is_ok() && self.shared.backlog.has_room()
-    }
-
     /// Blocks while it is polled, for a write and a flush of the disk: the committer calls it from
-    /// a thread of its own, and a lane only if nobody else needs its thread.
+    /// a thread of its own.
     fn commit(&self, batch: Vec<Commit>) -> BoxFuture<'_, Vec<SlotOutcome>> {
         Box::pin(async move {
             match self.commit_blocking(batch) {

@@ -110,8 +110,8 @@ pub struct Tailed {
 
 /// A durable store.
 ///
-/// All methods may be called at once from many tasks; `commit` is called by one thread at a time for each
-/// [writer](Self::writers): that of its committer, or that of a lane in its place.
+/// All methods may be called at once from many tasks; `commit` is called by one committer of each
+/// [writer](Self::writers) at a time.
 ///
 /// A commit that breaks its own rules (events or a snapshot that do not continue its entity, an
 /// entity of another slot or none where one is needed, an acknowledged effect of another slot, an
@@ -126,13 +126,6 @@ pub trait Store: Send + Sync + 'static {
     /// that of a slot its [share](Slot::share_of) says.
     fn writers(&self) -> usize {
         1
-    }
-
-    /// Whether a commit that is handed over now is written on the thread that polls it, which waits for
-    /// nothing but a disk: neither for other writes nor for a runtime. Then it is ready when it is polled
-    /// first, unless the store has failed for good.
-    fn commits_inline(&self) -> bool {
-        false
     }
 
     /// Writes a batch durably. Commits of one slot stand in order of sequence; the result has one

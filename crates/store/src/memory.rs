@@ -199,10 +199,6 @@ impl Store for Memory {
         future::ready(Ok(dump)).boxed()
     }
 
-    fn commits_inline(&self) -> bool {
-        true
-    }
-
     fn commit(&self, batch: Vec<Commit>) -> BoxFuture<'_, Vec<SlotOutcome>> {
         future::ready(self.write().commit(batch)).boxed()
     }

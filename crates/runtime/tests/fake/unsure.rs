@@ -1,8 +1,6 @@
-//! A store in memory that is not sure who owns its slots, and is told how it writes.
+//! A store in memory that is not sure who owns its slots.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 
 use bytes::Bytes;
 use firn_model::id::{EffectId, EntityKey, NodeId, Replica, Slot, SlotSequence, StorageName};
@@ -15,7 +13,7 @@ use firn_store::{
     Tombstone, Trim, WriteError,
 };
 use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, pending, ready};
+use futures_util::future::{BoxFuture, ready};
 use tokio::sync::{Notify, Semaphore};
 
 /// Never sure; what it is asked for it answers as it is told.
@@ -24,12 +22,6 @@ pub(crate) struct Unsure {
     holds: Mutex<Result<bool, ReadError>>,
     /// Why commits are not written, if they are not.
     writes: Mutex<Result<(), String>>,
-    /// Whether it writes inline.
-    is_inline: AtomicBool,
-    /// Whether it says nothing more about commits, as one that has failed.
-    is_silent: AtomicBool,
-    /// The name of the thread that wrote last.
-    wrote: Mutex<Option<String>>,
     /// Why events that may go cannot be looked for, if they cannot.
     covers: Mutex<Result<(), ReadError>>,
     /// A trim has come.
@@ -44,9 +36,6 @@ impl Unsure {
             stored: Memory::new(),
             holds: Mutex::new(Ok(true)),
             writes: Mutex::new(Ok(())),
-            is_inline: AtomicBool::new(false),
-            is_silent: AtomicBool::new(false),
-            wrote: Mutex::default(),
             covers: Mutex::new(Ok(())),
             trimming: Notify::new(),
             trims: Semaphore::new(0),
@@ -61,21 +50,6 @@ impl Unsure {
     /// What it says from now on to who looks for events that may go, unless it looks.
     pub(crate) fn cover(&self, covers: Result<(), ReadError>) {
         *self.covers.lock().expect("whole") = covers;
-    }
-
-    /// It writes inline from now on.
-    pub(crate) fn write_inline(&self) {
-        self.is_inline.store(true, Ordering::Relaxed);
-    }
-
-    /// It says nothing about commits from now on.
-    pub(crate) fn fall_silent(&self) {
-        self.is_silent.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether a committer wrote last, and not who sent the commit.
-    pub(crate) fn was_written_by_committer(&self) -> bool {
-        self.wrote.lock().expect("whole").as_deref() == Some("firn-committer")
     }
 
     /// Whether it writes commits from now on.
@@ -93,15 +67,7 @@ impl Store for Unsure {
         ready(self.holds.lock().expect("whole").clone()).boxed()
     }
 
-    fn commits_inline(&self) -> bool {
-        self.is_inline.load(Ordering::Relaxed)
-    }
-
     fn commit(&self, batch: Vec<Commit>) -> BoxFuture<'_, Vec<SlotOutcome>> {
-        *self.wrote.lock().expect("whole") = thread::current().name().map(str::to_owned);
-        if self.is_silent.load(Ordering::Relaxed) {
-            return pending().boxed();
-        }
         let Err(cause) = self.writes.lock().expect("whole").clone() else {
             return self.stored.commit(batch);
         };

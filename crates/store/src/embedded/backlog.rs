@@ -130,11 +130,6 @@ impl Backlog {
         Ok(())
     }
 
-    /// Whether a batch would not have to wait.
-    pub(crate) fn has_room(&self) -> bool {
-        !self.lock().is_full()
-    }
-
     /// Takes some batches, in order, when they need not linger any more; waits for them as long as
     /// `idle` at most.
     pub(crate) fn take(&self, idle: Duration) -> Work {
