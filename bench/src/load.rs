@@ -2,11 +2,10 @@
 //! ends the case, because what it measured is not what it says.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use firn_load::{Cost, Processors, Request, Target, Times, Watched};
+use firn_load::{Cost, Request, Target, Times, Watched};
 use prost::Message;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -18,11 +17,13 @@ use crate::effort::Effort;
 const REST_LOOK: Duration = Duration::from_millis(400);
 const REST_LOOKS_MAX: u32 = 10;
 
-/// The part of the processors' time, of 1, that the host of a virtual machine may give to others before
-/// something is measured; how many looks are left to wait until it gives no more than that, in a run:
-/// some minutes. An hour in which there are always others is not waited for.
+/// The part of the processors' time, of 1, that the host of a virtual machine may give to others while
+/// something is measured; how often that is tried, if it gives more.
 const STOLEN_MAX: f64 = 0.05;
-static HOST_LOOKS_LEFT: AtomicU32 = AtomicU32::new(750);
+const TRIES: usize = 4;
+
+/// What takes longer is not tried again.
+const LONG: Duration = Duration::from_secs(60);
 
 /// A connection on which calls are made.
 #[derive(Clone)]
@@ -79,6 +80,16 @@ impl Outcome {
         }
     }
 
+    /// The part of the processors' time, of 1, that the host of this machine gave to others.
+    fn stolen(&self) -> f64 {
+        self.all.stolen.unwrap_or_default()
+    }
+
+    /// Whether that is so much that it says more about the host.
+    pub(crate) fn is_disturbed(&self) -> bool {
+        self.stolen() > STOLEN_MAX
+    }
+
     /// The time that this part of the calls, of 1, took at most, in milliseconds.
     pub(crate) fn time_ms(&self, part: f64) -> f64 {
         self.all.time_ms(part)
@@ -86,9 +97,8 @@ impl Outcome {
 }
 
 /// Waits until these processes together take less than a twentieth of a processor, for some seconds at
-/// most: what a load has left them to do is then not on the account of the next. Then waits until the host
-/// of this machine, if it is a virtual one, lets it run.
-pub(crate) async fn rest(processes: &[Watched], effort: Effort) -> Result<()> {
+/// most: what a load has left them to do is then not on the account of the next.
+pub(crate) async fn rest(processes: &[Watched]) -> Result<()> {
     let used = || {
         let used = processes.iter().map(|it| Ok(Times::of(it.id)?.own()));
         used.sum::<Result<Duration>>()
@@ -105,29 +115,7 @@ pub(crate) async fn rest(processes: &[Watched], effort: Effort) -> Result<()> {
         }
         before = now;
     }
-    if effort == Effort::Full {
-        host().await;
-    }
     Ok(())
-}
-
-/// Waits until the host gives little of the processors to others, as long as there are looks left.
-async fn host() {
-    let take = |left: u32| left.checked_sub(1);
-    let mut before = Processors::now();
-    while let Some(earlier) = before
-        && HOST_LOOKS_LEFT
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, take)
-            .is_ok()
-    {
-        sleep(REST_LOOK).await;
-        let Some(now) = Processors::now() else { break };
-        if now.stolen_since(&earlier) <= STOLEN_MAX {
-            HOST_LOOKS_LEFT.fetch_add(1, Ordering::Relaxed);
-            break;
-        }
-        before = Some(now);
-    }
 }
 
 /// Loads a server with gRPC calls of a method; `message` makes the message of each call by its number.
@@ -163,6 +151,36 @@ pub(crate) async fn on(
     Ok(Outcome::new(all, target.connection_count()))
 }
 
+/// The same. If the host of this machine gave much of the processors to others
+/// meanwhile, it is done again, a few times at most, and that counts in which it gave least.
+///
+/// # Errors
+/// A call failed.
+pub(crate) async fn calmest(
+    target: &Target,
+    load: &firn_load::Load,
+    watched: &[Watched],
+    effort: Effort,
+) -> Result<Outcome> {
+    let tries = match load.measured > LONG {
+        true => 1,
+        false => effort.rounds(TRIES),
+    };
+    let mut outcomes = vec![on(target, load, watched).await?];
+    while outcomes.len() < tries && outcomes.iter().all(Outcome::is_disturbed) {
+        outcomes.push(on(target, load, watched).await?);
+    }
+    let stolen: Vec<f64> = outcomes.iter().map(Outcome::stolen).collect();
+    Ok(outcomes.swap_remove(least(&stolen)))
+}
+
+/// The place of the least of some values; the first of equal ones.
+fn least(values: &[f64]) -> usize {
+    let places = 0..values.len();
+    let least = places.min_by(|one, other| values[*one].total_cmp(&values[*other]));
+    least.unwrap_or_default()
+}
+
 /// Makes each of these calls once, so many at once.
 ///
 /// # Errors
@@ -185,4 +203,15 @@ pub(crate) async fn each<M: Message + 'static>(
         ended??;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_calmest_is_the_first_with_the_least() {
+        assert_eq!(least(&[0.3, 0.1, 0.2, 0.1]), 1);
+        assert_eq!(least(&[0.0]), 0);
+    }
 }

@@ -379,6 +379,7 @@ pub(crate) mod tests {
             held_back: 0,
             unstarted: 3,
             kept_up: None,
+            stolen: Some(rate / 1000.0),
         };
         Outcome::new(all, 4)
     }
@@ -399,6 +400,7 @@ pub(crate) mod tests {
             "400",
             "–",
             "9 calls never began",
+            "gave 10 % of the processors' time to others (8 % to 11 %)",
         ] {
             assert!(table.contains(expected), "{expected}: {table}");
         }

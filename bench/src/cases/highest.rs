@@ -32,6 +32,10 @@ const OUTSTANDING: f64 = 0.2;
 /// it so.
 const HALF_MS_MAX: f64 = 10.0;
 
+/// How many trials that failed are not believed, because the host of this machine gave much of the
+/// processors to others meanwhile.
+const DISTURBED: usize = 8;
+
 /// How many rates are tried at most.
 const TRIALS: usize = 24;
 
@@ -72,16 +76,22 @@ impl Highest {
         let warm = |time: Duration| time.mul_f64(WARM);
         let time = effort.time(looked.closed);
         let closed = Load::closed(IN_FLIGHT, warm(time), time);
-        load::rest(watched, effort).await?;
+        load::rest(watched).await?;
         let closed = load::on(target, &closed, watched).await?;
         let mut search = firn_load::Search::new(before.map_or(closed.rate, Self::rate));
         let time = effort.trial(looked.trial);
         let (mut best, mut last) = (None, None);
+        let mut disturbed = effort.rounds(DISTURBED);
         for _ in 0..TRIALS {
             let Some(rate) = search.next() else { break };
-            load::rest(watched, effort).await?;
+            load::rest(watched).await?;
             let tried = tried(target, watched, rate, (warm(time), time)).await?;
             let is_sustained = tried.as_ref().is_some_and(is_sustained);
+            if !is_sustained && disturbed > 0 && tried.as_ref().is_some_and(Outcome::is_disturbed) {
+                disturbed -= 1;
+                last = tried;
+                continue;
+            }
             search.learn(is_sustained);
             match is_sustained {
                 true => best = tried,

@@ -144,8 +144,8 @@ impl Round {
         let before = before.map(|it| &it.highest);
         let highest = Highest::find(target, watched, programs.effort, looked, before).await?;
         let load = programs.effort.open(PART * highest.rate(), WARM, measured);
-        load::rest(watched, programs.effort).await?;
-        let steady = load::on(target, &load, watched).await?;
+        load::rest(watched).await?;
+        let steady = load::calmest(target, &load, watched, programs.effort).await?;
         Ok(Self { highest, steady })
     }
 }

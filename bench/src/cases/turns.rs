@@ -94,10 +94,11 @@ impl Turns {
             all.reverse();
         }
         for (loaded, outcomes) in all {
-            load::rest(&processes, effort).await?;
+            load::rest(&processes).await?;
             let load = effort.load(loaded.load);
             let load = firn_load::Load::closed(load.in_flight, load.warm, load.measured);
-            outcomes.push(load::on(&loaded.target, &load, &loaded.processes).await?);
+            let calmest = load::calmest(&loaded.target, &load, &loaded.processes, effort);
+            outcomes.push(calmest.await?);
         }
         Ok(())
     }
