@@ -14,7 +14,7 @@ const CASES: [(&str, usize); 14] = [
     ("own", 12),
     ("json", 4),
     ("overhead", 1),
-    ("tails", 2),
+    ("tails", 3),
     ("steady", 1),
     ("curve", 2),
     ("lanes", 2),
