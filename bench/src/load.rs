@@ -17,9 +17,7 @@ use crate::effort::Effort;
 const REST_LOOK: Duration = Duration::from_millis(400);
 const REST_LOOKS_MAX: u32 = 10;
 
-/// The part of the processors' time, of 1, that the host of a virtual machine may give to others while
-/// something is measured; how often that is tried, if it gives more.
-const STOLEN_MAX: f64 = 0.05;
+/// How often something is measured, if the host of a virtual machine disturbs it.
 const TRIES: usize = 4;
 
 /// What takes longer is not tried again.
@@ -78,16 +76,6 @@ impl Outcome {
             own_processor_us: all.own.processor_us(),
             all,
         }
-    }
-
-    /// The part of the processors' time, of 1, that the host of this machine gave to others.
-    fn stolen(&self) -> f64 {
-        self.all.stolen.unwrap_or_default()
-    }
-
-    /// Whether that is so much that it says more about the host.
-    pub(crate) fn is_disturbed(&self) -> bool {
-        self.stolen() > STOLEN_MAX
     }
 
     /// The time that this part of the calls, of 1, took at most, in milliseconds.
@@ -151,8 +139,8 @@ pub(crate) async fn on(
     Ok(Outcome::new(all, target.connection_count()))
 }
 
-/// The same. If the host of this machine gave much of the processors to others
-/// meanwhile, it is done again, a few times at most, and that counts in which it gave least.
+/// The same. If the host of this machine gave much of the processors to others meanwhile, it is done
+/// again, a few times at most, and that counts in which it gave least.
 ///
 /// # Errors
 /// A call failed.
@@ -166,19 +154,17 @@ pub(crate) async fn calmest(
         true => 1,
         false => effort.rounds(TRIES),
     };
-    let mut outcomes = vec![on(target, load, watched).await?];
-    while outcomes.len() < tries && outcomes.iter().all(Outcome::is_disturbed) {
-        outcomes.push(on(target, load, watched).await?);
+    let mut calmest = on(target, load, watched).await?;
+    for _ in 1..tries {
+        if !calmest.all.is_disturbed() {
+            break;
+        }
+        let again = on(target, load, watched).await?;
+        if again.all.stolen < calmest.all.stolen {
+            calmest = again;
+        }
     }
-    let stolen: Vec<f64> = outcomes.iter().map(Outcome::stolen).collect();
-    Ok(outcomes.swap_remove(least(&stolen)))
-}
-
-/// The place of the least of some values; the first of equal ones.
-fn least(values: &[f64]) -> usize {
-    let places = 0..values.len();
-    let least = places.min_by(|one, other| values[*one].total_cmp(&values[*other]));
-    least.unwrap_or_default()
+    Ok(calmest)
 }
 
 /// Makes each of these calls once, so many at once.
@@ -203,15 +189,4 @@ pub(crate) async fn each<M: Message + 'static>(
         ended??;
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_calmest_is_the_first_with_the_least() {
-        assert_eq!(least(&[0.3, 0.1, 0.2, 0.1]), 1);
-        assert_eq!(least(&[0.0]), 0);
-    }
 }

@@ -3,7 +3,7 @@
 use std::fmt::{self, Write as _};
 use std::num::NonZero;
 
-use firn_load::{Cost, Pace};
+use firn_load::{Cost, Pace, STOLEN_MAX};
 use serde::{Deserialize, Serialize};
 
 use crate::figure::median;
@@ -193,7 +193,7 @@ impl Measurement {
                 "this load itself was late: 99 of 100 calls began within {lag} ms of when they were due"
             ));
         }
-        if let Some(stolen) = self.stolen.filter(|it| it.median >= STOLEN) {
+        if let Some(stolen) = self.stolen.filter(|it| it.median > STOLEN_MAX) {
             warnings.push(format!(
                 "the host of this machine gave {:.0} % of the processors' time to others ({:.0} % to {:.0} %)",
                 100.0 * stolen.median,
@@ -221,9 +221,6 @@ const ANSWERED_MIN: f64 = firn_load::highest::ANSWERED_MIN;
 
 /// The part of the latency that may be the load's own lateness without being told.
 const LATE: f64 = 0.5;
-
-/// The part of the processors' time, of 1, from which on what the host takes is told.
-const STOLEN: f64 = 0.03;
 
 /// The part of the processors, of 1, from which on they are used up.
 const BUSY: f64 = 0.9;

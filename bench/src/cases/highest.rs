@@ -3,8 +3,8 @@
 //! It begins with a closed loop with many calls in flight, whose rate is where the search begins and
 //! stands beside. Then calls begin on a schedule, at one rate after the other, each for a short time:
 //! a rate is sustained if of the calls that were due in the time at least 99 of 100 were answered in it,
-//! few were left, and half took no longer than is bearable. See [`firn_load::Search`]. Each begins when what the one before has left the
-//! server to do is done.
+//! few were left, and half took no longer than is bearable. See [`firn_load::Search`]. Each begins when
+//! what the one before has left the server to do is done.
 
 use std::time::Duration;
 
@@ -87,7 +87,10 @@ impl Highest {
             load::rest(watched).await?;
             let tried = tried(target, watched, rate, (warm(time), time)).await?;
             let is_sustained = tried.as_ref().is_some_and(is_sustained);
-            if !is_sustained && disturbed > 0 && tried.as_ref().is_some_and(Outcome::is_disturbed) {
+            if !is_sustained
+                && disturbed > 0
+                && tried.as_ref().is_some_and(|it| it.all.is_disturbed())
+            {
                 disturbed -= 1;
                 last = tried;
                 continue;
@@ -143,7 +146,8 @@ async fn tried(
     }
 }
 
-/// Whether a server kept up, without much of a delay. It may refuse what is too much, which is no failure of the case.
+/// Whether a server kept up, without much of a delay. It may refuse what is too much, which is no failure
+/// of the case.
 fn is_sustained(outcome: &Outcome) -> bool {
     let all = &outcome.all;
     let has_kept_up = all.kept_up.is_some_and(|it| it.is_sustained());

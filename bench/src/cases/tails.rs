@@ -2,8 +2,8 @@
 //!
 //! The highest rate is that which can be sustained on a schedule, looked for in the same round. Then
 //! calls begin on a schedule, 70 % as many in a second, and each counts from when it was due. A bare echo
-//! takes turns: what its slowest calls take is the machine's doing, and the load's. [`steady`] does the same for long: then the store's own work, which goes on in waves, is met as
-//! often as it is.
+//! takes turns: what its slowest calls take is the machine's doing, and the load's. [`steady`] does the
+//! same for long: then the store's own work, which goes on in waves, is met as often as it is.
 
 use std::time::Duration;
 

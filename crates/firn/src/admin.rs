@@ -12,6 +12,8 @@
 //! | `/v1/entities/{component}/state?id=ID` | stored state; of an event sourced entity also `&at=N`; of a replicated one this node's replica |
 //! | `/v1/entities/{component}/events?id=ID` | events, `&after=N&limit=N` |
 //!
+//! A thread of its own serves it, so it answers whatever those that serve calls wait for.
+//!
 //! Ids travel as a query parameter: they may hold any character, also slashes.
 
 mod backup;

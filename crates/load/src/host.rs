@@ -3,11 +3,15 @@
 
 use std::fs;
 
+/// The part of the processors' time, of 1, that a host may give to others before what is measured
+/// meanwhile is not to be believed.
+pub const STOLEN_MAX: f64 = 0.05;
+
 /// The time of all processors up to now, in ticks of the system.
 ///
 /// Linux counts it in `/proc/stat`, whose field `steal` is that of a host; see proc_stat(5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Processors {
+pub(crate) struct Processors {
     all: u64,
     stolen: u64,
 }
@@ -18,14 +22,12 @@ const FIELDS: usize = 8;
 
 impl Processors {
     /// Up to now; `None` if the system does not tell.
-    #[must_use]
-    pub fn now() -> Option<Self> {
+    pub(crate) fn now() -> Option<Self> {
         Self::read(&fs::read_to_string("/proc/stat").ok()?)
     }
 
     /// The part of their time since an earlier look, of 1, that the host gave to others.
-    #[must_use]
-    pub fn stolen_since(&self, earlier: &Self) -> f64 {
+    pub(crate) fn stolen_since(&self, earlier: &Self) -> f64 {
         let stolen = self.stolen.saturating_sub(earlier.stolen);
         stolen as f64 / self.all.saturating_sub(earlier.all).max(1) as f64
     }

@@ -25,7 +25,7 @@ pub mod usage;
 
 pub use client::{Client, Fault, Request};
 pub use highest::{KeptUp, Search};
-pub use host::Processors;
+pub use host::STOLEN_MAX;
 pub use latency::Latency;
 pub use load::{Error, Failure, Load, Outcome, Pace, run};
 pub use target::Target;

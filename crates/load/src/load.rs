@@ -24,7 +24,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::client::Fault;
 use crate::highest::KeptUp;
-use crate::host::Processors;
+use crate::host::{Processors, STOLEN_MAX};
 use crate::latency::Latency;
 use crate::open::{Runner, Scheduled};
 use crate::pacer::Pacer;
@@ -135,6 +135,12 @@ impl Outcome {
     #[must_use]
     pub fn time_ms(&self, part: f64) -> f64 {
         self.latency.quantile_ms(part)
+    }
+
+    /// Whether the host of this machine gave more than [`STOLEN_MAX`] to others.
+    #[must_use]
+    pub fn is_disturbed(&self) -> bool {
+        self.stolen.is_some_and(|stolen| stolen > STOLEN_MAX)
     }
 
     /// How many calls failed.
@@ -442,8 +448,8 @@ impl Measurement<'_> {
         self.pause(self.load.measured).await?;
         self.shared.phase.store(OVER, Ordering::Relaxed);
         let elapsed = start.elapsed();
-        let stolen = || Some(Processors::now()?.stolen_since(&processors?));
-        let stolen = stolen();
+        let looks = Processors::now().zip(processors);
+        let stolen = looks.map(|(after, before)| after.stolen_since(&before));
         let mut after = self.usage(Vec::new())?;
         for (usage, flushes) in after.iter_mut().zip(self.flushes().await) {
             usage.flushes = flushes;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use firn_load::{Failure, Outcome, Pace};
+use firn_load::{Failure, Outcome, Pace, STOLEN_MAX};
 use serde_json::{Value, json};
 
 /// What is reported of a load.
@@ -17,9 +17,6 @@ pub(super) struct Report<'a> {
 
 /// The parts of the calls that are told, of 1.
 const PARTS: [(&str, f64); 4] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999)];
-
-/// The part of the processors' time, of 1, from which on what the host takes is told.
-const STOLEN: f64 = 0.03;
 
 impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -79,7 +76,7 @@ impl fmt::Display for Report<'_> {
                 it.backlog()
             )?;
         }
-        if let Some(stolen) = self.outcome.stolen.filter(|it| *it >= STOLEN) {
+        if let Some(stolen) = self.outcome.stolen.filter(|it| *it > STOLEN_MAX) {
             let percent = 100.0 * stolen;
             writeln!(
                 f,
