@@ -3,7 +3,7 @@
 use std::fmt::{self, Write as _};
 use std::num::NonZero;
 
-use firn_load::{Cost, Pace, STOLEN_MAX};
+use firn_load::{Cost, Pace, Part, STOLEN_MAX};
 use serde::{Deserialize, Serialize};
 
 use crate::figure::median;
@@ -31,6 +31,9 @@ pub(crate) struct Measurement {
     /// system does not tell.
     #[serde(default)]
     pub(crate) stolen: Option<Spread>,
+    /// The seconds of an open loop, if there was a single round: it was a long one then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) seconds: Vec<Second>,
     /// Calls, in all rounds, that had to wait because too many were under way.
     pub(crate) held_back: u64,
     /// Calls, in all rounds, that were due and never began.
@@ -53,6 +56,16 @@ pub(crate) struct Settings {
     /// The processors that everybody shared.
     #[serde(default)]
     pub(crate) cores: usize,
+}
+
+/// What calls took that were due in one second of a load, or in one of 600 parts of a very long one.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Second {
+    pub(crate) p50_ms: f64,
+    pub(crate) p999_ms: f64,
+    pub(crate) max_ms: f64,
+    /// As of the whole.
+    pub(crate) stolen: Option<f64>,
 }
 
 /// What a call took of a process.
@@ -133,6 +146,10 @@ impl Measurement {
             answered: is_open
                 .then(|| spread(&|round| round.all.kept_up.map_or(1.0, |it| it.answered()))),
             stolen: stolen.map(|it| Spread::of(&it)),
+            seconds: match rounds {
+                [only] => only.all.parts.iter().map(Second::of).collect(),
+                _ => Vec::new(),
+            },
             held_back: rounds.iter().map(|round| round.all.held_back).sum(),
             unstarted: rounds.iter().map(|round| round.all.unstarted).sum(),
             processes,
@@ -224,6 +241,17 @@ const LATE: f64 = 0.5;
 
 /// The part of the processors, of 1, from which on they are used up.
 const BUSY: f64 = 0.9;
+
+impl Second {
+    fn of(part: &Part) -> Self {
+        Self {
+            p50_ms: part.latency.quantile_ms(0.5),
+            p999_ms: part.latency.quantile_ms(0.999),
+            max_ms: part.latency.max_ms(),
+            stolen: part.stolen,
+        }
+    }
+}
 
 impl Process {
     /// All processor time of a call, in microseconds.
@@ -377,6 +405,7 @@ pub(crate) mod tests {
             unstarted: 3,
             kept_up: None,
             stolen: Some(rate / 1000.0),
+            parts: Vec::new(),
         };
         Outcome::new(all, 4)
     }

@@ -122,15 +122,24 @@ pub(super) async fn steady(programs: &Programs) -> Result<Vec<Figure>> {
     let times = (LOOKED_LONG, STEADY);
     let round = Round::run(programs, &target, &served.processes(), times, None).await?;
     served.stop().await?;
-    let figure = Figure::new(
-        "firn.v1, durable events at 70 % of the highest rate, 10 minutes: p99.9",
-        Unit::Milliseconds,
-        vec![round.steady.time_ms(0.999)],
-    );
-    let figure = figure
+    let undisturbed = round.steady.all.undisturbed();
+    let what = "firn.v1, durable events at 70 % of the highest rate, 10 minutes: p99.9";
+    let p999 = vec![round.steady.time_ms(0.999)];
+    let all = Figure::new(what, Unit::Milliseconds, p999)
         .bound(Bound::AtMost(STEADY_MS_MAX))
         .stretch(Bound::AtMost(STEADY_MS_FOUGHT_FOR));
-    Ok(vec![measured(figure, "events", &[round])])
+    let mut figures = vec![measured(all, "events", &[round])];
+    if let Some(left_alone) = undisturbed {
+        let what = format!("{what} of what the host left alone");
+        let time_ms = |part| left_alone.latency.quantile_ms(part);
+        let figure = Figure::new(what, Unit::Milliseconds, vec![time_ms(0.999)])
+            .detail("seconds", left_alone.parts as f64)
+            .detail("p50, ms", time_ms(0.5))
+            .detail("p99, ms", time_ms(0.99))
+            .detail("longest, ms", left_alone.latency.max_ms());
+        figures.push(figure);
+    }
+    Ok(figures)
 }
 
 impl Round {

@@ -27,7 +27,7 @@ impl Processors {
     }
 
     /// The part of their time since an earlier look, of 1, that the host gave to others.
-    pub(crate) fn stolen_since(&self, earlier: &Self) -> f64 {
+    fn stolen_since(&self, earlier: &Self) -> f64 {
         let stolen = self.stolen.saturating_sub(earlier.stolen);
         stolen as f64 / self.all.saturating_sub(earlier.all).max(1) as f64
     }
@@ -44,6 +44,13 @@ impl Processors {
             stolen: *times.get(FIELDS - 1)?,
         })
     }
+}
+
+/// The part of the processors' time between two looks, of 1, that the host gave to others; `None` if the
+/// system did not tell.
+pub(crate) fn stolen(before: Option<Processors>, after: Option<Processors>) -> Option<f64> {
+    let (before, after) = before.zip(after)?;
+    Some(after.stolen_since(&before))
 }
 
 #[cfg(test)]

@@ -24,10 +24,11 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::client::Fault;
 use crate::highest::KeptUp;
-use crate::host::{Processors, STOLEN_MAX};
+use crate::host::{self, Processors, STOLEN_MAX};
 use crate::latency::Latency;
 use crate::open::{Runner, Scheduled};
 use crate::pacer::Pacer;
+use crate::part::{self, Division, Part, Undisturbed};
 use crate::usage::{Cost, Usage, Watched};
 
 /// How calls follow each other.
@@ -115,6 +116,9 @@ pub struct Outcome {
     /// The part of the processors' time, of 1, that the host of this machine gave to others while it was
     /// measured; `None` if the system does not tell.
     pub stolen: Option<f64>,
+    /// Of an open loop: the time that was measured, second by second, or in longer parts if it was more
+    /// than ten minutes.
+    pub parts: Vec<Part>,
 }
 
 /// Calls that failed in the same way.
@@ -141,6 +145,12 @@ impl Outcome {
     #[must_use]
     pub fn is_disturbed(&self) -> bool {
         self.stolen.is_some_and(|stolen| stolen > STOLEN_MAX)
+    }
+
+    /// Of an open loop: what came of the parts that the host left alone; `None` if it did not leave any.
+    #[must_use]
+    pub fn undisturbed(&self) -> Option<Undisturbed> {
+        Undisturbed::of(&self.parts)
     }
 
     /// How many calls failed.
@@ -209,6 +219,8 @@ pub(crate) struct Notes {
     ended: [u64; 3],
     pub(crate) latency: Latency,
     pub(crate) lag: Latency,
+    /// The same latencies as in `latency`, by the part in which calls were due.
+    pub(crate) parts: Vec<Latency>,
     failures: BTreeMap<(String, Option<String>), (u64, String)>,
 }
 
@@ -347,7 +359,7 @@ where
             for part in 0..count {
                 let pacer = pacer.clone().part(part as u64, count as u64);
                 let (shared, calls) = (shared.clone(), calls.clone());
-                let runner = Runner::new(part, shared, calls, pacer, (begin, load.warm));
+                let runner = Runner::new(part, shared, calls, pacer, (begin, load));
                 runners.spawn(runner.map_err(Error::Timer)?.run());
             }
             let used = measurement.run().await?;
@@ -431,7 +443,8 @@ struct Used {
     elapsed: Duration,
     before: Vec<Usage>,
     after: Vec<Usage>,
-    stolen: Option<f64>,
+    /// At the processors, in the beginning and at the end of each part.
+    looks: Vec<Option<Processors>>,
 }
 
 impl Measurement<'_> {
@@ -442,14 +455,16 @@ impl Measurement<'_> {
         // the first look at what processes used, and after the last.
         let flushes = self.flushes().await;
         let before = self.usage(flushes)?;
-        let processors = Processors::now();
+        let mut looks = vec![Processors::now()];
         let start = Instant::now();
         self.shared.phase.store(MEASURED, Ordering::Relaxed);
-        self.pause(self.load.measured).await?;
+        for end in Division::of(self.load.measured).ends() {
+            let left = (start + end).saturating_duration_since(Instant::now());
+            self.pause(left).await?;
+            looks.push(Processors::now());
+        }
         self.shared.phase.store(OVER, Ordering::Relaxed);
         let elapsed = start.elapsed();
-        let looks = Processors::now().zip(processors);
-        let stolen = looks.map(|(after, before)| after.stolen_since(&before));
         let mut after = self.usage(Vec::new())?;
         for (usage, flushes) in after.iter_mut().zip(self.flushes().await) {
             usage.flushes = flushes;
@@ -459,7 +474,7 @@ impl Measurement<'_> {
             elapsed,
             before,
             after,
-            stolen,
+            looks,
         })
     }
 
@@ -505,6 +520,7 @@ impl Measurement<'_> {
             }
             all.latency.merge(&notes.latency);
             all.lag.merge(&notes.lag);
+            part::merge(&mut all.parts, &notes.parts);
             for (key, (count, message)) in &notes.failures {
                 let entry = all.failures.entry(key.clone());
                 entry.or_insert_with(|| (0, message.clone())).0 += count;
@@ -526,8 +542,9 @@ impl Measurement<'_> {
         };
         let mut failures: Vec<Failure> = all.failures.into_iter().map(failure).collect();
         failures.sort_by_key(|it| std::cmp::Reverse(it.count));
-        let (scheduled, kept_up) = match open {
-            None => (Scheduled::default(), None),
+        let (first, last) = (used.looks[0], used.looks[used.looks.len() - 1]);
+        let (scheduled, kept_up, parts) = match open {
+            None => (Scheduled::default(), None, Vec::new()),
             Some((scheduled, pacer, begin)) => {
                 let start = used.start - begin;
                 let kept_up = KeptUp {
@@ -536,7 +553,8 @@ impl Measurement<'_> {
                     ended_before,
                     ended,
                 };
-                (scheduled, Some(kept_up))
+                let parts = part::together(all.parts, &used.looks);
+                (scheduled, Some(kept_up), parts)
             }
         };
         Outcome {
@@ -551,7 +569,8 @@ impl Measurement<'_> {
             held_back: scheduled.held_back,
             unstarted: scheduled.unstarted,
             kept_up,
-            stolen: used.stolen,
+            stolen: host::stolen(first, last),
+            parts,
         }
     }
 }
@@ -612,6 +631,10 @@ mod tests {
         let outcome = run(&load, |_| ready(Ok(())), &[]).await.unwrap();
         // However late this machine is: those of the second and the third twentieth of a second.
         assert_eq!(outcome.latency.count(), 200);
+        let [only] = &outcome.parts[..] else {
+            panic!("{:?}", outcome.parts);
+        };
+        assert_eq!(only.latency.count(), 200);
         assert_eq!(outcome.lag.count() + outcome.unstarted, 200);
     }
 
@@ -651,6 +674,7 @@ mod tests {
         };
         let outcome = run(&load, slow, &[]).await.unwrap();
         assert_eq!((outcome.latency.count(), outcome.unstarted), (50, 50));
+        assert_eq!(outcome.parts[0].latency.count(), 50);
     }
 
     #[tokio::test]

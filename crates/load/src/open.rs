@@ -17,8 +17,9 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::time::Instant;
 
 use crate::client::Fault;
-use crate::load::{Ended, MEASURED, Shared};
+use crate::load::{Ended, Load, MEASURED, Notes, Shared};
 use crate::pacer::{Pacer, Step};
+use crate::part::Division;
 use crate::timer::Timer;
 
 /// Calls that are due closer together than this begin together.
@@ -40,6 +41,8 @@ pub(crate) struct Runner<C> {
     begin: Instant,
     /// Calls that are due from then on are counted.
     warm: Duration,
+    /// How the time in which they are is divided.
+    division: Division,
     timer: Timer,
     /// When there may be something to begin; `None` when the schedule is over.
     next: Option<Instant>,
@@ -72,7 +75,7 @@ where
         shared: Arc<Shared>,
         calls: Arc<C>,
         pacer: Pacer,
-        (begin, warm): (Instant, Duration),
+        (begin, load): (Instant, &Load),
     ) -> io::Result<Self> {
         Ok(Self {
             shard,
@@ -80,7 +83,8 @@ where
             calls,
             pacer,
             begin,
-            warm,
+            warm: load.warm,
+            division: Division::of(load.measured),
             timer: Timer::new()?,
             next: Some(begin),
             over: Duration::ZERO,
@@ -161,10 +165,17 @@ where
         self.shared.ended(ended, |notes| {
             notes.calls += u64::from(phase == MEASURED);
             if is_counted {
-                notes.latency.record(took);
+                self.note(notes, begun.due, took);
                 notes.lag.record(begun.at.saturating_sub(begun.due));
             }
         });
+    }
+
+    /// Notes what a call took that was due while it is measured.
+    fn note(&self, notes: &mut Notes, due: Duration, took: Duration) {
+        notes.latency.record(took);
+        let due = due.saturating_sub(self.warm);
+        self.division.record(&mut notes.parts, due, took);
     }
 
     /// What came of the schedule; calls that never began have waited in vain until it was over.
@@ -173,7 +184,7 @@ where
         let mut notes = self.shared.notes(self.shard);
         for due in self.pacer.unstarted().filter(|due| *due >= self.warm) {
             unstarted += 1;
-            notes.latency.record(self.over.saturating_sub(due));
+            self.note(&mut notes, due, self.over.saturating_sub(due));
         }
         Scheduled {
             held_back: self.pacer.held_back(),
