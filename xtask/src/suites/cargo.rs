@@ -92,9 +92,10 @@ pub(crate) fn instructions(root: &Path, limit: Duration, stop: &StopAsked) -> Re
     run(&mut command, Show::Tests, Instant::now() + limit, stop)
 }
 
+/// Without backtraces: functions panic on purpose in many tests, and theirs would hide what matters.
 fn cargo(root: &Path) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(root);
+    command.current_dir(root).env("RUST_BACKTRACE", "0");
     command
 }
 

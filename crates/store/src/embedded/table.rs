@@ -6,6 +6,7 @@
 
 mod files;
 mod layered;
+mod pace;
 mod run;
 
 use std::io;

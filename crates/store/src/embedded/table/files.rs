@@ -1,15 +1,20 @@
 //! The files of rows: what fjall holds.
 //!
 //! Rows come in sorted, many at once, past fjall's journal and memtable, and are durable and to be
-//! read when all are there. Beside that fjall only merges files, on a thread of its own.
+//! read when all are there. Beside that fjall only merges files, on a thread of its own, at the pace of
+//! `pace`.
 
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
+use fjall::compaction::Leveled;
+use fjall::compaction::filter::Factory;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable, Slice};
 
+use super::pace::{MERGED_AT_ONCE, Pace, Paced};
 use super::{KEYSPACE, TableError};
 use crate::ReadError;
 use crate::rows::key::Key;
@@ -22,10 +27,15 @@ const WORKERS: usize = 1;
 /// How many files may be written at a time: of rows that come in, and of those that are merged.
 const WRITTEN_AT_ONCE: usize = 2;
 
+/// How large a file becomes when files are merged, in bytes. The first level has [`MERGED_AT_ONCE`] such
+/// files, and all of them are merged with those that come.
+const FILE_BYTES: u64 = 32 * 1024 * 1024;
+
 /// Rows in files.
 pub(in crate::embedded) struct Files {
     database: Database,
     rows: Keyspace,
+    pace: Arc<Pace>,
     /// Where fjall keeps its files, each with a number for a name, the newest with the highest.
     folder: PathBuf,
 }
@@ -34,11 +44,18 @@ impl Files {
     /// Opens the folder; makes it if it is not there. Blocks that were read take up to `cache_bytes`
     /// of memory.
     pub(in crate::embedded) fn open(path: &Path, cache_bytes: u64) -> Result<Self, TableError> {
+        let pace = Arc::new(Pace::default());
+        let paced: Arc<dyn Factory> = Arc::new(Paced(pace.clone()));
         let database = Database::builder(path)
             .cache_size(cache_bytes)
             .worker_threads(WORKERS)
+            .with_compaction_filter_factories(Arc::new(move |_| Some(paced.clone())))
             .open()?;
-        let rows = database.keyspace(KEYSPACE, KeyspaceCreateOptions::default)?;
+        let merging = Leveled::default()
+            .with_l0_threshold(MERGED_AT_ONCE)
+            .with_table_target_size(FILE_BYTES);
+        let options = || KeyspaceCreateOptions::default().compaction_strategy(Arc::new(merging));
+        let rows = database.keyspace(KEYSPACE, options)?;
         // An older Firn may have left rows in the journal.
         database.persist(PersistMode::SyncAll)?;
         if let Some(keyspaces) = rows.path().parent() {
@@ -48,6 +65,7 @@ impl Files {
         }
         Ok(Self {
             folder: rows.path().join("tables"),
+            pace,
             database,
             rows,
         })
@@ -70,7 +88,9 @@ impl Files {
             Some(value) => Ok(ingestion.write(key, value)?),
             None => Ok(ingestion.write_tombstone(key)?),
         })?;
-        Ok(ingestion.finish()?)
+        ingestion.finish()?;
+        self.pace.keep_up_with(self.unmerged());
+        Ok(())
     }
 
     /// Whether merging goes on: who brings rows in is not told by fjall, which has given it up.
@@ -91,21 +111,22 @@ impl Files {
         self.database.active_compactions() > 0
     }
 
-    /// How often files were merged.
-    #[cfg(test)]
-    pub(super) fn merged(&self) -> usize {
-        self.database.compactions_completed()
-    }
-
     /// How many files wait to be merged for the first time.
     pub(super) fn unmerged(&self) -> usize {
         self.rows.l0_table_count()
     }
 
     /// Flushes what was written so far into files that are not complete. fjall does that when one is,
-    /// 64 MiB at once, and a flush of the log would wait for all of it.
+    /// all of it at once, and a flush of the log would wait for all of it.
     pub(super) fn flush_some(&self) -> Result<(), TableError> {
         flush_newest(&self.folder).map_err(TableError::Io)
+    }
+}
+
+impl Drop for Files {
+    /// The end of a merge is waited for.
+    fn drop(&mut self) {
+        self.pace.hurry();
     }
 }
 
@@ -172,6 +193,8 @@ impl View for Snapshot {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
+
     use super::*;
 
     #[test]
@@ -212,6 +235,32 @@ mod tests {
         let told = (1..10_000).find_map(|number| bring_in(number).err());
         assert!(matches!(told, Some(TableError::Io(_))), "{told:?}");
         assert!(files.unmerged() < 100, "at once");
+    }
+
+    #[test]
+    fn merging_keeps_a_pace() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = Files::open(folder.path(), 0).unwrap();
+        let pace = files.pace.clone();
+        let mut waited_most = 0;
+        for _ in 0..1000 {
+            let mut rows = 0..2000u32;
+            files
+                .ingest(|put| rows.try_for_each(|row| put(&row.to_be_bytes(), Some(&[7; 1000]))))
+                .unwrap();
+            waited_most = waited_most.max(pace.unmerged.load(Ordering::Relaxed));
+            if pace.turns.load(Ordering::Relaxed) > 0 {
+                break;
+            }
+        }
+        assert!(pace.turns.load(Ordering::Relaxed) > 0);
+        assert!(waited_most >= usize::from(MERGED_AT_ONCE), "{waited_most}");
+        assert!(!pace.hurries.load(Ordering::Relaxed));
+        drop(files);
+        assert!(
+            pace.hurries.load(Ordering::Relaxed),
+            "its end is waited for"
+        );
     }
 
     #[test]

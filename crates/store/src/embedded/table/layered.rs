@@ -27,6 +27,7 @@ use bytes::Bytes;
 use fjall::Slice;
 
 use super::files::{Files, Snapshot};
+use super::pace::{self, Turns};
 use super::run::{self, Fresh, Newest, Run};
 use super::{Memory, Table, TableError};
 use crate::ReadError;
@@ -52,14 +53,14 @@ pub(crate) struct Layered {
     shared: Arc<Shared>,
     /// Held by who writes.
     writing: Mutex<()>,
-    /// How much memory fresh rows may take before they are sealed, in bytes.
-    fresh_bytes_max: usize,
     /// `None` once it was told to stop.
     keeper: Option<JoinHandle<()>>,
 }
 
 struct Shared {
     files: Files,
+    /// How much memory fresh rows may take before they are sealed, in bytes.
+    fresh_bytes_max: usize,
     state: Mutex<State>,
     /// Runs were sealed, or are in files, or the keeper is to stop or has failed.
     changed: Condvar,
@@ -76,6 +77,8 @@ struct State {
     shown: Arc<Shown>,
     /// Why the keeper has ended.
     failure: Option<TableError>,
+    /// Somebody waits for sealed runs to be in files.
+    is_awaited: bool,
     is_stopping: bool,
 }
 
@@ -100,10 +103,12 @@ impl Layered {
             }),
             filed,
             failure: None,
+            is_awaited: false,
             is_stopping: false,
         };
         let shared = Arc::new(Shared {
             files,
+            fresh_bytes_max: usize::try_from(memory.fresh_bytes).unwrap_or(usize::MAX),
             state: Mutex::new(state),
             changed: Condvar::new(),
         });
@@ -117,7 +122,6 @@ impl Layered {
             ),
             shared,
             writing: Mutex::new(()),
-            fresh_bytes_max: usize::try_from(memory.fresh_bytes).unwrap_or(usize::MAX),
         })
     }
 
@@ -163,13 +167,13 @@ impl Table for Layered {
         let mut fresh = self.shared.working()?.fresh.clone();
         fresh.push(Arc::new(Run::of(&changes)));
         let fresh = run::gathered(fresh);
-        let bytes: usize = fresh.iter().map(|run| run.size()).sum();
-        {
+        let bytes = {
             let mut state = self.shared.working()?;
             state.fresh = fresh;
             state.show();
-        }
-        match bytes >= self.fresh_bytes_max {
+            state.fresh_bytes()
+        };
+        match bytes >= self.shared.fresh_bytes_max {
             true => self.seal(),
             false => Ok(()),
         }
@@ -197,6 +201,10 @@ impl State {
     fn seal(&mut self) {
         let fresh = self.fresh.drain(..);
         self.sealed.extend(fresh.filter(|run| !run.is_empty()));
+    }
+
+    fn fresh_bytes(&self) -> usize {
+        self.fresh.iter().map(|run| run.size()).sum()
     }
 
     fn show(&mut self) {
@@ -228,9 +236,15 @@ impl Shared {
 
     /// Waits until nothing is on its way into files.
     fn settled(&self) -> Result<MutexGuard<'_, State>, TableError> {
+        let mut state = self.lock();
         let on_its_way = |state: &mut State| !state.sealed.is_empty() && state.failure.is_none();
-        let waited = self.changed.wait_while(self.lock(), on_its_way);
-        let state = waited.unwrap_or_else(PoisonError::into_inner);
+        if on_its_way(&mut state) {
+            state.is_awaited = true;
+            self.changed.notify_all();
+            let waited = self.changed.wait_while(state, on_its_way);
+            state = waited.unwrap_or_else(PoisonError::into_inner);
+            state.is_awaited = false;
+        }
         state.check()?;
         Ok(state)
     }
@@ -298,12 +312,27 @@ impl Shared {
         Ok(())
     }
 
+    /// Rests, unless somebody waits for the sealed runs to be in a file, or soon will.
+    fn rest(&self, rest: Duration) {
+        let has_time = |state: &mut State| {
+            let is_full = state.fresh_bytes() >= self.fresh_bytes_max / 2;
+            !is_full && !state.is_awaited && !state.is_stopping
+        };
+        let rested = self.changed.wait_timeout_while(self.lock(), rest, has_time);
+        drop(rested.unwrap_or_else(PoisonError::into_inner));
+    }
+
     /// Brings the sealed runs into a file.
     fn file(&self, sealed: &[Arc<Run>]) -> Result<(), TableError> {
         self.files.ingest(|put| {
             let mut unflushed = 0;
+            let mut turns = Turns::begin();
             for (key, value) in Newest::of(sealed, &[], None) {
                 put(key, value)?;
+                if let Some(turn) = turns.row() {
+                    self.rest(pace::rest_after(turn));
+                    turns.next();
+                }
                 unflushed += key.len() + value.map_or(0, <[u8]>::len);
                 if unflushed >= FLUSHED_BYTES {
                     unflushed = 0;
@@ -427,6 +456,7 @@ where
 mod tests {
     use std::collections::BTreeMap;
     use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Instant;
 
     use proptest::collection::{btree_map, vec};
     use proptest::option;
@@ -560,9 +590,16 @@ mod tests {
                     assert!(rows.into_keys().eq(numbers), "none is left out");
                 }
             });
-            while table.shared.files.merged() < 2 {
-                table.write(numbered(written..written + 100)).unwrap();
+            let (mut merges, mut unmerged) = (0, 0);
+            while merges < 2 {
+                let mut rows = numbered(written..written + 100);
+                // So that none is moved to the next level as it is.
+                rows.extend(numbered(0..1));
+                table.write(rows).unwrap();
                 written += 100;
+                let before = unmerged;
+                unmerged = table.shared.files.unmerged();
+                merges += usize::from(unmerged < before);
             }
             has_ended.store(true, Ordering::Release);
         });
@@ -587,6 +624,31 @@ mod tests {
             );
             assert!(taken(&state.sealed) < 16 * 1024 + of_one);
         }
+    }
+
+    #[test]
+    fn the_keeper_rests_only_while_nobody_waits() {
+        let folder = tempfile::tempdir().unwrap();
+        let table = open(folder.path(), 16 * 1024);
+        let rested = |rest: Duration| {
+            let began = Instant::now();
+            table.shared.rest(rest);
+            began.elapsed()
+        };
+        let short = Duration::from_millis(2);
+        let long = Duration::from_secs(3600);
+        assert!(rested(short) >= short);
+        table.shared.lock().is_awaited = true;
+        assert!(rested(long) < long);
+        table.shared.lock().is_awaited = false;
+        assert!(rested(short) >= short);
+        table.write(numbered(0..100)).unwrap();
+        assert!(rested(long) < long, "memory is half full");
+        table.persist().unwrap();
+        assert!(!table.shared.lock().is_awaited);
+        assert!(rested(short) >= short);
+        table.shared.lock().is_stopping = true;
+        assert!(rested(long) < long);
     }
 
     #[test]
