@@ -15,7 +15,7 @@ use crate::effort::Effort;
 /// How long a look takes whether processes are at rest, and how many there are at most. The system
 /// counts processor time in hundredths of a second.
 const REST_LOOK: Duration = Duration::from_millis(400);
-const REST_LOOKS_MAX: u32 = 50;
+const REST_LOOKS_MAX: u32 = 10;
 
 /// How often something is measured, if the host of a virtual machine disturbs it.
 const TRIES: usize = 4;
@@ -84,7 +84,7 @@ impl Outcome {
     }
 }
 
-/// Waits until these processes together take less than a twentieth of a processor, for twenty seconds at
+/// Waits until these processes together take less than a twentieth of a processor, for some seconds at
 /// most: what a load has left them to do is then not on the account of the next.
 pub(crate) async fn rest(processes: &[Watched]) -> Result<()> {
     let used = || {

@@ -28,15 +28,13 @@ const LINES_QUEUED: usize = 1024;
 /// The folders whose folders are packages.
 const PACKAGES: &[&str] = &[".", "crates", "samples", "sdk", "sdk/rust"];
 
-/// Builds everything that tests use: the programs that integration tests start, and the tests.
+/// Builds everything that tests use: the programs that integration tests start, and the tests. In one
+/// go: programs alone would be built with fewer features of their dependencies, and so a second time.
 pub(crate) fn build(root: &Path) -> bool {
-    let cargo = |arguments: &[&str]| {
-        cargo(root)
-            .args(arguments)
-            .status()
-            .is_ok_and(|status| status.success())
-    };
-    cargo(&["build", "--workspace", "--bins"]) && cargo(&["test", "--workspace", "--no-run"])
+    let built = cargo(root)
+        .args(["build", "--workspace", "--bins", "--tests", "--examples"])
+        .status();
+    built.is_ok_and(|status| status.success())
 }
 
 /// Runs all tests of the workspace except the targets `without`; then the doc tests.

@@ -24,12 +24,18 @@ use crate::rows::{Entry, View};
 /// and over, as fast as a processor can, for as long as another goes on (fjall 3.1.13).
 const WORKERS: usize = 1;
 
-/// How many files may be written at a time: of rows that come in, and of those that are merged.
-const WRITTEN_AT_ONCE: usize = 2;
+/// How many files are flushed as they grow: the one that rows come into, and the one that is merged into,
+/// which may have been begun two others before.
+const WRITTEN_AT_ONCE: usize = 4;
 
-/// How large a file becomes when files are merged, in bytes. The first level has [`MERGED_AT_ONCE`] such
-/// files, and all of them are merged with those that come.
-const FILE_BYTES: u64 = 32 * 1024 * 1024;
+/// How large a file becomes when files are merged, in bytes.
+///
+/// The first level has [`MERGED_AT_ONCE`] such files, and all of them are merged with those that come: the
+/// smaller, the less work. But fjall makes one step of merging for each file that comes, and one moves a
+/// file of this size from a level to the next. Of eight steps for eight files, of up to 16 MiB each, one is
+/// for the first level, and three for each of the next two: some 40 GB. A folder of an older Firn keeps 64
+/// MiB, and four at a time.
+const FILE_BYTES: u64 = 48 * 1024 * 1024;
 
 /// Rows in files.
 pub(in crate::embedded) struct Files {
@@ -63,12 +69,14 @@ impl Files {
             let flushed = File::open(keyspaces).and_then(|folder| folder.sync_all());
             flushed.map_err(TableError::Io)?;
         }
-        Ok(Self {
+        let files = Self {
             folder: rows.path().join("tables"),
             pace,
             database,
             rows,
-        })
+        };
+        files.check()?;
+        Ok(files)
     }
 
     /// Brings rows into files as `fill` gives them, each with a higher key than the one before, `None`
@@ -89,13 +97,19 @@ impl Files {
             None => Ok(ingestion.write_tombstone(key)?),
         })?;
         ingestion.finish()?;
-        self.pace.keep_up_with(self.unmerged());
-        Ok(())
+        self.check()
     }
 
-    /// Whether merging goes on: who brings rows in is not told by fjall, which has given it up.
+    /// Whether merging goes on: who brings rows in is not told by fjall, which has given it up. And how
+    /// fast it has to go on.
     pub(in crate::embedded) fn check(&self) -> Result<(), TableError> {
+        self.pace.keep_up_with(self.unmerged());
         Ok(self.database.persist(PersistMode::Buffer)?)
+    }
+
+    /// From now on merging does not rest: its end is waited for.
+    pub(super) fn hurry(&self) {
+        self.pace.hurry();
     }
 
     /// The rows as they are now.
@@ -126,7 +140,7 @@ impl Files {
 impl Drop for Files {
     /// The end of a merge is waited for.
     fn drop(&mut self) {
-        self.pace.hurry();
+        self.hurry();
     }
 }
 

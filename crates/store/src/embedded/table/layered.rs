@@ -27,7 +27,7 @@ use bytes::Bytes;
 use fjall::Slice;
 
 use super::files::{Files, Snapshot};
-use super::pace::{self, Turns};
+use super::pace::{self, Turns, UNMERGED_MAX};
 use super::run::{self, Fresh, Newest, Run};
 use super::{Memory, Table, TableError};
 use crate::ReadError;
@@ -35,18 +35,14 @@ use crate::rows::key::Key;
 use crate::rows::overlay::Changes;
 use crate::rows::{Entry, See, View};
 
-/// With so many files that were never merged no more come before some are, since each of them is
-/// searched by who reads.
-const UNMERGED_MAX: usize = 16;
-
 /// How many bytes of rows go into a file before they are flushed.
 const FLUSHED_BYTES: usize = 512 * 1024;
 
 /// How often a look at merging is waited for before more comes in all the same: half a minute.
-const WAITS_MAX: usize = 3000;
+const WAITS_MAX: usize = 1500;
 
 /// How often files that are merged are flushed meanwhile.
-const FLUSHED_EVERY: Duration = Duration::from_millis(10);
+const FLUSHED_EVERY: Duration = Duration::from_millis(20);
 
 /// Fresh rows over rows in files.
 pub(crate) struct Layered {
@@ -142,6 +138,7 @@ impl Layered {
 impl Drop for Layered {
     /// What is not in files by now stays with the log.
     fn drop(&mut self) {
+        self.shared.files.hurry();
         self.shared.lock().is_stopping = true;
         self.shared.changed.notify_all();
         if let Some(keeper) = self.keeper.take() {
@@ -591,9 +588,10 @@ mod tests {
                 }
             });
             let (mut merges, mut unmerged) = (0, 0);
-            while merges < 2 {
+            // The first file is moved to the last level as it is.
+            while merges < 3 {
                 let mut rows = numbered(written..written + 100);
-                // So that none is moved to the next level as it is.
+                // So that others are not.
                 rows.extend(numbered(0..1));
                 table.write(rows).unwrap();
                 written += 100;

@@ -4,8 +4,8 @@
 //! each, as long as it keeps up.
 //!
 //! # How it works
-//! fjall shows each row that it merges to a filter, which may remove it. This one keeps all, and rests
-//! there.
+//! fjall shows the rows that it merges to a filter, which may remove them. This one keeps all, and rests
+//! there. (Rows that were removed or written over are not shown, so a merge of those alone does not rest.)
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -32,9 +32,15 @@ const TURN_MAX: Duration = Duration::from_millis(4);
 /// How many times as long as a turn is rested where nobody waits.
 const REST: f64 = 3.0;
 
-/// The same for merging, while at most so many files wait for it beyond those that are merged at once;
-/// with more it does not rest.
-const RESTS: [(usize, f64); 3] = [(1, REST), (2, 1.0), (3, 0.33)];
+/// The same for merging, while at most so many files were never merged; with more it does not rest. Those
+/// that are being merged are among them, and others come meanwhile.
+const RESTS: [(usize, f64); 3] = [(12, REST), (14, 1.0), (16, 0.33)];
+
+/// With so many files that were never merged no more come before some are, since each of them is searched
+/// by who reads.
+pub(super) const UNMERGED_MAX: usize = 20;
+
+const _: () = assert!(RESTS[0].0 > MERGED_AT_ONCE as usize && RESTS[2].0 < UNMERGED_MAX);
 
 /// Work in turns.
 pub(super) struct Turns {
@@ -103,8 +109,7 @@ impl Pace {
             return Duration::ZERO;
         }
         let unmerged = self.unmerged.load(Ordering::Relaxed);
-        let beyond = unmerged.saturating_sub(usize::from(MERGED_AT_ONCE));
-        let rest = RESTS.iter().find(|(most, _)| beyond <= *most);
+        let rest = RESTS.iter().find(|(most, _)| unmerged <= *most);
         rest.map_or(Duration::ZERO, |(_, times)| turn.mul_f64(*times))
     }
 }
