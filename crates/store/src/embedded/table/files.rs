@@ -221,7 +221,8 @@ mod tests {
             assert_eq!(newest(folder.path()).unwrap(), expected);
             flush_newest(folder.path()).unwrap();
         };
-        check(&["9", "12", "2", "lock", "77.old"], &[12, 9]);
+        let names = ["9", "12", "2", "lock", "77.old", "5", "11"];
+        check(&names, &[12, 11, 9, 5]);
         check(&["3"], &[3]);
         check(&[], &[]);
     }

@@ -159,11 +159,12 @@ mod tests {
         let turn = Duration::from_millis(2);
         for (unmerged, rest_ms) in [
             (0, 6.0),
-            (9, 6.0),
-            (10, 2.0),
-            (11, 0.66),
-            (12, 0.0),
-            (16, 0.0),
+            (12, 6.0),
+            (13, 2.0),
+            (14, 2.0),
+            (16, 0.66),
+            (17, 0.0),
+            (UNMERGED_MAX, 0.0),
         ] {
             pace.keep_up_with(unmerged);
             let rest = pace.rest_after(turn).as_secs_f64() * 1e3;
