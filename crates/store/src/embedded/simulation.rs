@@ -418,14 +418,17 @@ fn rows_that_cannot_be_written_are_fatal() {
     let mut model = Model::default();
     let batch = model.batch(&mut Chance::new(0));
     let key = batch[0].key.clone().unwrap();
-    let outcomes = store.commit(batch).now_or_never().unwrap();
-    assert!(!outcomes.is_empty(), "it is in the log");
+    // Whoever brings commits into the rows looks at them now and then, and may find out first.
+    let outcomes = store.commit(batch).now_or_never();
+    let is_in_log = outcomes.is_some_and(|outcomes| !outcomes.is_empty());
     let loaded = block_on(store.load(&key, Replay::AllEvents));
     assert!(matches!(loaded, Err(ReadError::Unavailable { .. })));
     drop(store);
     assert_eq!(told.lock().unwrap().len(), 1);
     rows.set_failing(false);
-    model.land();
+    if is_in_log {
+        model.land();
+    }
     model.check(&open(&disk.end_process(), &rows, |_| {}).unwrap());
 }
 

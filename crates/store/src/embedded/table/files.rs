@@ -269,7 +269,11 @@ mod tests {
             }
         }
         assert!(pace.turns.load(Ordering::Relaxed) > 0);
-        assert!(waited_most >= usize::from(MERGED_AT_ONCE), "{waited_most}");
+        // The next one may be merged before it is counted.
+        assert!(
+            waited_most >= usize::from(MERGED_AT_ONCE) - 1,
+            "{waited_most}"
+        );
         assert!(!pace.hurries.load(Ordering::Relaxed));
         drop(files);
         assert!(
