@@ -31,7 +31,7 @@ const WRITTEN_AT_ONCE: usize = 4;
 /// How large a file becomes when files are merged, in bytes.
 ///
 /// The first level has [`MERGED_AT_ONCE`] such files, and all of them are merged with those that come: the
-/// smaller, the less work. But fjall makes one step of merging for each file that comes, and one moves a
+/// smaller they are, the less work. But fjall makes one step of merging for each file that comes, and one moves a
 /// file of this size from a level to the next. Of eight steps for eight files, of up to 16 MiB each, one is
 /// for the first level, and three for each of the next two: some 40 GB. A folder of an older Firn keeps 64
 /// MiB, and four at a time.

@@ -86,6 +86,7 @@ pub(super) fn rest_after(turn: Duration) -> Duration {
 pub(super) struct Pace {
     /// How many files wait to be merged for the first time, when it was looked at last.
     pub(super) unmerged: AtomicUsize,
+    /// The end of merging is waited for.
     pub(super) hurries: AtomicBool,
     /// How many turns merging had.
     #[cfg(test)]
@@ -98,7 +99,7 @@ impl Pace {
         self.unmerged.store(unmerged, Ordering::Relaxed);
     }
 
-    /// From now on nothing rests.
+    /// From now on merging does not rest.
     pub(super) fn hurry(&self) {
         self.hurries.store(true, Ordering::Relaxed);
     }
