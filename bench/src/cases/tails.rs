@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use firn_load::{Target, Watched};
+use firn_load::{Target, Undisturbed, Watched};
 
 use super::AddItem;
 use super::highest::{self, Highest, Looked};
@@ -125,21 +125,24 @@ pub(super) async fn steady(programs: &Programs) -> Result<Vec<Figure>> {
     let undisturbed = round.steady.all.undisturbed();
     let what = "firn.v1, durable events at 70 % of the highest rate, 10 minutes: p99.9";
     let p999 = vec![round.steady.time_ms(0.999)];
-    let all = Figure::new(what, Unit::Milliseconds, p999)
+    let figure = Figure::new(what, Unit::Milliseconds, p999)
         .bound(Bound::AtMost(STEADY_MS_MAX))
         .stretch(Bound::AtMost(STEADY_MS_FOUGHT_FOR));
-    let mut figures = vec![measured(all, "events", &[round])];
-    if let Some(left_alone) = undisturbed {
-        let what = format!("{what} of what the host left alone");
-        let time_ms = |part| left_alone.latency.quantile_ms(part);
-        let figure = Figure::new(what, Unit::Milliseconds, vec![time_ms(0.999)])
-            .detail("seconds", left_alone.parts as f64)
-            .detail("p50, ms", time_ms(0.5))
-            .detail("p99, ms", time_ms(0.99))
-            .detail("longest, ms", left_alone.latency.max_ms());
-        figures.push(figure);
+    let mut figure = measured(figure, "events", &[round]);
+    // Not a figure of its own: there may be no such second, and a case always gives the same figures.
+    if let Some(Undisturbed { latency, parts }) = undisturbed {
+        let times = [
+            ("p50, ms", latency.quantile_ms(0.5)),
+            ("p99, ms", latency.quantile_ms(0.99)),
+            ("p99.9, ms", latency.quantile_ms(0.999)),
+            ("longest, ms", latency.max_ms()),
+            ("seconds", parts as f64),
+        ];
+        for (name, value) in times {
+            figure = figure.detail(&format!("left alone by the host: {name}"), value);
+        }
     }
-    Ok(figures)
+    Ok(vec![figure])
 }
 
 impl Round {
