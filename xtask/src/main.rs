@@ -12,6 +12,7 @@ mod build;
 mod counts;
 mod demo;
 mod newcomer;
+mod outcome;
 mod process;
 mod setup;
 mod suites;

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
+use crate::outcome::{Counts, Outcome};
 use crate::process::StopAsked;
 use crate::setup::{self, Need};
 use crate::tidy;
@@ -111,31 +112,10 @@ const fn minutes(count: u64) -> Duration {
     Duration::from_secs(60 * count)
 }
 
-/// Tests that passed and failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Counts {
-    passed: u64,
-    failed: u64,
-}
-
-impl Counts {
-    const ONE_FAILED: Self = Self {
-        passed: 0,
-        failed: 1,
-    };
-
-    fn plus(self, other: Self) -> Self {
-        Self {
-            passed: self.passed + other.passed,
-            failed: self.failed + other.failed,
-        }
-    }
-}
-
 /// What became of one suite.
 struct Account {
     suite: &'static str,
-    counts: Counts,
+    outcome: Outcome,
     took: Duration,
 }
 
@@ -173,13 +153,13 @@ pub(crate) fn run(root: &Path, suites: &[&'static Suite]) -> bool {
     for suite in suites {
         println!("== {}: {}", suite.name, suite.about);
         let started = Instant::now();
-        let counts = match &stop {
+        let outcome = match &stop {
             Ok(stop) => run_one(root, suite, stop, &mut built),
-            Err(error) => failed(&format!("signals cannot be watched: {error:#}")),
+            Err(error) => Outcome::failed(&format!("signals cannot be watched: {error:#}")),
         };
         accounts.push(Account {
             suite: suite.name,
-            counts,
+            outcome,
             took: started.elapsed(),
         });
         if stop.as_ref().is_ok_and(StopAsked::now) {
@@ -191,29 +171,27 @@ pub(crate) fn run(root: &Path, suites: &[&'static Suite]) -> bool {
 
 /// Runs the rules alone, for quick answers while writing.
 pub(crate) fn tidy_alone(root: &Path) -> Result<bool> {
-    Ok(tidy::run(root)?.failed == 0)
+    Ok(tidy::run(root)?.counts.failed == 0)
 }
 
-fn run_one(root: &Path, suite: &Suite, stop: &StopAsked, built: &mut Option<bool>) -> Counts {
+fn run_one(root: &Path, suite: &Suite, stop: &StopAsked, built: &mut Option<bool>) -> Outcome {
     if let Err(error) = setup::prepare(root, suite.needs) {
-        return failed(&format!("{error:#}"));
+        return Outcome::failed(&format!("{error:#}"));
     }
     let mut is_built = || *built.get_or_insert_with(|| cargo::build(root));
-    let counts = match suite.work {
-        Work::Tidy => {
-            tidy::run(root).map(|tidy::Tally { passed, failed }| Counts { passed, failed })
-        }
+    let outcome = match suite.work {
+        Work::Tidy => tidy::run(root),
         Work::Counts => cargo::instructions(root, suite.limit, stop),
         Work::Rest | Work::Targets(_) if !is_built() => {
-            return failed("the workspace does not build");
+            return Outcome::failed("the workspace does not build");
         }
         Work::Rest => cargo::rest(root, &named_elsewhere(), suite.limit, stop),
         Work::Targets(targets) => cargo::targets(root, targets, suite.limit, stop),
     };
-    match counts {
-        Ok(counts) if counts == Counts::default() => failed("nothing ran"),
-        Ok(counts) => counts,
-        Err(error) => failed(&format!("{error:#}")),
+    match outcome {
+        Ok(outcome) if outcome.counts == Counts::default() => Outcome::failed("nothing ran"),
+        Ok(outcome) => outcome,
+        Err(error) => Outcome::failed(&format!("{error:#}")),
     }
 }
 
@@ -226,25 +204,29 @@ fn named_elsewhere() -> Vec<&'static str> {
     SUITES.iter().flat_map(targets).copied().collect()
 }
 
-/// Something around the tests went wrong: it counts as one failure.
-fn failed(why: &str) -> Counts {
-    println!("  failed: {why}");
-    Counts::ONE_FAILED
-}
-
+/// Prints what failed once more, where it is found at once, and the counts.
 fn close(accounts: &[Account], took: Duration) -> bool {
+    for Account { suite, outcome, .. } in accounts {
+        if outcome.failures.is_empty() {
+            continue;
+        }
+        println!("\n== {suite}: what failed");
+        for line in shortened(&outcome.failures) {
+            println!("  {line}");
+        }
+    }
     println!();
     for account in accounts {
-        let Counts { passed, failed } = account.counts;
+        let Counts { passed, failed } = account.outcome.counts;
         let seconds = account.took.as_secs_f64();
         println!(
             "{:9} {passed:6} passed {failed:4} failed {seconds:8.1} s",
             account.suite
         );
     }
-    let total = accounts
-        .iter()
-        .fold(Counts::default(), |sum, account| sum.plus(account.counts));
+    let total = accounts.iter().fold(Counts::default(), |sum, account| {
+        sum.plus(account.outcome.counts)
+    });
     let Counts { passed, failed } = total;
     println!(
         "{:9} {passed:6} passed {failed:4} failed {:8.1} s",
@@ -255,9 +237,36 @@ fn close(accounts: &[Account], took: Duration) -> bool {
     failed == 0 && passed > 0
 }
 
+/// The first and last lines of what failed: all of it stands above.
+fn shortened(failures: &[String]) -> impl Iterator<Item = &str> {
+    let cut = failures.len() > FAILED_FIRST + FAILED_LAST;
+    let (first, last) = match cut {
+        true => (FAILED_FIRST, FAILED_LAST),
+        false => (failures.len(), 0),
+    };
+    let (first, last) = (&failures[..first], &failures[failures.len() - last..]);
+    let between = cut.then_some("[...]");
+    let lines = first.iter().map(String::as_str).chain(between);
+    lines.chain(last.iter().map(String::as_str))
+}
+
+/// Lines of a suite's failures that are shown once more, from the beginning and from the end, where
+/// the names of the tests stand.
+const FAILED_FIRST: usize = 40;
+const FAILED_LAST: usize = 20;
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_many_lines_the_first_and_last_are_repeated() {
+        let lines: Vec<String> = (0..100).map(|n| n.to_string()).collect();
+        let short: Vec<&str> = shortened(&lines).collect();
+        assert_eq!(short.len(), FAILED_FIRST + 1 + FAILED_LAST);
+        assert_eq!((short[0], short[60]), ("0", "99"));
+        assert_eq!(shortened(&lines[..60]).count(), 60);
+    }
 
     #[test]
     fn suites_are_found_by_name_and_keep_their_order() {

@@ -16,6 +16,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use crate::outcome::Outcome;
+
 /// Every text file of the repository that is not ignored, with what it holds.
 #[derive(Default)]
 pub(crate) struct Tree {
@@ -82,33 +84,24 @@ const RULES: &[Rule] = &[
     },
 ];
 
-/// Rules kept and broken.
-pub(crate) struct Tally {
-    pub(crate) passed: u64,
-    pub(crate) failed: u64,
-}
-
 /// Checks all rules and prints the faults.
-pub(crate) fn run(root: &Path) -> Result<Tally> {
+pub(crate) fn run(root: &Path) -> Result<Outcome> {
     let tree = read(root)?;
-    let mut tally = Tally {
-        passed: 0,
-        failed: 0,
-    };
+    let mut outcome = Outcome::default();
     for rule in RULES {
         let faults = (rule.check)(&tree);
         if faults.is_empty() {
-            tally.passed += 1;
+            outcome.counts.passed += 1;
             continue;
         }
-        tally.failed += 1;
-        println!("  failed: {}", rule.name);
+        outcome = outcome.plus(Outcome::failed(rule.name));
         for fault in faults {
             println!("    {fault}");
+            outcome.failures.push(format!("  {fault}"));
         }
     }
     println!("  {} rules over {} files", RULES.len(), tree.files.len());
-    Ok(tally)
+    Ok(outcome)
 }
 
 /// Reads what git knows and what it does not ignore.

@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
-use super::Counts;
 use crate::counts;
+use crate::outcome::{Counts, Outcome};
 use crate::process::{StopAsked, end_group, stop_group};
 
 /// How often the limit and the wish to stop are looked at while the tests are silent.
@@ -43,7 +43,7 @@ pub(crate) fn rest(
     without: &[&str],
     limit: Duration,
     stop: &StopAsked,
-) -> Result<Counts> {
+) -> Result<Outcome> {
     let until = Instant::now() + limit;
     let mut command = cargo(root);
     command.args([
@@ -71,7 +71,7 @@ pub(crate) fn targets(
     targets: &[&str],
     limit: Duration,
     stop: &StopAsked,
-) -> Result<Counts> {
+) -> Result<Outcome> {
     let existing = integration_targets(root)?;
     if let Some(missing) = targets.iter().find(|target| !existing.contains(**target)) {
         bail!("no package has tests/{missing}.rs");
@@ -85,7 +85,7 @@ pub(crate) fn targets(
 }
 
 /// Counts the instructions of the hot path; each scenario counts as a test.
-pub(crate) fn instructions(root: &Path, limit: Duration, stop: &StopAsked) -> Result<Counts> {
+pub(crate) fn instructions(root: &Path, limit: Duration, stop: &StopAsked) -> Result<Outcome> {
     let mut command = counts::command(root, &[])?;
     run(&mut command, Show::Tests, Instant::now() + limit, stop)
 }
@@ -146,7 +146,7 @@ enum Show {
 }
 
 /// Runs one command in a process group of its own, so that all of it can be ended.
-fn run(command: &mut Command, show: Show, until: Instant, stop: &StopAsked) -> Result<Counts> {
+fn run(command: &mut Command, show: Show, until: Instant, stop: &StopAsked) -> Result<Outcome> {
     let (output, input) = std::io::pipe()?;
     let mut child = command
         .stdin(Stdio::null())
@@ -173,21 +173,24 @@ fn run(command: &mut Command, show: Show, until: Instant, stop: &StopAsked) -> R
         }
         if stop.now() {
             stop_group(&mut child);
-            bail!("stopped by hand after {} tests", report.counts.passed);
+            bail!(
+                "stopped by hand after {} tests",
+                report.outcome.counts.passed
+            );
         }
         if Instant::now() >= until {
             stop_group(&mut child);
-            println!("  failed: ended, because its time was over");
-            return Ok(report.counts.plus(Counts::ONE_FAILED));
+            let over = Outcome::failed("ended, because its time was over");
+            return Ok(report.outcome.plus(over));
         }
     }
     let status = child.wait()?;
     end_group(&mut child);
-    if !status.success() && report.counts.failed == 0 {
-        println!("  failed: it ended with {status}");
-        return Ok(report.counts.plus(Counts::ONE_FAILED));
+    if !status.success() && report.outcome.counts.failed == 0 {
+        let ended = Outcome::failed(&format!("it ended with {status}"));
+        return Ok(report.outcome.plus(ended));
     }
-    Ok(report.counts)
+    Ok(report.outcome)
 }
 
 /// Reads lines on a thread of its own, so that reading can have a deadline.
@@ -210,7 +213,7 @@ fn lines(output: PipeReader) -> Receiver<String> {
 struct Report {
     show: Show,
     target: String,
-    counts: Counts,
+    outcome: Outcome,
     /// Between a target's `failures:` and its result everything is shown.
     in_failures: bool,
 }
@@ -220,7 +223,7 @@ impl Report {
         Self {
             show,
             target: String::new(),
-            counts: Counts::default(),
+            outcome: Outcome::default(),
             in_failures: false,
         }
     }
@@ -233,7 +236,7 @@ impl Report {
         }
         if let Some((counts, rest)) = result(line) {
             self.in_failures = false;
-            self.counts = self.counts.plus(counts);
+            self.outcome.counts = self.outcome.counts.plus(counts);
             let Counts { passed, failed } = counts;
             let seen = passed + failed > 0;
             let target = match self.target.as_str() {
@@ -242,7 +245,10 @@ impl Report {
             };
             return seen.then(|| format!("{target}{passed} passed, {failed} failed{rest}"));
         }
-        self.in_failures |= line == "failures:";
+        if line == "failures:" && !self.in_failures {
+            self.in_failures = true;
+            self.outcome.failures.push(self.target.clone());
+        }
         let is_test = line.starts_with("test ");
         let passed = is_test && line.ends_with("... ok");
         let noise = line.is_empty()
@@ -250,10 +256,16 @@ impl Report {
             || NOISE
                 .iter()
                 .any(|start| line.trim_start().starts_with(start));
+        if self.in_failures || line.contains(COUNT_FAILS) {
+            self.outcome.failures.push(line.to_owned());
+        }
         let shown = self.in_failures || (!noise && (!passed || self.show == Show::Tests));
         shown.then(|| line.to_owned())
     }
 }
+
+/// What the line of a scenario says whose instructions are not within the record.
+const COUNT_FAILS: &str = "  FAILS: ";
 
 /// Lines of cargo that say only that it works.
 const NOISE: &[&str] = &[
@@ -325,17 +337,17 @@ test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; 
 test result: ok. 3 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1.05s
 error: 1 target failed:";
 
-    fn shown(show: Show) -> (Vec<String>, Counts) {
+    fn shown(show: Show) -> (Vec<String>, Outcome) {
         let mut report = Report::new(show);
         let shown = OUTPUT.lines().filter_map(|line| report.on(line)).collect();
-        (shown, report.counts)
+        (shown, report.outcome)
     }
 
     #[test]
     fn results_are_summed_and_named() {
-        let (lines, counts) = shown(Show::Targets);
+        let (lines, outcome) = shown(Show::Targets);
         assert_eq!(
-            counts,
+            outcome.counts,
             Counts {
                 passed: 4,
                 failed: 1
@@ -353,8 +365,20 @@ error: 1 target failed:";
         let closing = "3 passed, 1 failed";
         assert_eq!(report.on(closing).as_deref(), Some(closing));
         let (passed, failed) = (3, 1);
-        assert_eq!(report.counts, Counts { passed, failed });
+        assert_eq!(report.outcome.counts, Counts { passed, failed });
         assert!(result("something has failed").is_none());
+    }
+
+    #[test]
+    fn what_failed_is_kept_for_the_end() {
+        let (_, outcome) = shown(Show::Targets);
+        assert_eq!(outcome.failures[0], "firn_model (src/lib.rs)");
+        assert!(outcome.failures.contains(&"assertion failed".to_owned()));
+        assert!(!outcome.failures.iter().any(|line| line.contains("crash")));
+        let mut report = Report::new(Show::Tests);
+        let line = "action  firn.v1, an action  96086 instructions  FAILS: +9.1 % over the record";
+        assert_eq!(report.on(line).as_deref(), Some(line));
+        assert_eq!(report.outcome.failures, [line]);
     }
 
     #[test]
