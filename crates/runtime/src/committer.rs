@@ -9,15 +9,17 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use firn_model::id::{Slot, SlotSequence};
 use firn_store::{Commit, Outcome, SlotOutcome, Store};
 use futures_executor::block_on;
 use rustc_hash::FxHashMap;
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TryRecvError};
 use tokio::time::Instant;
 
 use crate::metrics::Commits;
+use crate::vigil::{Stay, Vigil};
 
 /// A batch holds at most this many commits: enough for every lane's burst, few enough that the
 /// first caller of a batch does not wait for thousands of others.
@@ -30,25 +32,39 @@ const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// commit under way, or [`PIPELINED_COMMANDS_MAX`](firn_model::limit::PIPELINED_COMMANDS_MAX), so what
 /// waits here is bounded by the number of active instances.
 #[derive(Clone)]
-pub(crate) struct Sender(Vec<mpsc::UnboundedSender<Vec<Commit>>>);
+pub(crate) struct Sender(Vec<Inbox>);
+
+/// Where lanes hand commits over to one committer.
+#[derive(Clone)]
+struct Inbox {
+    commits: mpsc::UnboundedSender<Vec<Commit>>,
+    vigil: Vigil,
+}
 
 impl Sender {
-    /// Hands commits over, in order of sequence within each slot.
-    pub(crate) fn send(&self, commits: Vec<Commit>) {
-        // The committers end after the lanes, so they are there.
+    /// Hands commits over, in order of sequence within each slot; gives for how long to stay awake for
+    /// what becomes of them, if that comes soon.
+    pub(crate) fn send(&self, commits: Vec<Commit>) -> Option<Stay> {
         if let [only] = self.0.as_slice() {
-            let _ = only.send(commits);
-            return;
+            return only.send(commits);
         }
         let mut divided = vec![Vec::new(); self.0.len()];
         for commit in commits {
             divided[commit.slot.share_of(self.0.len())].push(commit);
         }
-        for (committer, commits) in self.0.iter().zip(divided) {
-            if !commits.is_empty() {
-                let _ = committer.send(commits);
-            }
-        }
+        let divided = self.0.iter().zip(divided);
+        let sent = divided.filter(|(_, commits)| !commits.is_empty());
+        // Each gets its own; with one commit that is one of them.
+        sent.fold(None, |stay, (to, commits)| to.send(commits).or(stay))
+    }
+}
+
+impl Inbox {
+    fn send(&self, commits: Vec<Commit>) -> Option<Stay> {
+        let stay = self.vigil.stay().filter(|_| commits.len() == 1);
+        // The committers end after the lanes, so they are there.
+        let _ = self.commits.send(commits);
+        stay
     }
 }
 
@@ -65,38 +81,50 @@ struct Batch {
     commits: Vec<Commit>,
     /// Of payload, roughly.
     bytes: usize,
+    /// How long the first of them was waited for.
+    waited: Duration,
 }
 
-/// Starts the committers. `tell` is called with the outcomes of each batch, on the thread of its
+/// Starts the committers of a process with so many processors. `tell` is called with the outcomes of each batch, on the thread of its
 /// committer.
 pub(crate) fn start(
     store: &Arc<dyn Store>,
     counts: &Arc<Commits>,
+    processors: usize,
     tell: impl Fn(Vec<Written>) + Clone + Send + 'static,
 ) -> std::io::Result<(Sender, Vec<JoinHandle<()>>)> {
     let (mut senders, mut threads) = (Vec::new(), Vec::new());
     for _ in 0..store.writers().max(1) {
         let (sender, inbox) = mpsc::unbounded_channel();
+        let vigil = Vigil::new(processors);
+        senders.push(Inbox {
+            commits: sender,
+            vigil: vigil.clone(),
+        });
         let mut queue = Queue {
             inbox,
             next: VecDeque::new(),
+            vigil,
         };
         let (store, counts, tell) = (store.clone(), counts.clone(), tell.clone());
         let thread = thread::Builder::new().name("firn-committer".to_owned());
         threads.push(thread.spawn(move || {
             while let Some(batch) = queue.gather() {
-                tell(write(&*store, &counts, batch));
+                let (commits, waited) = (batch.commits.len(), batch.waited);
+                let (written, took) = write(&*store, &counts, batch);
+                queue.vigil.learn(commits, waited, took);
+                tell(written);
             }
         })?);
-        senders.push(sender);
     }
     Ok((Sender(senders), threads))
 }
 
-/// Writes a batch, and counts it.
-fn write(store: &dyn Store, counts: &Commits, Batch { commits, bytes }: Batch) -> Vec<Written> {
+/// Writes a batch, and counts it; gives what became of it, and how long that took.
+fn write(store: &dyn Store, counts: &Commits, batch: Batch) -> (Vec<Written>, Duration) {
+    let commits = batch.commits;
     counts.batch_commits.observe(commits.len() as u64);
-    counts.batch_bytes.observe(bytes as u64);
+    counts.batch_bytes.observe(batch.bytes as u64);
     // The last commit of each slot, and how many it has.
     let mut slots: FxHashMap<Slot, (SlotSequence, u64)> = FxHashMap::default();
     for commit in &commits {
@@ -105,7 +133,8 @@ fn write(store: &dyn Store, counts: &Commits, Batch { commits, bytes }: Batch) -
     }
     let began = Instant::now();
     let outcomes = block_on(store.commit(commits));
-    counts.times.observe_time(began.elapsed());
+    let took = began.elapsed();
+    counts.times.observe_time(took);
     let written = |SlotOutcome { slot, outcome }| {
         let (last, commits) = *slots.get(&slot)?;
         counts.told(commits, &outcome);
@@ -115,7 +144,7 @@ fn write(store: &dyn Store, counts: &Commits, Batch { commits, bytes }: Batch) -
             outcome,
         })
     };
-    outcomes.into_iter().filter_map(written).collect()
+    (outcomes.into_iter().filter_map(written).collect(), took)
 }
 
 /// Commits that wait for a batch.
@@ -123,17 +152,35 @@ struct Queue {
     inbox: mpsc::UnboundedReceiver<Vec<Commit>>,
     /// Taken out of the inbox, and too many for the last batch.
     next: VecDeque<Commit>,
+    vigil: Vigil,
 }
 
 impl Queue {
+    /// The commits that come while this stays awake for them.
+    fn recv_awake(&mut self) -> Option<Vec<Commit>> {
+        let stay = self.vigil.stay()?;
+        loop {
+            match self.inbox.try_recv() {
+                Ok(commits) => return Some(commits),
+                Err(TryRecvError::Empty) if stay.goes_on() => {}
+                Err(_) => break,
+            }
+        }
+        self.vigil.end();
+        None
+    }
+
     /// Waits for a commit, then takes what else is there within the bounds; `None` at the end.
     fn gather(&mut self) -> Option<Batch> {
+        let began = Instant::now();
         if self.next.is_empty() {
-            self.next.extend(self.inbox.blocking_recv()?);
+            let commits = self.recv_awake().or_else(|| self.inbox.blocking_recv())?;
+            self.next.extend(commits);
         }
         let mut batch = Batch {
             commits: Vec::new(),
             bytes: 0,
+            waited: began.elapsed(),
         };
         while batch.commits.len() < BATCH_COMMITS_MAX && batch.bytes < BATCH_BYTES_MAX {
             if let Some(commit) = self.next.pop_front() {
@@ -146,5 +193,113 @@ impl Queue {
             }
         }
         Some(batch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use firn_model::id::Epoch;
+    use firn_store::Timestamp;
+    use firn_store::memory::Memory;
+
+    use super::*;
+    use crate::vigil::SOON;
+
+    fn commit(slot: Slot) -> Commit {
+        let (epoch, at) = (Epoch::default(), Timestamp::default());
+        Commit::empty(slot, epoch, SlotSequence::default(), at)
+    }
+
+    /// A committer that keeps its vigil, or does not.
+    fn one(is_kept: bool) -> (Inbox, Queue) {
+        let (sender, inbox) = mpsc::unbounded_channel();
+        let vigil = Vigil::new(2);
+        vigil.learn(usize::from(is_kept), Duration::ZERO, SOON);
+        let handed = Inbox {
+            commits: sender,
+            vigil: vigil.clone(),
+        };
+        let queue = Queue {
+            inbox,
+            next: VecDeque::new(),
+            vigil,
+        };
+        (handed, queue)
+    }
+
+    #[test]
+    fn the_outcome_of_a_single_commit_is_waited_for_awake() {
+        let of_share = |share| Slot::all().find(|slot| slot.share_of(3) == share).unwrap();
+        let check = |kept: &[bool], shares: &[usize], expected: bool| {
+            let (inboxes, _queues): (Vec<_>, Vec<_>) = kept.iter().copied().map(one).unzip();
+            let commits = shares.iter().map(|share| commit(of_share(*share)));
+            let stays = Sender(inboxes).send(commits.collect());
+            assert_eq!(stays.is_some(), expected, "{kept:?} {shares:?}");
+        };
+        check(&[true], &[0], true);
+        check(&[true], &[0, 0], false);
+        check(&[false], &[0], false);
+        check(&[true, false, false], &[0], true);
+        check(&[true, false, false], &[1], false);
+        check(&[true, true, true], &[2, 2], false);
+    }
+
+    #[test]
+    fn a_commit_that_comes_soon_is_waited_for_awake() {
+        let slot = Slot::all().next().unwrap();
+        let comes = |is_kept| {
+            let (inbox, mut queue) = one(is_kept);
+            inbox.send(vec![commit(slot)]);
+            queue.recv_awake().map(|commits| commits.len())
+        };
+        assert_eq!(comes(true), Some(1));
+        assert_eq!(comes(false), None, "it sleeps until one comes");
+    }
+
+    #[test]
+    fn commits_that_come_alone_and_soon_keep_the_vigil() {
+        let store: Arc<dyn Store> = Arc::new(Memory::new());
+        let (told, outcomes) = std::sync::mpsc::channel();
+        let tell = move |written| told.send(written).unwrap();
+        let (sender, threads) = start(&store, &Arc::new(Commits::new()), 2, tell).unwrap();
+        let mut next = commit(Slot::all().next().unwrap());
+        // On a machine that does other work some are late.
+        let is_kept = (0..10_000).any(|_| {
+            next.sequence = next.sequence.next();
+            let stays = sender.send(vec![next.clone()]).is_some();
+            let written = outcomes.recv().unwrap();
+            assert!(matches!(
+                written[..],
+                [Written {
+                    outcome: Outcome::Landed,
+                    ..
+                }]
+            ));
+            stays
+        });
+        assert!(is_kept);
+        drop(sender);
+        for thread in threads {
+            thread.join().unwrap();
+        }
+    }
+
+    #[test]
+    fn a_vigil_in_which_nothing_comes_ends() {
+        let (inbox, mut queue) = one(true);
+        assert!(queue.recv_awake().is_none());
+        assert!(queue.vigil.stay().is_none());
+        let slot = Slot::all().next().unwrap();
+        assert!(inbox.send(vec![commit(slot)]).is_none());
+        assert_eq!(queue.gather().unwrap().commits.len(), 1);
+    }
+
+    #[test]
+    fn a_committer_ends_with_the_lanes_also_while_it_is_awake() {
+        for is_kept in [true, false] {
+            let (inbox, mut queue) = one(is_kept);
+            drop(inbox);
+            assert!(queue.gather().is_none());
+        }
     }
 }

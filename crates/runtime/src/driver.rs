@@ -17,6 +17,7 @@ use bytestring::ByteString;
 use firn_model::id::{EffectId, EntityKey, Slot};
 use firn_store::{Commit, Head, ReadError, Store, Timestamp};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::yield_now;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -30,6 +31,7 @@ use crate::link::{End, EntityStream, Opening, StreamEvent};
 use crate::outbox::Backoff;
 use crate::refusal::Refusal;
 use crate::streams::{Streams, Word};
+use crate::vigil::Stay;
 
 /// Commands that may wait for a lane's attention before their senders wait.
 pub(crate) const INBOX_COMMANDS: usize = 1024;
@@ -84,6 +86,10 @@ pub(crate) struct Driver {
     pub(crate) committer: committer::Sender,
     /// The commits of this turn.
     pub(crate) commits: Vec<Commit>,
+    /// Whether outcomes that come soon are waited for awake.
+    pub(crate) stays_awake: bool,
+    /// Set while one is: that of the last commit that was handed over, until any comes.
+    pub(crate) stay: Option<Stay>,
     pub(crate) streams: Arc<Streams>,
     pub(crate) dispatcher: Arc<Dispatcher>,
     pub(crate) served: watch::Receiver<Option<Arc<Served>>>,
@@ -154,6 +160,10 @@ impl Driver {
                     set_for = None;
                     self.feed(Input::Wake, 0);
                 }
+                // Others go on meanwhile, also those that wait for a socket.
+                () = yield_now(), if self.stay.is_some() => {
+                    self.stay = self.stay.filter(|stay| stay.goes_on());
+                }
             }
             for _ in 0..INPUTS_IN_A_ROW {
                 if let Ok(message) = self.inbox.try_recv() {
@@ -165,7 +175,8 @@ impl Driver {
                 }
             }
             if !self.commits.is_empty() {
-                self.committer.send(std::mem::take(&mut self.commits));
+                let stay = self.committer.send(std::mem::take(&mut self.commits));
+                self.stay = stay.filter(|_| self.stays_awake);
             }
             if draining && self.lane.is_empty() {
                 break;
@@ -186,6 +197,7 @@ impl Driver {
                 drain
             }
             Message::Written(written) => {
+                self.stay = None;
                 for Written {
                     slot,
                     last,

@@ -29,6 +29,7 @@ use crate::replicated::driver::{self as replicas, Pending};
 use crate::replicated::network::{Membership, Network};
 use crate::streams::{Owner, Streams};
 use crate::timers::Alarm;
+use crate::vigil::processors;
 use crate::waits::Waits;
 
 /// How an engine is set up.
@@ -124,17 +125,18 @@ impl Engine {
         let inboxes: Arc<[_]> = inboxes.into();
         let told = inboxes.clone();
         let commits = Arc::new(Commits::new());
-        let (committer, committers) = committer::start(&store, &commits, move |written| {
-            let mut by_lane: Vec<Vec<Written>> = told.iter().map(|_| Vec::new()).collect();
-            for written in written {
-                by_lane[written.slot.share_of(told.len())].push(written);
-            }
-            for (lane, written) in told.iter().zip(by_lane) {
-                if !written.is_empty() {
-                    let _ = lane.send(Message::Written(written));
+        let (committer, committers) =
+            committer::start(&store, &commits, processors(), move |written| {
+                let mut by_lane: Vec<Vec<Written>> = told.iter().map(|_| Vec::new()).collect();
+                for written in written {
+                    by_lane[written.slot.share_of(told.len())].push(written);
                 }
-            }
-        })?;
+                for (lane, written) in told.iter().zip(by_lane) {
+                    if !written.is_empty() {
+                        let _ = lane.send(Message::Written(written));
+                    }
+                }
+            })?;
         let (served, watching) = watch::channel(None);
         let (machines, machine_receivers): (Vec<_>, Vec<_>) =
             (0..lanes).map(|_| mpsc::unbounded_channel()).unzip();
@@ -185,6 +187,9 @@ impl Engine {
                 store: store.clone(),
                 committer: committer.clone(),
                 commits: Vec::new(),
+                // Where others serve too, each look would wake one of them.
+                stays_awake: Handle::current().metrics().num_workers() == 1,
+                stay: None,
                 streams: streams.clone(),
                 dispatcher: dispatcher.clone(),
                 served: watching.clone(),

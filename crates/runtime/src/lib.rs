@@ -8,11 +8,11 @@
 //! The way of a request: [`dispatch`] routes a call to the entity that `identity` finds, [`lane`] is the
 //! pure machine that owns entities, `driver` feeds it and carries its outputs out, [`link`] is what it
 //! asks of a function, [`replicated`] holds the replicas that this node has of replicated entities,
-//! beside the lanes; `streams` caps the open streams, `committer` groups commits, `outbox` delivers
-//! effects, `timers` has those fired that are due, `tombstones` has expired ones cleaned, `trace`
-//! remembers what led to one, [`waits`] who waits for whom, [`calls`] are those of the function itself,
-//! [`few`] is a queue that is nearly always short, [`refusal`] says why a call got no answer,
-//! [`metrics`] what is counted, [`engine`] puts all of it together.
+//! beside the lanes; `streams` caps the open streams, `committer` groups commits, `vigil` says when one
+//! is waited for awake, `outbox` delivers effects, `timers` has those fired that are due, `tombstones`
+//! has expired ones cleaned, `trace` remembers what led to one, [`waits`] who waits for whom, [`calls`]
+//! are those of the function itself, [`few`] is a queue that is nearly always short, [`refusal`] says why
+//! a call got no answer, [`metrics`] what is counted, [`engine`] puts all of it together.
 
 pub mod calls;
 mod committer;
@@ -33,4 +33,5 @@ mod streams;
 mod timers;
 mod tombstones;
 mod trace;
+mod vigil;
 pub mod waits;
