@@ -2,6 +2,7 @@
 //! ends the case, because what it measured is not what it says.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -22,6 +23,12 @@ const TRIES: usize = 4;
 
 /// What takes longer is not tried again.
 const LONG: Duration = Duration::from_secs(60);
+
+/// How long nothing is done after something was disturbed, and how often in a run at most: five minutes
+/// in all. Others need the processors for a while, and some hosts let a machine use them wholly only when
+/// it has rested.
+const PAUSE: Duration = Duration::from_secs(5);
+static PAUSES_LEFT: AtomicU32 = AtomicU32::new(60);
 
 /// A connection on which calls are made.
 #[derive(Clone)]
@@ -139,8 +146,22 @@ pub(crate) async fn on(
     Ok(Outcome::new(all, target.connection_count()))
 }
 
+/// Leaves the host of this machine alone for a moment, as long as there are pauses left.
+pub(crate) async fn pause(effort: Effort) {
+    if effort == Effort::Full && take(&PAUSES_LEFT) {
+        sleep(PAUSE).await;
+    }
+}
+
+/// Takes one of what is left; gives whether there was one.
+fn take(left: &AtomicU32) -> bool {
+    let less = |left: u32| left.checked_sub(1);
+    left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less)
+        .is_ok()
+}
+
 /// The same. If the host of this machine gave much of the processors to others meanwhile, it is done
-/// again, a few times at most, and that counts in which it gave least.
+/// again after a pause, a few times at most, and that counts in which it gave least.
 ///
 /// # Errors
 /// A call failed.
@@ -159,6 +180,7 @@ pub(crate) async fn calmest(
         if !calmest.all.is_disturbed() {
             break;
         }
+        pause(effort).await;
         let again = on(target, load, watched).await?;
         if again.all.stolen < calmest.all.stolen {
             calmest = again;
@@ -189,4 +211,16 @@ pub(crate) async fn each<M: Message + 'static>(
         ended??;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_is_taken_than_there_is() {
+        let left = AtomicU32::new(2);
+        let taken = [(); 4].map(|()| take(&left));
+        assert_eq!(taken, [true, true, false, false]);
+    }
 }

@@ -93,6 +93,7 @@ impl Highest {
             {
                 disturbed -= 1;
                 last = tried;
+                load::pause(effort).await;
                 continue;
             }
             search.learn(is_sustained);

@@ -85,8 +85,8 @@ struct Batch {
     waited: Duration,
 }
 
-/// Starts the committers of a process with so many processors. `tell` is called with the outcomes of each batch, on the thread of its
-/// committer.
+/// Starts the committers of a process with so many processors. `tell` is called with the outcomes of
+/// each batch, on the thread of its committer.
 pub(crate) fn start(
     store: &Arc<dyn Store>,
     counts: &Arc<Commits>,
