@@ -30,6 +30,9 @@ use file::{NewArchive, NewFile, failed};
 /// How often progress is told.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
+/// How long a command of the store tries a read: nobody waits for an answer as a caller does.
+const READ_TIME: Duration = Duration::from_secs(60);
+
 /// The command line of the command.
 pub(crate) fn command() -> Command {
     let file = |help: &'static str| {
@@ -260,6 +263,7 @@ fn database(config: &StoreConfig, url: &postgres::Url, migrate: Migrate) -> post
     postgres::Config {
         migrate,
         keys: config.keys.clone(),
+        read_time: READ_TIME,
         ..postgres::Config::new(url.clone())
     }
 }

@@ -54,6 +54,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use firn_model::id::{EffectId, EntityKey, NodeId, Replica, Slot, SlotSequence, StorageName};
@@ -108,12 +109,17 @@ pub struct Config {
     pub owner: Option<Owner>,
     /// What contents are sealed with, if they are.
     pub keys: Option<Arc<Keys>>,
+    /// How long a read is tried before the store is called unavailable.
+    pub read_time: Duration,
 }
 
 impl Config {
     /// How many connections write unless somebody knows better: a single one makes the largest
     /// batches, which is what counts until a processor of the server is busy with it.
     pub const WRITERS: usize = 1;
+
+    /// How long reads are tried unless somebody knows better: callers wait for them.
+    pub const READ_TIME: Duration = Duration::from_secs(5);
 
     /// The usual way to use the database with this URL.
     pub fn new(url: Url) -> Self {
@@ -124,6 +130,7 @@ impl Config {
             clock: Clock::system(),
             owner: None,
             keys: None,
+            read_time: Self::READ_TIME,
         }
     }
 }
@@ -221,7 +228,7 @@ impl Postgres {
             writers: (0..of)
                 .map(|index| Mutex::new(Writer::new(index, of, counts.clone())))
                 .collect(),
-            readers: Readers::beginning_with(session),
+            readers: Readers::beginning_with(session, config.read_time),
             replicas: Mutex::new(ReplicaWriter::new(counts.clone())),
             lease: config.owner.map(Lease::new),
             counts,

@@ -23,9 +23,6 @@ use crate::ReadError;
 /// Connections that read. Each serves many at once; several keep a large read from holding up all.
 const READERS: usize = 2;
 
-/// How long a read is tried before the store is called unavailable.
-const READ_TIME_MAX: Duration = Duration::from_secs(5);
-
 /// How long to wait before a read is tried again, and before the first connection after one that was
 /// not made.
 pub(super) const READ_PAUSE: Duration = Duration::from_millis(50);
@@ -37,6 +34,8 @@ const _: () = assert!(PAUSE_MAX.as_millis() + READ_PAUSE.as_millis() * READERS a
 pub(super) struct Readers {
     readers: [Mutex<Reader>; READERS],
     next: AtomicUsize,
+    /// How long a read is tried before the store is called unavailable.
+    time: Duration,
 }
 
 /// One of them.
@@ -54,8 +53,8 @@ struct Trouble {
 }
 
 impl Readers {
-    /// The first is there, the others are made when they are needed.
-    pub(super) fn beginning_with(session: Session) -> Self {
+    /// The first is there, the others are made when they are needed. Reads are tried for `time`.
+    pub(super) fn beginning_with(session: Session, time: Duration) -> Self {
         let first = Reader {
             session: Some(Arc::new(session)),
             trouble: None,
@@ -63,6 +62,7 @@ impl Readers {
         Self {
             readers: [Mutex::new(first), Mutex::default()],
             next: AtomicUsize::new(0),
+            time,
         }
     }
 
@@ -92,7 +92,7 @@ impl Inner {
         statement: (&'static str, &'static str),
         parameters: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, ReadError> {
-        let until = Instant::now() + READ_TIME_MAX;
+        let until = Instant::now() + self.readers.time;
         let mut cause = "no answer in time".to_owned();
         loop {
             let turn = self.readers.next.fetch_add(1, Ordering::Relaxed) % READERS;

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use firn_model::payload::Payload;
 use firn_testkit::postgres::Postgres as Server;
+use firn_testkit::process::PATIENCE;
 use futures_util::FutureExt;
 
 use super::*;
@@ -36,14 +37,26 @@ fn url(text: &str) -> Url {
     Url::parse(text).expect("a URL")
 }
 
+/// One whose connections may take as long as its reads in these tests: what is tried is not how long
+/// a machine may stand still.
+fn patient(text: &str) -> Url {
+    url(&format!("{text}&connect_timeout={}", PATIENCE.as_secs()))
+}
+
 /// A store in a schema of its own, without a lease.
 async fn fresh(server: &Server) -> Postgres {
     open(&server.fresh()).await
 }
 
 async fn open(text: &str) -> Postgres {
+    reading_for(PATIENCE, text).await
+}
+
+/// A store that is called unavailable when a read was tried for this time.
+async fn reading_for(read_time: Duration, text: &str) -> Postgres {
     let config = Config {
         writers: 2,
+        read_time,
         ..Config::new(url(text))
     };
     let opened = Postgres::open(config, |_| {}).await;
@@ -112,6 +125,7 @@ impl Backend for InPostgres {
                 clock: self.clock.clone(),
                 writers: 2,
                 keys: self.keys.clone(),
+                read_time: PATIENCE,
                 ..Config::new(self.url.clone())
             };
             let store = Postgres::open(config, |_| {}).await;
@@ -130,7 +144,7 @@ impl Backend for InPostgres {
 async fn postgres_conforms() {
     let server = server();
     let fresh = |clock| InPostgres {
-        url: url(&server.fresh()),
+        url: patient(&server.fresh()),
         clock,
         keys: None,
     };
@@ -143,7 +157,7 @@ async fn a_sealed_database_conforms() {
     let keys = Keys::parse("one:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=");
     let keys = Arc::new(keys.expect("a key"));
     let fresh = |clock| InPostgres {
-        url: url(&server.fresh()),
+        url: patient(&server.fresh()),
         clock,
         keys: Some(keys.clone()),
     };

@@ -1,7 +1,6 @@
 //! Connections that are lost, servers that stop: outcomes are found out.
 
 use firn_testkit::postgres::{Cut, Rule};
-use firn_testkit::process::PATIENCE;
 use tokio::time::timeout;
 
 use super::*;
@@ -28,10 +27,14 @@ async fn commits_land(store: &Postgres, count: u64, mut trouble: impl FnMut(u64)
 
 /// Behind a proxy; the first commit goes through, so that there is a connection.
 async fn by_proxy(server: &Server) -> (Cut, Postgres) {
+    reading_by_proxy_for(PATIENCE, server).await
+}
+
+async fn reading_by_proxy_for(read_time: Duration, server: &Server) -> (Cut, Postgres) {
     let url = server.fresh();
     let schema = url.rsplit("%3D").next().expect("a schema");
     let cut = Cut::before(server.address());
-    let store = open(&server.url_of(cut.address, schema)).await;
+    let store = reading_for(read_time, &server.url_of(cut.address, schema)).await;
     (cut, store)
 }
 
@@ -166,7 +169,7 @@ async fn a_transaction_whose_end_never_comes_gives_its_slot_up() {
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_that_have_become_silent_are_not_read_from_again() {
     let server = server();
-    let (cut, store) = by_proxy(&server).await;
+    let (cut, store) = reading_by_proxy_for(Config::READ_TIME, &server).await;
     let (a, b) = (key("a"), key("b"));
     for _ in 0..2 {
         assert!(numbers(&store, &a).await.is_empty());
@@ -183,6 +186,23 @@ async fn connections_that_have_become_silent_are_not_read_from_again() {
     for _ in 0..2 {
         assert!(numbers(&store, &a).await.is_empty());
     }
+}
+
+/// No answer is there at once, so a store that does not wait for one has none.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_is_tried_for_as_long_as_the_settings_say() {
+    let server = server();
+    let text = server.fresh();
+    let loaded = async |time| {
+        let store = reading_for(time, &text).await;
+        store.load(&key("a"), Replay::AllEvents).await
+    };
+    assert!(loaded(PATIENCE).await.is_ok());
+    let hasty = loaded(Duration::ZERO).await;
+    let silent = ReadError::Unavailable {
+        cause: "no answer in time".to_owned(),
+    };
+    assert_eq!(hasty, Err(silent));
 }
 
 /// The first of two hosts takes connections and says nothing, as a server does that stands still.
@@ -320,7 +340,7 @@ async fn servers_that_stand_still_or_end_lose_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_that_were_lost_are_not_counted_and_made_anew_with_pauses() {
     let mut server = Server::start();
-    let store = fresh(&server).await;
+    let store = reading_for(Config::READ_TIME, &server.fresh()).await;
     let a = key("a");
     assert_eq!(
         commit_one(&store, append(&a, Head::default())).await,
