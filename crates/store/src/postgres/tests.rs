@@ -33,14 +33,20 @@ fn server() -> Arc<Server> {
     })
 }
 
+/// A URL of the server's. A connection may take as long as a test waits for anything: what is tried is
+/// not how long a machine may stand still.
 fn url(text: &str) -> Url {
-    Url::parse(text).expect("a URL")
+    let more = if text.contains('?') { '&' } else { '?' };
+    let patient = format!("{text}{more}connect_timeout={}", PATIENCE.as_secs());
+    Url::parse(&patient).expect("a URL")
 }
 
-/// One whose connections may take as long as its reads in these tests: what is tried is not how long
-/// a machine may stand still.
-fn patient(text: &str) -> Url {
-    url(&format!("{text}&connect_timeout={}", PATIENCE.as_secs()))
+/// The usual way to use it; reads may take as long as connections.
+fn patient(text: &str) -> Config {
+    Config {
+        read_time: PATIENCE,
+        ..Config::new(url(text))
+    }
 }
 
 /// A store in a schema of its own, without a lease.
@@ -57,7 +63,7 @@ async fn reading_for(read_time: Duration, text: &str) -> Postgres {
     let config = Config {
         writers: 2,
         read_time,
-        ..Config::new(url(text))
+        ..patient(text)
     };
     let opened = Postgres::open(config, |_| {}).await;
     opened.unwrap_or_else(|error| panic!("{error}"))
@@ -113,7 +119,7 @@ async fn has_begun(session: &Session, owner: &str) {
 
 /// A schema of its own for each case.
 struct InPostgres {
-    url: Url,
+    url: String,
     clock: Clock,
     keys: Option<Arc<Keys>>,
 }
@@ -125,8 +131,7 @@ impl Backend for InPostgres {
                 clock: self.clock.clone(),
                 writers: 2,
                 keys: self.keys.clone(),
-                read_time: PATIENCE,
-                ..Config::new(self.url.clone())
+                ..patient(&self.url)
             };
             let store = Postgres::open(config, |_| {}).await;
             let store: Box<dyn Store> = Box::new(store.expect("it can be opened"));
@@ -144,7 +149,7 @@ impl Backend for InPostgres {
 async fn postgres_conforms() {
     let server = server();
     let fresh = |clock| InPostgres {
-        url: patient(&server.fresh()),
+        url: server.fresh(),
         clock,
         keys: None,
     };
@@ -157,7 +162,7 @@ async fn a_sealed_database_conforms() {
     let keys = Keys::parse("one:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=");
     let keys = Arc::new(keys.expect("a key"));
     let fresh = |clock| InPostgres {
-        url: patient(&server.fresh()),
+        url: server.fresh(),
         clock,
         keys: Some(keys.clone()),
     };

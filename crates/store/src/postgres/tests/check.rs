@@ -13,8 +13,7 @@ const OTHER_A: &str = "a:AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=";
 fn config(text: &str, keys: Option<&str>) -> Config {
     Config {
         keys: keys.map(|text| Arc::new(Keys::parse(text).expect("keys"))),
-        read_time: PATIENCE,
-        ..Config::new(url(text))
+        ..patient(text)
     }
 }
 

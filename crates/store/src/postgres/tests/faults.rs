@@ -214,16 +214,20 @@ async fn a_host_that_says_nothing_does_not_keep_from_the_next() {
     let served = server.address();
     let text = server.fresh();
     let of_both = text.replace(&served.to_string(), &format!("{silent},{served}"));
-    let store = open(&of_both).await;
+    let opened = async |text: &str| {
+        let url = Url::parse(text).expect("a URL");
+        Postgres::open(Config::new(url), |_| {}).await
+    };
+    let store = opened(&of_both).await;
+    let store = store.unwrap_or_else(|error| panic!("{error}"));
     let a = key("a");
     assert_eq!(
         commit_one(&store, append(&a, Head::default())).await,
         Outcome::Landed
     );
     assert_eq!(numbers(&store, &a).await, [1]);
-    let url = url(&of_both.replace(&format!(",{served}"), ""));
-    let refused = Postgres::open(Config::new(url), |_| {}).await.err();
-    let refused = refused.expect("there is no other host").to_string();
+    let refused = opened(&of_both.replace(&format!(",{served}"), "")).await;
+    let refused = refused.err().expect("there is no other host").to_string();
     assert!(
         refused.ends_with("cannot be reached: no answer in time"),
         "{refused}"

@@ -19,7 +19,7 @@ fn owned(text: &str, name: &str, lease: Duration) -> Config {
             name: name.to_owned(),
             lease,
         }),
-        ..Config::new(url(text))
+        ..patient(text)
     }
 }
 
@@ -95,7 +95,11 @@ async fn a_deposed_owner_is_sure_of_nothing() {
     let was_deposed = Arc::new(AtomicBool::new(false));
     let told = was_deposed.clone();
     let tell = move |_| told.store(true, Ordering::SeqCst);
-    let first = Postgres::open(owned(&by_proxy, "first", SHORT), tell).await;
+    let config = Config {
+        read_time: Config::READ_TIME,
+        ..owned(&by_proxy, "first", SHORT)
+    };
+    let first = Postgres::open(config, tell).await;
     let first = first.unwrap_or_else(|error| panic!("{error}"));
     let a = key("a");
     let before = head(&first, a.slot()).await;

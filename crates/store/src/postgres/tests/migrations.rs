@@ -35,7 +35,7 @@ async fn what_the_first_schema_holds_is_kept() {
     ));
     let check = Config {
         migrate: Migrate::Check,
-        ..Config::new(url(&text))
+        ..patient(&text)
     };
     if MIGRATIONS.len() > 1 {
         let older = Postgres::open(check, |_| {})
@@ -97,7 +97,7 @@ async fn of_several_that_migrate_one_does() {
     assert_eq!(told, format!("{}|1|1", next.len()));
     assert_eq!(contents::answers(&store).await, before);
     assert!(contents::goes_on(&store).await);
-    let newer = Postgres::open(Config::new(url(&text)), |_| {}).await;
+    let newer = Postgres::open(patient(&text), |_| {}).await;
     let newer = newer.err().expect("it is refused");
     assert!(matches!(newer, OpenError::SchemaNewer { .. }), "{newer}");
 }

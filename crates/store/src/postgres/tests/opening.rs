@@ -25,7 +25,7 @@ async fn processes_that_start_at_once_make_one_schema() {
     }
     let again = Config {
         migrate: Migrate::Check,
-        ..Config::new(super::url(&url))
+        ..patient(&url)
     };
     let again = Postgres::open(again, |_| {})
         .await
@@ -39,7 +39,7 @@ async fn schemas_of_other_versions_are_left_alone() {
     let url = server.fresh();
     let check = Config {
         migrate: Migrate::Check,
-        ..Config::new(super::url(&url))
+        ..patient(&url)
     };
     let older = fault(check).await;
     assert!(
@@ -52,7 +52,7 @@ async fn schemas_of_other_versions_are_left_alone() {
     assert_eq!(server.sql(&tables), "0");
     drop(open(&url).await);
     server.sql(&format!("UPDATE {schema}.firn_schema SET version = 99"));
-    let newer = fault(Config::new(super::url(&url))).await;
+    let newer = fault(patient(&url)).await;
     assert!(
         matches!(newer, OpenError::SchemaNewer { found: 99, .. }),
         "{newer}"
@@ -68,7 +68,7 @@ async fn who_may_not_make_tables_is_told() {
         "CREATE ROLE weak LOGIN PASSWORD 'weak'; GRANT USAGE ON SCHEMA {schema} TO weak"
     ));
     let weak = url.replace("firn:not%20a%20secret", "weak:weak");
-    let failed = fault(Config::new(super::url(&weak))).await;
+    let failed = fault(patient(&weak)).await;
     assert!(
         matches!(failed, OpenError::MigrationFailed { .. }),
         "{failed}"
@@ -81,29 +81,29 @@ async fn log_ins_are_refused_in_words() {
     let url = server.fresh();
     let password = PASSWORD.replace(' ', "%20");
     let wrong = url.replace(&format!("{USER}:{password}"), &format!("{USER}:wrong"));
-    let refused = fault(Config::new(super::url(&wrong))).await;
+    let refused = fault(patient(&wrong)).await;
     assert!(
         matches!(refused, OpenError::LoginRefused { .. }),
         "{refused}"
     );
     assert!(!refused.to_string().contains("wrong"), "{refused}");
     let missing = url.replace("/postgres?", "/nowhere?");
-    let refused = fault(Config::new(super::url(&missing))).await;
+    let refused = fault(patient(&missing)).await;
     assert!(
         matches!(refused, OpenError::LoginRefused { .. }),
         "{refused}"
     );
     let nobody = format!("postgres://{USER}@127.0.0.1:{}/postgres", free_port());
-    let unreachable = fault(Config::new(super::url(&nobody))).await;
+    let unreachable = fault(patient(&nobody)).await;
     assert!(
         matches!(unreachable, OpenError::Unreachable { .. }),
         "{unreachable}"
     );
     let encrypted = format!("{url}&sslmode=require");
-    let insecure = fault(Config::new(super::url(&encrypted))).await;
+    let insecure = fault(patient(&encrypted)).await;
     assert!(matches!(insecure, OpenError::Insecure { .. }), "{insecure}");
     let untrusted = format!("{url}&sslmode=verify-full&sslrootcert=/nowhere.pem");
-    let insecure = fault(Config::new(super::url(&untrusted))).await;
+    let insecure = fault(patient(&untrusted)).await;
     assert!(matches!(insecure, OpenError::Insecure { .. }), "{insecure}");
 }
 
@@ -112,13 +112,13 @@ async fn databases_that_cannot_hold_a_store_are_refused() {
     let server = server();
     server.sql("CREATE DATABASE latin ENCODING 'LATIN1' TEMPLATE template0");
     let latin = server.fresh().replace("/postgres?", "/latin?");
-    let unfit = fault(Config::new(url(&latin))).await;
+    let unfit = fault(patient(&latin)).await;
     assert!(matches!(unfit, OpenError::Unfit { .. }), "{unfit}");
     let read_only = server.fresh().replace(
         "?options=",
         "?options=-cdefault_transaction_read_only%3Don%20",
     );
-    let refused = fault(Config::new(url(&read_only))).await;
+    let refused = fault(patient(&read_only)).await;
     assert!(matches!(refused, OpenError::ReadOnly { .. }), "{refused}");
 }
 
@@ -140,7 +140,7 @@ async fn a_store_that_takes_no_writes_is_read_and_not_owned() {
     };
     let owned = Config {
         owner: Some(owner),
-        ..Config::new(url(&read_only))
+        ..patient(&read_only)
     };
     let refused = Postgres::open(owned, |_| {}).await.err();
     let refused = refused.expect("it is refused");
@@ -150,11 +150,11 @@ async fn a_store_that_takes_no_writes_is_read_and_not_owned() {
 #[tokio::test(flavor = "multi_thread")]
 async fn sealed_stores_want_their_keys() {
     let server = server();
-    let url = url(&server.fresh());
+    let url = server.fresh();
     let keys = |text| Some(Arc::new(Keys::parse(text).expect("a key")));
     let with = |keys| Config {
         keys,
-        ..Config::new(url.clone())
+        ..patient(&url)
     };
     let one = "one:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
     let other = "one:AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=";
@@ -196,6 +196,6 @@ async fn connections_are_secure_if_they_are_to_be() {
     }
     // Signed by nobody whom the system trusts.
     let untrusted = format!("{by_name}&sslmode=verify-full");
-    let insecure = fault(Config::new(super::url(&untrusted))).await;
+    let insecure = fault(patient(&untrusted)).await;
     assert!(matches!(insecure, OpenError::Insecure { .. }), "{insecure}");
 }

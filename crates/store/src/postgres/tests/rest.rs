@@ -122,7 +122,7 @@ async fn people_set_up_and_read_a_database_with_the_sql_of_its_page() {
     };
     let config = Config {
         owner: Some(owner),
-        ..Config::new(url(&text))
+        ..patient(&text)
     };
     let store = Postgres::open(config, |_| {}).await;
     let store = store.unwrap_or_else(|error| panic!("{error}"));
@@ -170,7 +170,7 @@ async fn a_dump_answers_as_the_store_does_also_if_it_is_sealed() {
         let config = Config {
             clock: clock.clone(),
             keys,
-            ..Config::new(url(&server.fresh()))
+            ..patient(&server.fresh())
         };
         let store = Postgres::open(config, |_| {}).await.expect("a store");
         contents::fill(&store, seed).await;

@@ -24,7 +24,7 @@ fn config(text: &str, keys: Option<&str>) -> Config {
     Config {
         clock: clock(),
         keys: sealed(keys),
-        ..Config::new(url(text))
+        ..patient(text)
     }
 }
 

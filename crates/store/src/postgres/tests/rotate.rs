@@ -22,7 +22,7 @@ fn config(text: &str, keys: Option<&str>) -> Config {
     Config {
         clock: clock(),
         keys: keys.map(|text| Arc::new(Keys::parse(text).expect("keys"))),
-        ..Config::new(url(text))
+        ..patient(text)
     }
 }
 
