@@ -214,6 +214,7 @@ async fn a_host_that_says_nothing_does_not_keep_from_the_next() {
     let served = server.address();
     let text = server.fresh();
     let of_both = text.replace(&served.to_string(), &format!("{silent},{served}"));
+    // As without a test: the silent one has its share of time, and no more.
     let opened = async |text: &str| {
         let url = Url::parse(text).expect("a URL");
         Postgres::open(Config::new(url), |_| {}).await

@@ -96,6 +96,7 @@ async fn a_deposed_owner_is_sure_of_nothing() {
     let told = was_deposed.clone();
     let tell = move |_| told.store(true, Ordering::SeqCst);
     let config = Config {
+        // One of its reads fails below, and is waited for.
         read_time: Config::READ_TIME,
         ..owned(&by_proxy, "first", SHORT)
     };
